@@ -1,0 +1,37 @@
+"""The errors users see: each names the place, what was seen, what was expected and one remedy."""
+
+from __future__ import annotations
+
+
+class TopDownError(ValueError):
+    """A model, an input or an option that cannot be turned upside down.
+
+    Args:
+        place: the node, module path and source line, or the argument, that the error is about.
+        seen: what was found there.
+        expected: what the rules need there.
+        remedy: one thing that the user can do about it.
+    """
+
+    def __init__(self, place: str, *, seen: str, expected: str, remedy: str) -> None:
+        self.place = place
+        self.seen = seen
+        self.expected = expected
+        self.remedy = remedy
+        super().__init__(f"{place}: {seen}; expected {expected}. Remedy: {remedy}")
+
+
+class TraceError(TopDownError):
+    """The model could not be turned into a graph."""
+
+
+class UnknownOperatorError(TopDownError):
+    """The graph holds an operator that the registry does not know."""
+
+
+class WidthConflictError(TopDownError):
+    """Two channel counts that have to agree cannot both be had."""
+
+
+class StructureError(TopDownError):
+    """The graph has no stages that could be reversed."""

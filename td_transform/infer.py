@@ -1,0 +1,94 @@
+"""Run the channel rules over a piece of graph."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from torch import fx
+
+from td_transform.errors import StructureError, UnknownOperatorError, WidthConflictError
+from td_transform.operators import Call, Dims, Operator, Region, TensorInfo, node_operator
+from td_transform.trace import Trace
+from td_transform.widths import Conflict, Width
+
+
+def operator_of(trace: Trace, node: fx.Node) -> Operator:
+    """The registry's entry for a node.
+
+    Raises:
+        UnknownOperatorError: the registry has none; the text says how to register it.
+    """
+    module = trace.module(node)
+    operator = node_operator(node, module)
+    if operator is not None:
+        return operator
+    target = type(module) if module is not None else node.target
+    name = getattr(target, "__qualname__", None) or getattr(target, "__name__", str(target))
+    argument = name if not isinstance(target, str) else repr(target)
+    raise UnknownOperatorError(
+        trace.place(node),
+        seen=f"the unknown operator {name}",
+        expected="an operator with known strides and channel coupling",
+        remedy=f"td_transform.register_operator({argument}, like=torch.nn.ReLU) if it works "
+        "element-wise, else with an Operator of its own",
+    )
+
+
+def call_of(trace: Trace, node: fx.Node, region: Region) -> Call:
+    return Call(node, trace.module(node), region, trace.values)
+
+
+def infer(
+    trace: Trace,
+    nodes: Iterable[fx.Node],
+    region: Region,
+    *,
+    passed: frozenset[fx.Node] = frozenset(),
+) -> None:
+    """The symbolic dimensions of some nodes, in graph order.
+
+    Args:
+        trace: the traced model.
+        nodes: the nodes, in the order of the graph.
+        region: holds the dimensions of the tensors that flow in; takes those of the nodes.
+        passed: nodes that hand on their first input as it is (operators that the plan drops).
+
+    Raises:
+        UnknownOperatorError: an operator is not in the registry.
+        WidthConflictError: two widths that have to agree can't.
+    """
+    for node in nodes:
+        if node in region.dims:
+            continue
+        if node.op == "get_attr":
+            region.dims[node] = _parameter_dims(region, node, trace.values[node])
+            continue
+        call = call_of(trace, node, region)
+        try:
+            region.dims[node] = (
+                call.dims() if node in passed else operator_of(trace, node).infer(call)
+            )
+        except Conflict as conflict:
+            raise WidthConflictError(
+                trace.place(node),
+                seen=f"widths that differ by {conflict}",
+                expected="inputs with the same number of channels",
+                remedy="adapt the branches to one width in the model",
+            ) from conflict
+        except (KeyError, IndexError, TypeError) as error:
+            raise StructureError(
+                trace.place(node),
+                seen=f"arguments that the rule for '{node.target}' can't read ({error!r})",
+                expected="a use of the operator that its rule covers",
+                remedy="register a module around this code with td_transform.register_operator",
+            ) from error
+
+
+def _parameter_dims(region: Region, node: fx.Node, info: object) -> Dims:
+    """Dimensions of a parameter used directly: variables, until an operator says what they are."""
+    if not isinstance(info, TensorInfo):
+        return ()
+    return tuple(
+        region.widths.variable(f"{node.target}[{i}]", size) if size > 1 else Width.of(size)
+        for i, size in enumerate(info.shape)
+    )

@@ -1,0 +1,34 @@
+"""Operator knowledge: strides, windows and channel coupling, in one registry that users extend."""
+
+from __future__ import annotations
+
+from td_transform.operators import builtin as builtin
+from td_transform.operators.registry import (
+    Call,
+    Dim,
+    Dims,
+    Operator,
+    Region,
+    Role,
+    Spatial,
+    TensorInfo,
+    Window,
+    module_operator,
+    node_operator,
+    register_operator,
+)
+
+__all__ = [
+    "Call",
+    "Dim",
+    "Dims",
+    "Operator",
+    "Region",
+    "Role",
+    "Spatial",
+    "TensorInfo",
+    "Window",
+    "module_operator",
+    "node_operator",
+    "register_operator",
+]

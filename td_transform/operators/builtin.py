@@ -1,0 +1,135 @@
+"""The operators known from the start, as tables: one line an operator."""
+
+from __future__ import annotations
+
+import operator as op
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from td_transform.operators import indexing, resizing, rules, windows
+from td_transform.operators.registry import Call, Operator, Role, Window, register_operator
+
+
+def _register(
+    targets: Iterable[Any],
+    role: Role,
+    infer: Callable[[Call], Any],
+    window: Callable[[Call], Window] | None = None,
+    resize: Callable[[Any, Mapping[str, int]], None] | None = None,
+) -> None:
+    for target in targets:
+        name = getattr(target, "__name__", str(target).rsplit(".", 1)[-1])
+        register_operator(target, Operator(name, role, infer, window, resize))
+
+
+_ACTIVATIONS = [
+    nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish,
+    nn.Sigmoid, nn.Tanh, nn.Softplus, nn.Softsign, nn.Softmax, nn.LogSoftmax, nn.LogSigmoid,
+    nn.Hardtanh, nn.Hardswish, nn.Hardsigmoid, nn.Hardshrink, nn.Softshrink, nn.RReLU,
+    nn.Tanhshrink, nn.Threshold, nn.Softmax2d,
+    F.relu, F.relu_, F.relu6, F.leaky_relu, F.elu, F.selu, F.celu, F.gelu, F.silu, F.mish,
+    F.softplus, F.softsign, F.softmax, F.log_softmax, F.logsigmoid, F.hardtanh, F.hardswish,
+    F.hardsigmoid, F.rrelu, F.sigmoid, F.tanh, F.threshold,
+    torch.relu, torch.relu_, torch.sigmoid, torch.tanh, torch.softmax, torch.log_softmax, torch.clamp,
+    "relu", "relu_", "sigmoid", "sigmoid_", "tanh", "softmax", "clamp", "clamp_", "log_softmax",
+]  # fmt: skip
+_DROPOUTS = [
+    nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout,
+    F.dropout, F.dropout2d, F.alpha_dropout, F.feature_dropout if hasattr(F, "feature_dropout") else torch.dropout,
+    "torchvision.ops.stochastic_depth.StochasticDepth",
+    "torchvision.ops.drop_block.DropBlock2d",
+    "timm.layers.drop.DropPath", "timm.layers.drop.DropBlock2d",
+]  # fmt: skip
+_INERT = [
+    nn.Identity, "contiguous", "clone", "detach", "to", "float", "type_as", torch.clone, torch.detach,
+]  # fmt: skip
+_ARITHMETIC = [
+    op.add, op.sub, op.mul, op.truediv, op.floordiv, op.mod, op.neg, op.pow, op.iadd, op.isub,
+    op.imul, op.itruediv, op.ifloordiv,
+    torch.add, torch.sub, torch.mul, torch.div, torch.maximum, torch.minimum, torch.abs, torch.exp,
+    torch.sqrt, torch.rsqrt, torch.pow, torch.neg, torch.square, torch.addcmul, torch.true_divide,
+    "add", "add_", "sub", "sub_", "mul", "mul_", "div", "div_", "pow", "sqrt", "rsqrt", "exp",
+    "abs", "neg", "square",
+]  # fmt: skip
+
+
+def _combine(call: Call) -> Any:
+    """Arithmetic on tensors or on sizes."""
+    return rules.same(call) if call.tensors else indexing.arithmetic(call)
+
+
+_register(_ACTIVATIONS, "activation", rules.keep)
+_register([nn.PReLU], "activation", rules.prelu, None, resizing.resize_vectors)
+_register([nn.GLU, F.glu], "activation", rules.glu)
+_register(_DROPOUTS, "inert", rules.keep)
+_register(_INERT, "inert", rules.keep)
+_register([nn.LocalResponseNorm, F.local_response_norm, F.normalize], "inert", rules.keep)
+_register(_ARITHMETIC, "combine", _combine)
+_register([torch.cat, torch.concat, torch.concatenate], "combine", rules.concat)
+
+_register([nn.Conv2d, F.conv2d, torch.conv2d], "conv", rules.conv, windows.conv_window, resizing.resize_conv)
+_register([nn.ConvTranspose2d], "conv", rules.conv, windows.transposed_window, resizing.resize_conv)
+_register([nn.Linear, F.linear], "linear", rules.linear, None, resizing.resize_linear)
+
+_register(
+    [
+        nn.BatchNorm1d, nn.BatchNorm2d, nn.SyncBatchNorm, nn.InstanceNorm2d, nn.GroupNorm,
+        "torchvision.ops.misc.FrozenBatchNorm2d",
+    ],
+    "norm", rules.norm(1), None, resizing.resize_vectors,
+)  # fmt: skip
+_register(
+    [nn.LayerNorm, nn.RMSNorm, "timm.layers.layer_scale.LayerScale", "timm.models.convnext.LayerScale",
+     "timm.layers.grn.GlobalResponseNorm"],
+    "norm", rules.norm(None), None, resizing.resize_vectors,
+)  # fmt: skip
+_register(["timm.layers.layer_scale.LayerScale2d"], "norm", rules.norm(1), None, resizing.resize_vectors)
+
+_register([nn.MaxPool2d, F.max_pool2d, torch.max_pool2d], "pool", rules.pool, windows.max_pool_window)
+_register([nn.AvgPool2d, nn.LPPool2d, F.avg_pool2d], "pool", rules.pool, windows.average_pool_window)
+_register(
+    [nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, F.adaptive_avg_pool2d, F.adaptive_max_pool2d],
+    "collapse", rules.adaptive,
+)  # fmt: skip
+_register(
+    [torch.mean, torch.sum, torch.amax, torch.amin, torch.var, torch.std, "mean", "sum", "amax", "amin", "var", "std"],
+    "collapse", rules.reduce,
+)  # fmt: skip
+
+_register(
+    [nn.PixelUnshuffle, F.pixel_unshuffle, torch.pixel_unshuffle],
+    "pool", rules.pixel_unshuffle, windows.unshuffle_window,
+)  # fmt: skip
+_register(
+    [nn.PixelShuffle, F.pixel_shuffle, torch.pixel_shuffle],
+    "pool", rules.pixel_shuffle, windows.shuffle_window,
+)  # fmt: skip
+_register([nn.ChannelShuffle, torch.channel_shuffle, F.channel_shuffle], "inert", rules.channel_shuffle)
+_register(
+    [nn.Upsample, nn.UpsamplingNearest2d, nn.UpsamplingBilinear2d, F.interpolate],
+    "pool", rules.resize_map, windows.resize_window,
+)  # fmt: skip
+_register(
+    [nn.ZeroPad2d, nn.ReflectionPad2d, nn.ReplicationPad2d, nn.ConstantPad2d, nn.CircularPad2d, F.pad],
+    "pool", rules.pad,
+)  # fmt: skip
+
+_register(
+    [nn.Flatten, nn.Unflatten, torch.flatten, torch.reshape, "view", "reshape", "flatten", "unflatten"],
+    "inert", rules.reshape,
+)  # fmt: skip
+_register([torch.permute, "permute", "torchvision.ops.misc.Permute"], "inert", rules.permute)
+_register([torch.transpose, "transpose", torch.swapaxes, "swapaxes"], "inert", rules.transpose)
+_register([torch.squeeze, "squeeze"], "inert", rules.squeeze)
+_register([torch.unsqueeze, "unsqueeze"], "inert", rules.unsqueeze)
+_register(["expand", "expand_as"], "inert", rules.expand)
+_register([torch.chunk, "chunk"], "combine", rules.chunk)
+_register([torch.split, "split"], "combine", rules.split)
+
+_register(["size"], "index", indexing.size)
+_register([getattr], "index", indexing.attribute)
+_register([op.getitem], "combine", indexing.getitem, windows.index_window)

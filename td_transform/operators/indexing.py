@@ -1,0 +1,129 @@
+"""Rules for sizes, arithmetic on sizes, and indexing of tensors and tuples."""
+
+from __future__ import annotations
+
+import operator as op
+from fractions import Fraction
+from typing import Any
+
+from torch import fx
+
+from td_transform.operators.registry import Call, Dim, Dims, Spatial, TensorInfo
+from td_transform.widths import Width
+
+
+def size(call: Call) -> Any:
+    """``x.size()``, ``x.size(i)``, ``x.shape``: dimensions as values."""
+    dims = call.dims()
+    index = call.option("dim", 1)
+    return dims[index] if isinstance(index, int) else dims
+
+
+def attribute(call: Call) -> Any:
+    """``getattr(x, name)``: only the shape carries dimensions."""
+    return call.dims() if call.node.args[1] == "shape" else None
+
+
+def arithmetic(call: Call) -> Dim | None:
+    """Sizes times, divided by, plus or minus an integer."""
+    left, right = (_operand(call, argument) for argument in call.node.args[:2])
+    target = call.node.target
+    if isinstance(left, int) and target is op.mul:
+        left, right = right, left
+    if not isinstance(right, int) or left is None or isinstance(left, int):
+        return None
+    if target is op.mul:
+        return _times(left, Fraction(right))
+    if target in (op.floordiv, op.truediv):
+        return _times(left, Fraction(1, right))
+    if target in (op.add, op.sub) and isinstance(left, Width):
+        return left + Width.of(right if target is op.add else -right)
+    return None
+
+
+def _operand(call: Call, argument: Any) -> Any:
+    return call.region.dims.get(argument) if isinstance(argument, fx.Node) else argument
+
+
+def _times(dim: Dim, factor: Fraction) -> Dim:
+    return Spatial(dim.axis, dim.stride / factor) if isinstance(dim, Spatial) else dim * factor
+
+
+def getitem(call: Call) -> Any:
+    """Indexing of a tensor (slices, integers, None, ...) or of a tuple."""
+    index = call.node.args[1]
+    if not isinstance(call.values[call.input], TensorInfo):
+        parts = call.region.dims[call.input]
+        return parts[index] if parts is not None else None
+    single = not isinstance(index, tuple)
+    items = list(index) if isinstance(index, tuple) else [index]
+    dims, shape = call.dims(), call.shape()
+    if Ellipsis in items:
+        place = items.index(Ellipsis)
+        named = sum(item is not None for item in items) - 1
+        items[place : place + 1] = [slice(None)] * (len(shape) - named)
+    result: list[Dim] = []
+    axis = 0
+    for place, item in enumerate(items):
+        if item is None:
+            result.append(Width.of(1))
+            continue
+        if isinstance(item, slice):
+            path = (1,) if single else (1, place)
+            result.append(_slice(call, dims[axis], item, shape[axis], axis, path))
+        axis += 1
+    return (*result, *dims[axis:])
+
+
+def _slice(
+    call: Call, dim: Dim, item: slice, size: int, axis: int, path: tuple[str | int, ...]
+) -> Dim:
+    step = item.step or 1
+    if isinstance(dim, Spatial):
+        return Spatial(dim.axis, dim.stride * step)
+    if item.start is None and item.stop is None and step == 1:
+        return dim
+    start = _bound(call, dim, item.start, size, axis, (*path, "start"), Width())
+    stop = _bound(call, dim, item.stop, size, axis, (*path, "stop"), dim)
+    if step != 1:
+        call.region.widths.require_multiple(stop - start, step)
+    return (stop - start) * Fraction(1, step)
+
+
+def _bound(
+    call: Call,
+    dim: Width,
+    bound: Any,
+    size: int,
+    axis: int,
+    path: tuple[str | int, ...],
+    default: Width,
+) -> Width:
+    """A slice's bound: the same bound of the same tensor is the same width."""
+    if bound is None:
+        return default
+    if isinstance(bound, fx.Node):
+        known = call.region.dims.get(bound)
+        return known if isinstance(known, Width) else Width.of(call.values[bound])
+    if bound == 0 or not dim.terms:
+        return Width.of(bound)
+    place = bound if bound > 0 else size + bound
+    if place == size:
+        return dim
+    width = call.region.widths.variable(f"{call.input.name}[{axis}]@{place}", place)
+    call.literal(path, width if bound > 0 else width - dim)
+    return width
+
+
+def slice_window(index: Any, rank: int) -> tuple[Fraction, Fraction]:
+    """The steps of an index over the last two dimensions."""
+    items = list(index) if isinstance(index, tuple) else [index]
+    if Ellipsis in items:
+        place = items.index(Ellipsis)
+        items[place : place + 1] = [slice(None)] * (rank - len(items) + 1)
+    items += [slice(None)] * (rank - len(items))
+    steps = [Fraction(i.step or 1) if isinstance(i, slice) else Fraction(1) for i in items[-2:]]
+    return steps[0], steps[1]
+
+
+__all__ = ["Dims", "arithmetic", "attribute", "getitem", "size", "slice_window"]

@@ -1,0 +1,213 @@
+"""The one place that knows operators: per operator its role, channel coupling and spatial window."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from typing import Any, Literal
+
+import torch
+from torch import fx, nn
+
+from td_transform.widths import Width, Widths
+
+Role = Literal[
+    "conv",  # learned, slides over the map, sets its own width
+    "linear",  # learned, acts on the channels only
+    "norm",
+    "activation",
+    "pool",  # slides over the map, not learned
+    "collapse",  # global or adaptive pooling, flattening: the map loses its stride
+    "inert",  # dropout, identity, layout changes
+    "combine",  # addition, concatenation, multiplication of branches
+    "index",  # sizes and arithmetic on them
+]
+
+
+@dataclass(frozen=True)
+class Spatial:
+    """A spatial dimension: axis 0 is vertical, 1 horizontal; stride in input pixels per step."""
+
+    axis: int
+    stride: Fraction
+
+
+Dim = Width | Spatial
+Dims = tuple[Dim, ...]
+
+
+@dataclass(frozen=True)
+class Window:
+    """A sliding window; pairs are (vertical, horizontal), padding is ((top, bottom), (left, right))."""
+
+    kernel: tuple[int, int] = (1, 1)
+    stride: tuple[Fraction, Fraction] = (Fraction(1), Fraction(1))
+    dilation: tuple[int, int] = (1, 1)
+    padding: tuple[tuple[int, int], tuple[int, int]] = ((0, 0), (0, 0))
+
+    @property
+    def downsamples(self) -> bool:
+        return max(self.stride) > 1
+
+    @property
+    def is_pointwise(self) -> bool:
+        return self.kernel == (1, 1)
+
+    @property
+    def keeps_size(self) -> bool:
+        """Is the output as large as the input, at stride 1?"""
+        spans = tuple(d * (k - 1) for d, k in zip(self.dilation, self.kernel, strict=True))
+        return self.stride == (1, 1) and all(
+            before + after == span
+            for (before, after), span in zip(self.padding, spans, strict=True)
+        )
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """Shape and dtype of a tensor in the traced model."""
+
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+
+
+@dataclass
+class Region:
+    """What the channel rules find out about a piece of graph."""
+
+    widths: Widths = field(default_factory=Widths)
+    dims: dict[fx.Node, Any] = field(default_factory=dict)
+    sizes: dict[fx.Node, dict[str, Width]] = field(default_factory=dict)
+    literals: dict[fx.Node, dict[tuple[str | int, ...], Width]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Call:
+    """One node of the graph as a rule sees it: a module, function or method with its arguments."""
+
+    node: fx.Node
+    module: nn.Module | None
+    region: Region
+    values: Mapping[fx.Node, Any]
+
+    def option(self, name: str, position: int, default: Any = None) -> Any:
+        """A module's attribute of that name, or the function's argument."""
+        if self.module is not None:
+            return getattr(self.module, name, default)
+        if name in self.node.kwargs:
+            return self.node.kwargs[name]
+        return self.node.args[position] if len(self.node.args) > position else default
+
+    def number(self, name: str, position: int, default: Any = None) -> Any:
+        """Like `option`, with the sizes that the model computes itself made concrete."""
+        return fx.node.map_arg(self.option(name, position, default), lambda n: self.values[n])
+
+    @property
+    def input(self) -> fx.Node:
+        argument = self.node.args[0] if self.node.args else next(iter(self.node.kwargs.values()))
+        if isinstance(argument, (tuple, list)):
+            argument = argument[0]
+        return argument  # type: ignore[return-value]
+
+    def dims(self, argument: Any = None) -> Dims:
+        """The symbolic dimensions of an argument (by default the first)."""
+        return self.region.dims[self.input if argument is None else argument]
+
+    def shape(self, argument: Any = None) -> tuple[int, ...]:
+        """The concrete shape of an argument (by default the first) at the traced input size."""
+        info: TensorInfo = self.values[self.input if argument is None else argument]
+        return info.shape
+
+    @property
+    def tensors(self) -> list[fx.Node]:
+        return [n for n in self.node.all_input_nodes if isinstance(self.values.get(n), TensorInfo)]
+
+    @property
+    def name(self) -> str:
+        """Stands for the layer: the module's path, so that two calls of one module share widths."""
+        return str(self.node.target) if self.module is not None else self.node.name
+
+    def window(self) -> Window:
+        """The operator's sliding window; a single position where it has none."""
+        operator = node_operator(self.node, self.module)
+        return operator.window(self) if operator and operator.window else Window()
+
+    def size(self, **sizes: Width) -> None:
+        """Record the widths that this layer's parameters depend on; calls of one module agree."""
+        widths = self.region.widths
+        for key, width in sizes.items():
+            widths.define(f"{self.name}#{key}", width)
+        self.region.sizes[self.node] = sizes
+
+    def literal(self, path: tuple[str | int, ...], width: Width) -> None:
+        """Record that the integer at that place of the arguments is this width."""
+        self.region.literals.setdefault(self.node, {})[path] = width
+
+
+@dataclass(frozen=True)
+class Operator:
+    """What the compiler has to know of an operator.
+
+    Args:
+        name: how it is called in tables.
+        role: what it is for.
+        infer: the symbolic dimensions of its output; equates the widths that have to agree.
+        window: its sliding window; None for operators that look at single positions.
+        resize: gives a copied module new widths (those that `infer` recorded with `Call.size`).
+    """
+
+    name: str
+    role: Role
+    infer: Callable[[Call], Any]
+    window: Callable[[Call], Window] | None = None
+    resize: Callable[[Any, Mapping[str, int]], None] | None = None
+
+
+_operators: dict[Any, Operator] = {}
+
+
+def register_operator(
+    target: Any, operator: Operator | None = None, *, like: Any = None, role: Role | None = None
+) -> None:
+    """Teach the compiler an operator.
+
+    Args:
+        target: a module class (its subclasses follow), a function, the name of a tensor method, or
+            the dotted name of a class that should not be imported for this.
+        operator: its rules.
+        like: instead of rules: a target known already that couples channels the same way.
+        role: with `like`: the role, where it differs.
+
+    Raises:
+        KeyError: `like` is not known itself.
+
+    Example:
+        >>> from torch import nn
+        >>> class Gate(nn.Module):
+        ...     def forward(self, x):
+        ...         return x if x.sum() > 0 else -x
+        >>> register_operator(Gate, like=nn.ReLU)
+    """
+    if operator is None:
+        known = _operators[like]
+        operator = replace(
+            known, name=getattr(target, "__name__", str(target)), role=role or known.role
+        )
+    _operators[target] = operator
+
+
+def module_operator(module: nn.Module) -> Operator | None:
+    """The rules of a module: those of the nearest class among its bases."""
+    for cls in type(module).__mro__:
+        operator = _operators.get(cls) or _operators.get(f"{cls.__module__}.{cls.__qualname__}")
+        if operator is not None:
+            return operator
+    return None
+
+
+def node_operator(node: fx.Node, module: nn.Module | None) -> Operator | None:
+    """The rules of a node of the graph, None where the registry has none."""
+    if module is not None:
+        return module_operator(module)
+    return _operators.get(node.target)

@@ -1,0 +1,97 @@
+"""What a copied layer looks like with other widths, and without its stride."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from td_transform.operators.windows import pair
+
+Sizes = Mapping[str, int]
+
+
+def nearest_divisor(wanted: int, *widths: int) -> int:
+    """The number of groups nearest to the wanted one (by ratio) that divides all widths."""
+    common = [g for g in range(1, min(widths) + 1) if not any(w % g for w in widths)]
+    return min(common, key=lambda g: max(g / wanted, wanted / g))
+
+
+def resize_conv(module: Any, sizes: Sizes) -> None:
+    old_in, groups = module.in_channels, module.groups
+    new_in, new_out = sizes["in"], sizes["out"]
+    depthwise = 1 < groups == old_in
+    if (new_in, new_out) == (module.in_channels, module.out_channels):
+        return
+    module.groups = new_in if depthwise else nearest_divisor(groups, new_in, new_out)
+    module.in_channels, module.out_channels = new_in, new_out
+    transposed = getattr(module, "transposed", False)
+    first, second = (new_in, new_out) if transposed else (new_out, new_in)
+    set_parameter(module, "weight", (first, second // module.groups, *module.kernel_size))
+    if module.bias is not None:
+        set_parameter(module, "bias", (new_out,))
+
+
+def resize_linear(module: Any, sizes: Sizes) -> None:
+    module.in_features, module.out_features = sizes["in"], sizes["out"]
+    set_parameter(module, "weight", (sizes["out"], sizes["in"]))
+    if module.bias is not None:
+        set_parameter(module, "bias", (sizes["out"],))
+
+
+def resize_vectors(module: Any, sizes: Sizes) -> None:
+    """Every parameter and buffer along the channels, and the attributes that count them."""
+    new = sizes["channels"]
+    for attribute in ("num_features", "num_channels", "num_parameters"):
+        if hasattr(module, attribute):
+            setattr(module, attribute, new)
+    if hasattr(module, "normalized_shape"):
+        module.normalized_shape = (new,)
+    if hasattr(module, "num_groups"):
+        module.num_groups = nearest_divisor(module.num_groups, new)
+    for name, tensor in [*module._parameters.items(), *module._buffers.items()]:
+        if tensor is not None and tensor.dim():
+            shape = tuple(new if size != 1 else 1 for size in tensor.shape)
+            set_parameter(module, name, shape)
+
+
+def set_parameter(module: nn.Module, name: str, shape: tuple[int, ...]) -> None:
+    """Give a parameter or buffer of a module another shape; its values are made later."""
+    old = getattr(module, name)
+    if tuple(old.shape) == shape:
+        return
+    new = torch.empty(shape, dtype=old.dtype, device=old.device)
+    if isinstance(old, nn.Parameter):
+        new = nn.Parameter(new, requires_grad=old.requires_grad)
+    setattr(module, name, new)
+
+
+def set_kernel(module: Any, kernel: tuple[int, int]) -> None:
+    """Another kernel size for a convolution; its padding is set by `preserve_size`."""
+    module.kernel_size = kernel
+    set_parameter(module, "weight", (*module.weight.shape[:2], *kernel))
+
+
+def preserve_size(module: Any) -> nn.Module:
+    """A copied convolution or pooling, made to run at stride 1 with an output as large as its input."""
+    kernel, dilation = pair(module.kernel_size), pair(getattr(module, "dilation", 1))
+    spans = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
+    even = all(span % 2 == 0 for span in spans)
+    half = (spans[0] // 2, spans[1] // 2)
+    if isinstance(module, nn.modules.conv._ConvNd):
+        module.stride = (1, 1)
+        module.padding = half if even else "same"
+        # the order that F.pad takes: last dimension first, before and after
+        module._reversed_padding_repeated_twice = [
+            side for span in reversed(spans) for side in (span // 2, span - span // 2)
+        ]
+        return module
+    module.stride, module.ceil_mode = 1, False
+    if even and all(2 * h <= k for h, k in zip(half, kernel, strict=True)):
+        module.padding = half
+        return module
+    module.padding = 0
+    (top, left), (bottom, right) = half, tuple(s - h for s, h in zip(spans, half, strict=True))
+    return nn.Sequential(nn.ReplicationPad2d((left, right, top, bottom)), module)

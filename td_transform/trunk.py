@@ -1,0 +1,223 @@
+"""Analyse: strides, the trunk, its regions, and the units and blocks that they form."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from functools import cached_property
+from typing import Literal
+
+import networkx as nx
+from torch import fx, nn
+
+from td_transform.errors import StructureError
+from td_transform.infer import call_of, infer, operator_of
+from td_transform.operators import Region, Spatial, TensorInfo
+from td_transform.trace import Trace
+from td_transform.widths import Width
+
+Kind = Literal["unit", "depthwise", "block", "pool"]
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A stretch of the trunk: a unit, a block, or a pooling between them.
+
+    Args:
+        kind: `unit` holds one convolution with its norm and activation, `block` branches (or is a
+            depthwise unit with the pointwise ones around it; `depthwise` before they are joined),
+            `pool` holds nothing learned.
+        start: the tensor that flows in.
+        nodes: all nodes, in graph order; the last is the tensor that flows out.
+        stride_in, stride_out: input pixels per step, (vertical, horizontal).
+    """
+
+    kind: Kind
+    start: fx.Node
+    nodes: tuple[fx.Node, ...]
+    stride_in: tuple[Fraction, Fraction]
+    stride_out: tuple[Fraction, Fraction]
+
+    @property
+    def end(self) -> fx.Node:
+        return self.nodes[-1]
+
+    @property
+    def crosses(self) -> bool:
+        """Does the resolution fall from its start to its end?"""
+        return max(self.stride_out) > max(self.stride_in)
+
+    def joined(self, other: Segment, kind: Kind) -> Segment:
+        return replace(
+            self, kind=kind, nodes=self.nodes + other.nodes, stride_out=other.stride_out
+        )
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """A traced graph with its strides and its trunk."""
+
+    trace: Trace
+    region: Region
+    trunk: tuple[fx.Node, ...]
+
+    def stride(self, node: fx.Node) -> tuple[Fraction, Fraction] | None:
+        """Input pixels per step of a map (N, C, H, W); None for what is no such map."""
+        dims = self.region.dims.get(node)
+        if not isinstance(dims, tuple) or len(dims) != 4:
+            return None
+        vertical, horizontal = dims[2:]
+        if isinstance(vertical, Spatial) and isinstance(horizontal, Spatial):
+            return (vertical.stride, horizontal.stride) if vertical.axis == 0 else None
+        return None
+
+    def width(self, node: fx.Node) -> int:
+        """The channels of a map or vector."""
+        info: TensorInfo = self.trace.values[node]
+        return info.shape[1]
+
+    @cached_property
+    def order(self) -> dict[fx.Node, int]:
+        return {node: i for i, node in enumerate(self.trace.graph.nodes)}
+
+    def role(self, node: fx.Node) -> str:
+        return operator_of(self.trace, node).role
+
+    def is_learned(self, node: fx.Node) -> bool:
+        """Is it a convolution or linear layer with parameters (a fixed blur filter has none)?"""
+        if node.op == "get_attr" or self.role(node) not in ("conv", "linear"):
+            return False
+        return node.op == "call_module" or any(
+            isinstance(_attribute(self.trace.skeleton, n), nn.Parameter)
+            for n in node.all_input_nodes
+            if n.op == "get_attr"
+        )
+
+    def is_depthwise(self, node: fx.Node) -> bool:
+        if self.role(node) != "conv":
+            return False
+        call = call_of(self.trace, node, self.region)
+        groups = call.option("groups", 6, 1)
+        return bool(1 < groups == call.shape()[1])
+
+    def moves_window(self, node: fx.Node) -> bool:
+        """Does this node lower the resolution of a map?"""
+        if node.op in ("get_attr", "placeholder", "output"):
+            return False
+        call = call_of(self.trace, node, self.region)
+        if not call.tensors or not isinstance(self.trace.values[call.input], TensorInfo):
+            return False
+        before, after = self.stride(call.input), self.stride(node)
+        return before is not None and after is not None and max(after) > max(before)
+
+    def between(self, start: fx.Node, end: fx.Node) -> tuple[fx.Node, ...]:
+        """All nodes that `end` needs beyond `start`, in graph order."""
+        needed: set[fx.Node] = set()
+        stack = [end]
+        while stack:
+            node = stack.pop()
+            if node is start or node in needed:
+                continue
+            if node.op == "placeholder":
+                raise StructureError(
+                    self.trace.place(end),
+                    seen="a value computed from a tensor of an earlier region",
+                    expected="regions that read their own input alone",
+                    remedy="compute the value from the tensor at hand in the model's forward",
+                )
+            needed.add(node)
+            stack.extend(node.all_input_nodes)
+        return tuple(sorted(needed, key=self.order.__getitem__))
+
+
+def _attribute(root: nn.Module, node: fx.Node) -> object:
+    path, _, name = str(node.target).rpartition(".")
+    return getattr(root.get_submodule(path), name)
+
+
+def analyse(trace: Trace) -> Anatomy:
+    """Strides of all tensors (Eq. 1: the product of the steps on the way), and the trunk.
+
+    The trunk is the chain of tensors that every path from the image to the logits passes: the
+    dominators of the output. Integers made from shapes bypass every cut, so they don't count.
+    """
+    nodes = list(trace.graph.nodes)
+    image, output = nodes[0], nodes[-1]
+    channels, _, _ = trace.input_size
+    dims = (
+        Width.of(trace.values[image].shape[0]),
+        Width.of(channels),
+        Spatial(0, Fraction(1)),
+        Spatial(1, Fraction(1)),
+    )
+    region = Region(dims={image: dims})
+    infer(trace, nodes[:-1], region)
+    tensor_graph = nx.DiGraph()
+    tensor_graph.add_node(image)
+    for node in nodes:
+        for source in node.all_input_nodes:
+            if _is_tensor(trace.values.get(source)):
+                tensor_graph.add_edge(source, node)
+    dominators = nx.immediate_dominators(tensor_graph, image)
+    trunk = []
+    node = output
+    while node is not image:
+        node = dominators[node]
+        trunk.append(node)
+    return Anatomy(trace, region, tuple(reversed(trunk)))
+
+
+def _is_tensor(value: object) -> bool:
+    if isinstance(value, (tuple, list)):
+        return any(_is_tensor(v) for v in value)
+    return isinstance(value, TensorInfo)
+
+
+def cut_points(anatomy: Anatomy) -> list[fx.Node]:
+    """The trunk tensors that are maps with channels at axis 1."""
+    return [node for node in anatomy.trunk if anatomy.stride(node) is not None]
+
+
+@dataclass(frozen=True)
+class Token:
+    """One region of the trunk and what it is."""
+
+    kind: Literal["conv", "depthwise", "block", "norm", "activation", "pool", "inert"]
+    nodes: tuple[fx.Node, ...]
+    start: fx.Node
+
+
+def tokens(anatomy: Anatomy, points: Sequence[fx.Node]) -> list[Token]:
+    """The regions between neighbouring cut points, each with its kind."""
+    result = []
+    for start, end in zip(points, points[1:], strict=False):
+        nodes = anatomy.between(start, end)
+        result.append(Token(_token_kind(anatomy, nodes, start, end), nodes, start))
+    return result
+
+
+def _token_kind(
+    anatomy: Anatomy, nodes: Sequence[fx.Node], start: fx.Node, end: fx.Node
+) -> Literal["conv", "depthwise", "block", "norm", "activation", "pool", "inert"]:
+    learned = [n for n in nodes if anatomy.is_learned(n)]
+    if len(learned) == 1 and _is_chain(anatomy, nodes, start):
+        return "depthwise" if anatomy.is_depthwise(learned[0]) else "conv"
+    if learned:
+        return "block"
+    before, after = anatomy.stride(start), anatomy.stride(end)
+    if before is not None and after is not None and max(after) > max(before):
+        return "pool"
+    roles = {anatomy.role(n) for n in nodes if n.op != "get_attr"}
+    if "norm" in roles:
+        return "norm"
+    if "activation" in roles or len(nodes) > 1 and "combine" in roles:
+        return "activation"
+    return "inert"
+
+
+def _is_chain(anatomy: Anatomy, nodes: Iterable[fx.Node], start: fx.Node) -> bool:
+    """Does every tensor here feed one other (parameters and sizes aside)?"""
+    inside = [n for n in nodes if n.op != "get_attr" and anatomy.role(n) != "index"]
+    members = set(inside)
+    return all(sum(s in members or s is start for s in n.all_input_nodes) == 1 for n in inside)

@@ -1,0 +1,123 @@
+"""Channel counts as linear expressions: which width depends on which, and what a new width entails.
+
+A width is ``const + sum(coefficient * variable)``. Every layer that sets its own output width
+introduces a variable; a concatenation adds expressions, a split divides them, an addition equates
+them. Solving the equations by substitution leaves the free variables; assigning those gives every
+width of a region.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+
+
+@dataclass(frozen=True)
+class Width:
+    """A channel count as a linear expression over width variables."""
+
+    const: Fraction = Fraction(0)
+    terms: tuple[tuple[str, Fraction], ...] = ()
+
+    @staticmethod
+    def of(value: int) -> Width:
+        return Width(Fraction(value))
+
+    @staticmethod
+    def variable(name: str) -> Width:
+        return Width(terms=((name, Fraction(1)),))
+
+    @property
+    def variables(self) -> frozenset[str]:
+        return frozenset(name for name, _ in self.terms)
+
+    def __add__(self, other: Width) -> Width:
+        terms = dict(self.terms)
+        for name, coefficient in other.terms:
+            terms[name] = terms.get(name, Fraction(0)) + coefficient
+        kept = tuple(sorted((n, c) for n, c in terms.items() if c))
+        return Width(self.const + other.const, kept)
+
+    def __mul__(self, factor: Fraction | int) -> Width:
+        factor = Fraction(factor)
+        if not factor:
+            return Width()
+        return Width(self.const * factor, tuple((n, c * factor) for n, c in self.terms))
+
+    def __sub__(self, other: Width) -> Width:
+        return self + other * -1
+
+    def evaluate(self, values: Mapping[str, int]) -> Fraction:
+        return sum((c * values[n] for n, c in self.terms), self.const)
+
+
+class Conflict(Exception):
+    """Two widths that must be equal differ by a constant."""
+
+
+class Widths:
+    """The width variables of a piece of graph, their bottom-up values and their equations."""
+
+    def __init__(self) -> None:
+        self.bottom_up: dict[str, int] = {}
+        self.multiples: list[tuple[Width, int]] = []
+        self._solved: dict[str, Width] = {}
+
+    def variable(self, name: str, value: int) -> Width:
+        """The variable of that name, made with its bottom-up value on first use."""
+        self.bottom_up.setdefault(name, value)
+        return Width.variable(name)
+
+    def resolve(self, width: Width) -> Width:
+        """The same width over free variables only."""
+        while any(name in self._solved for name, _ in width.terms):
+            total = Width(width.const)
+            for name, coefficient in width.terms:
+                total = total + self._solved.get(name, Width.variable(name)) * coefficient
+            width = total
+        return width
+
+    def define(self, name: str, width: Width) -> None:
+        """Name a width; where the name is taken already, the two have to be equal."""
+        if name in self._solved or name in self.bottom_up:
+            self.equate(Width.variable(name), width)
+        else:
+            self._solved[name] = self.resolve(width)
+
+    def equate(self, left: Width, right: Width, *, keep: str = "in") -> None:
+        """Demand ``left == right``; the variable ``keep`` is the last to be solved for.
+
+        Raises:
+            Conflict: the two differ by a constant, whatever the variables are.
+        """
+        difference = self.resolve(left) - self.resolve(right)
+        if not difference.terms:
+            if difference.const:
+                raise Conflict(str(difference.const))
+            return
+        name, coefficient = next(
+            (term for term in difference.terms if term[0] != keep), difference.terms[0]
+        )
+        rest = difference - Width(terms=((name, coefficient),))
+        self._solved[name] = rest * (-1 / coefficient)
+
+    def require_multiple(self, width: Width, of: int) -> None:
+        """Demand that a width divides into ``of`` equal parts."""
+        if of > 1:
+            self.multiples.append((width, of))
+
+    def free(self) -> list[str]:
+        return [name for name in self.bottom_up if name not in self._solved]
+
+    def value(self, width: Width, values: Mapping[str, int]) -> int | None:
+        """The width under an assignment of the free variables; None where it is not a positive integer."""
+        result = self.resolve(width).evaluate(values)
+        return int(result) if result.denominator == 1 and result > 0 else None
+
+    def admits(self, values: Mapping[str, int]) -> bool:
+        """Do all demanded divisions come out even under this assignment?"""
+        return all(
+            (v := self.value(width, values)) is not None and v % of == 0
+            for width, of in self.multiples
+        )
