@@ -110,6 +110,10 @@ class Widths:
     def free(self) -> list[str]:
         return [name for name in self.bottom_up if name not in self._solved]
 
+    def known(self) -> list[str]:
+        """All names, free or solved."""
+        return [*self.bottom_up, *(n for n in self._solved if n not in self.bottom_up)]
+
     def value(self, width: Width, values: Mapping[str, int]) -> int | None:
         """The width under an assignment of the free variables; None where it is not a positive integer."""
         result = self.resolve(width).evaluate(values)

@@ -23,9 +23,12 @@ def resize_conv(module: Any, sizes: Sizes) -> None:
     old_in, groups = module.in_channels, module.groups
     new_in, new_out = sizes["in"], sizes["out"]
     depthwise = 1 < groups == old_in
-    if (new_in, new_out) == (module.in_channels, module.out_channels):
-        return
-    module.groups = new_in if depthwise else nearest_divisor(groups, new_in, new_out)
+    if groups > 1:
+        module.groups = new_in if depthwise else nearest_divisor(groups, new_in, new_out)
+    for name, tensor in [*module._parameters.items(), *module._buffers.items()]:
+        if tensor is not None and name not in ("weight", "bias"):
+            shape = tuple(new_out if s == module.out_channels else s for s in tensor.shape)
+            set_parameter(module, name, shape)
     module.in_channels, module.out_channels = new_in, new_out
     transposed = getattr(module, "transposed", False)
     first, second = (new_in, new_out) if transposed else (new_out, new_in)

@@ -1,0 +1,68 @@
+"""Plan: give the free widths of a segment their values."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from fractions import Fraction
+
+from td_transform.widths import Width, Widths
+
+
+def assign(
+    widths: Widths,
+    out: Width,
+    *,
+    width_in: int,
+    target: int | None,
+    scale: bool,
+    overrides: Mapping[str, int],
+) -> dict[str, int] | None:
+    """Values of all free widths, None where they can't be had.
+
+    Args:
+        widths: the segment's widths; ``in`` is what flows in.
+        out: the width that flows out.
+        width_in: what ``in`` becomes.
+        target: what the output should be; None leaves it as it comes.
+        scale: keep the proportions inside the segment (the uniform arrangement), instead of the
+            bottom-up widths.
+        overrides: values for some variables.
+    """
+    bottom_up = widths.bottom_up
+    ratio = Fraction(1)
+    if scale:
+        before = widths.value(out, bottom_up) or 1
+        ratio = Fraction(width_in, bottom_up["in"]) if target is None else Fraction(target, before)
+    step = math.lcm(*(of for _, of in widths.multiples)) if widths.multiples else 1
+    # the input first as it is; then with every width a multiple of all that has to divide one
+    for multiple in dict.fromkeys((1, step)):
+        values = {
+            name: max(multiple, round(bottom_up[name] * ratio / multiple) * multiple)
+            if ratio != 1
+            else bottom_up[name]
+            for name in widths.free()
+        }
+        values.update(overrides)
+        values["in"] = width_in
+        if target is not None:
+            _reach(widths, widths.resolve(out), values, target)
+        if widths.admits(values) and _all_whole(widths, values):
+            return values
+    return None
+
+
+def _reach(widths: Widths, out: Width, values: dict[str, int], target: int) -> None:
+    """Set the output's width; where it is a sum, its largest free part takes the difference."""
+    parts = [(name, c) for name, c in out.terms if name != "in" and c > 0]
+    if not parts:
+        return
+    name, coefficient = max(parts, key=lambda part: part[1] * values[part[0]])
+    missing = (target - out.evaluate(values)) / coefficient
+    wanted = values[name] + missing
+    if wanted.denominator == 1 and wanted > 0:
+        values[name] = int(wanted)
+
+
+def _all_whole(widths: Widths, values: Mapping[str, int]) -> bool:
+    return all(widths.value(Width.variable(name), values) is not None for name in widths.known())

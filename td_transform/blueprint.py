@@ -1,0 +1,108 @@
+"""Layers from their plans, on the meta device: shapes and counts, no values yet."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from torch import fx, nn
+
+from td_transform.layers import FunctionLayer, Merge, MergeKind, Unit, Upsample, UpsampleKind
+from td_transform.operators import module_operator
+from td_transform.operators.resizing import preserve_size, set_kernel
+from td_transform.plan import LayerPlan, UnitPlan, UpsamplePlan
+from td_transform.trace import Trace
+
+
+class Blueprint:
+    """Makes the modules that a plan names from the bottom-up model's skeleton."""
+
+    def __init__(self, trace: Trace) -> None:
+        self._trace = trace
+        self._nodes: dict[str, fx.Node] = {n.name: n for n in trace.graph.nodes}
+
+    def layer(self, plan: LayerPlan) -> nn.Module:
+        """A bottom-up layer with the widths, kernel and stride of its plan."""
+        module = _copy(self._trace.skeleton.get_submodule(plan.source))
+        operator = module_operator(module)
+        if plan.sizes and operator is not None and operator.resize is not None:
+            operator.resize(module, dict(plan.sizes))
+        if plan.kernel is not None:
+            set_kernel(module, plan.kernel)
+        return preserve_size(module) if plan.same or plan.kernel is not None else module
+
+    def unit(self, plan: UnitPlan) -> Unit:
+        """A new unit: its convolution, norm and activation are of the bottom-up model's kinds."""
+        norm = self._resized(plan.norm, plan.width_in if plan.pre_activation else plan.width_out)
+        activation = self._activation(plan)
+        return Unit(self._conv(plan), norm, activation, pre_activation=plan.pre_activation)
+
+    def merge(self, plan: UnitPlan, kind: MergeKind) -> Merge:
+        return Merge(self.unit(plan), kind=kind)
+
+    def upsample(self, plan: UpsamplePlan, kind: UpsampleKind) -> Upsample:
+        upsample = Upsample(plan.factor, kind=kind, channels=plan.channels)
+        first = next(self._trace.skeleton.parameters(), None)
+        return upsample.to("meta", first.dtype if first is not None else None)
+
+    def _conv(self, plan: UnitPlan) -> nn.Module:
+        source = self._trace.module(self._nodes[plan.conv])
+        if not isinstance(source, nn.Conv2d):
+            bias = self._nodes[plan.conv].kwargs.get("bias") is not None
+            source = nn.Conv2d(plan.width_in, plan.width_out, plan.kernel, bias=bias, device="meta")
+        conv: Any = _copy(source)
+        conv.dilation = (1, 1)
+        # a grouped or depthwise leading convolution is no model for a lift
+        conv.groups = 1
+        operator = module_operator(conv)
+        if operator is None or operator.resize is None:
+            raise TypeError(f"no rule to resize {type(conv).__name__}")
+        set_kernel(conv, plan.kernel)
+        operator.resize(conv, {"in": plan.width_in, "out": plan.width_out})
+        return preserve_size(conv)
+
+    def _resized(self, name: str | None, width: int) -> nn.Module | None:
+        source = self._trace.module(self._nodes[name]) if name is not None else None
+        if source is None:
+            return None
+        norm = _copy(source)
+        operator = module_operator(norm)
+        if operator is not None and operator.resize is not None:
+            operator.resize(norm, {"channels": width})
+        return norm
+
+    def _activation(self, plan: UnitPlan) -> nn.Module | None:
+        if plan.activation is None:
+            return None
+        node = self._nodes[plan.activation]
+        module = self._trace.module(node)
+        if module is not None:
+            activation = _copy(module)
+            operator = module_operator(activation)
+            width = plan.width_in if plan.pre_activation else plan.width_out
+            if operator is not None and operator.resize is not None and _counts(activation) > 1:
+                operator.resize(activation, {"channels": width})
+            return activation
+        arguments = [a for a in node.args[1:] if not isinstance(a, fx.Node)]
+        target: Any = node.target
+        return FunctionLayer(target, *arguments, **node.kwargs)
+
+
+def _copy(module: nn.Module) -> nn.Module:
+    """A leaf layer is copied flat: its meta tensors are replaced, never written to."""
+    if next(module.children(), None) is not None:
+        return copy.deepcopy(module)
+    twin = copy.copy(module)
+    for attribute in ("_parameters", "_buffers", "_modules"):
+        twin.__dict__[attribute] = dict(module.__dict__[attribute])
+    return twin
+
+
+def _counts(module: nn.Module) -> int:
+    """Channels that an activation with parameters has (PReLU)."""
+    return int(getattr(module, "num_parameters", 1))
+
+
+def parameter_count(module: nn.Module) -> int:
+    """Trainable parameters, as Table 1 of the paper counts them."""
+    return sum(p.numel() for p in module.parameters())
