@@ -1,0 +1,39 @@
+"""Turn any bottom-up CNN into the top-down network of Lelekas et al. (2020)."""
+
+from __future__ import annotations
+
+from td_transform.errors import (
+    StructureError,
+    TopDownError,
+    TraceError,
+    UnknownOperatorError,
+    WidthConflictError,
+)
+from td_transform.layers import Merge, Pyramid, Unit, Upsample
+from td_transform.network import TopDownNetwork
+from td_transform.operators import Operator, Window, register_operator
+from td_transform.plan import LevelPlan, Options, Plan
+from td_transform.transform import plan_topdown, to_topdown
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "LevelPlan",
+    "Merge",
+    "Operator",
+    "Options",
+    "Plan",
+    "Pyramid",
+    "StructureError",
+    "TopDownError",
+    "TopDownNetwork",
+    "TraceError",
+    "Unit",
+    "UnknownOperatorError",
+    "Upsample",
+    "WidthConflictError",
+    "Window",
+    "plan_topdown",
+    "register_operator",
+    "to_topdown",
+]
