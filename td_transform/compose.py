@@ -13,7 +13,7 @@ from td_transform.head_plan import plan_head
 from td_transform.plan import LevelPlan, Options, Part, Plan, SegmentPlan, UnitPlan
 from td_transform.segment_plan import Copy, SegmentPlanner
 from td_transform.segments import entry_kernel, scope
-from td_transform.siblings import matched_modules, same_form
+from td_transform.siblings import matched_modules
 from td_transform.stages import Stage, Structure, carries_width
 from td_transform.trunk import Segment
 
@@ -202,15 +202,20 @@ class Composer:
         entry = stage.entry
         if entry.kind == "unit" and entry.crosses:
             return None
+        repeated = self._repeated(stage)
+        if repeated is not None:
+            return self._segments.attempt(self._in_form_of(level, entry, repeated))
         own = self._segments.attempt(self._how(level, entry, widens_here=True))
         expected = self._uniform or self._anatomy.width(entry.end)
         fits = own is not None and (own.width_out == expected or not entry.crosses)
-        repeated = self._repeated(stage)
-        if repeated is not None and not (fits and self._alike(own, entry, repeated)):
-            old, new = self._path(repeated), self._path(entry)
-            rename = (old, new) if old and new and old != new else ("", "entry")
-            return self._segments.attempt(self._how(level, repeated, rename=rename))
         return own if fits else None
+
+    def _in_form_of(self, level: _Level, entry: Segment, form: Segment, **how: Any) -> Copy:
+        """A copy of another block that stands for the entry and has its layers where they match."""
+        modules = matched_modules(self._anatomy, entry, form) or {}
+        old, new = self._path(form), self._path(entry)
+        rename = (old, new) if old and new and old != new else ("", "entry")
+        return self._how(level, form, modules=modules, rename=rename, **how)
 
     def _repeated(self, stage: Stage) -> Segment | None:
         """The first block that keeps the stage's width."""
@@ -220,14 +225,6 @@ class Composer:
             if segment.kind == "block" and widths == {wanted}:
                 return segment
         return None
-
-    def _alike(self, own: SegmentPlan | None, entry: Segment, repeated: Segment) -> bool:
-        if own is None:
-            return False
-        kept = {n.node for n in own.nodes if n.action != "drop"}
-        return same_form(
-            self._anatomy, [n for n in entry.nodes if n.name in kept], repeated.nodes
-        )
 
     def _path(self, segment: Segment) -> str:
         modules = scope(self._anatomy, segment)
@@ -276,14 +273,12 @@ class Composer:
         for sibling in self._structure.stages:
             if sibling.entry.kind != "block" or not sibling.entry.crosses:
                 continue
-            modules = matched_modules(self._anatomy, entry, sibling.entry)
-            if modules is None:
+            if matched_modules(self._anatomy, entry, sibling.entry) is None:
                 continue
-            how = self._how(
-                level, sibling.entry, factor=factor, widens_here=True, modules=modules,
-                rename=(self._path(sibling.entry), self._path(entry)),
-            )  # fmt: skip
-            plan = self._segments.attempt(replace(how, target=level.width))
+            how = self._in_form_of(
+                level, entry, sibling.entry, factor=factor, widens_here=True, target=level.width
+            )
+            plan = self._segments.attempt(how)
             if plan is not None and plan.width_out == level.width:
                 self._append(level, plan, transition=True)
                 return True

@@ -162,12 +162,14 @@ class SegmentPlanner:
         name = source
         if how.rename is not None:
             old, new = how.rename
-            if not old:
+            if not old and node not in how.modules:
                 name = f"{new}.{name}"
-            elif name.startswith(f"{old}."):
+            elif old and name.startswith(f"{old}."):
                 name = new + name[len(old) :]
-        same = action in ("same", "up-same", "same-up")
         module = self._anatomy.trace.skeleton.get_submodule(source)
+        # the module of another block may have a stride where this node has none
+        borrowed = node in how.modules and hasattr(module, "kernel_size")
+        same = borrowed or action in ("same", "up-same", "same-up")
         plan = LayerPlan(
             f"{how.prefix}.{name}",
             source,

@@ -1,8 +1,6 @@
-"""Plan: the form of a transition block for a block that had no transition of its own."""
+"""Plan: a block that takes the form of another, with its own layers where the two agree."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 from torch import fx
 
@@ -10,34 +8,28 @@ from td_transform.infer import call_of
 from td_transform.trunk import Anatomy, Segment
 
 
-def matched_modules(
-    anatomy: Anatomy, own: Segment, sibling: Segment
-) -> dict[fx.Node, str] | None:
-    """The block's own modules for the nodes of a sibling that has a projection besides.
+def matched_modules(anatomy: Anatomy, own: Segment, form: Segment) -> dict[fx.Node, str] | None:
+    """A block's own modules for the nodes of another block whose form it takes.
 
     Returns:
-        Per module node of the sibling the path of the own module in its place; None where the two
-        differ by more than one contiguous stretch (the projection).
+        Per module node of `form` the path of the own module in its place; None where the two
+        differ by more than one contiguous stretch (a projection that one of them has).
     """
-    left, right = _operations(own), _operations(sibling)
-    keys = [_key(anatomy, n) for n in left]
-    extra = len(right) - len(left)
-    if extra < 0:
-        return None
-    for start in range(len(left) + 1):
-        kept = [*right[:start], *right[start + extra :]]
-        if [_key(anatomy, n) for n in kept] == keys:
+    left, right = _operations(own), _operations(form)
+    extra = abs(len(right) - len(left))
+    for start in range(min(len(left), len(right)) + 1):
+        kept_left, kept_right = left, right
+        if len(left) > len(right):
+            kept_left = [*left[:start], *left[start + extra :]]
+        else:
+            kept_right = [*right[:start], *right[start + extra :]]
+        if [_key(anatomy, n) for n in kept_left] == [_key(anatomy, n) for n in kept_right]:
             return {
-                sibling_node: str(own_node.target)
-                for own_node, sibling_node in zip(left, kept, strict=True)
-                if own_node.op == "call_module"
+                theirs: str(ours.target)
+                for ours, theirs in zip(kept_left, kept_right, strict=True)
+                if ours.op == "call_module"
             }
     return None
-
-
-def same_form(anatomy: Anatomy, left: Sequence[fx.Node], right: Sequence[fx.Node]) -> bool:
-    """Do two blocks do the same operations in the same order?"""
-    return [_key(anatomy, n) for n in left] == [_key(anatomy, n) for n in right]
 
 
 def _operations(segment: Segment) -> list[fx.Node]:

@@ -1,0 +1,122 @@
+"""What a network costs: parameters, multiply-adds, memory for activations, output resolution."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
+from torch.utils.flop_counter import FlopCounterMode
+
+from td_transform.errors import TopDownError
+from td_transform.network import TopDownNetwork
+from td_transform.stages import structure
+from td_transform.trace import make_skeleton, trace
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """What one forward pass costs.
+
+    Args:
+        parameters: trainable and frozen ones; buffers are no parameters.
+        multiply_adds: of convolutions, linear layers and other matrix products, the pyramid's
+            among them; norms, activations, poolings and sums are not counted.
+        activation_bytes: what a forward pass keeps for the backward pass, in float32 and with
+            every parameter trained: the bytes of all distinct tensors that autograd saves, beyond
+            parameters, buffers and the input images. A tensor saved twice, or a view of it, counts
+            once; the int64 indices of a max pooling count too. Dropout saves nothing, since the
+            pass is in eval mode.
+        output_size: (H, W) of the last map before the head: a top-down network's finest level,
+            what a bottom-up model's stages end in; None for a network without stages.
+    """
+
+    parameters: int
+    multiply_adds: int
+    activation_bytes: int
+    output_size: tuple[int, int] | None
+
+
+def measure(model: nn.Module, input_size: tuple[int, int, int], *, batch: int = 1) -> Cost:
+    """The cost of a forward pass, found on the meta device: the model is neither run nor changed.
+
+    Args:
+        model: any module that maps images (N, C, H, W) to a result, top-down or not.
+        input_size: (C, H, W).
+        batch: images per pass; multiply-adds and activations are those of the whole batch.
+
+    Raises:
+        TopDownError: the model can't run at that size.
+
+    Example:
+        >>> from torch import nn
+        >>> measure(nn.Conv2d(3, 8, 3, padding=1), (3, 32, 32)).multiply_adds
+        221184
+    """
+    parameters = sum(p.numel() for p in model.parameters())
+    skeleton = make_skeleton(model).float().requires_grad_(True)
+    images = torch.empty(batch, *input_size, device="meta")
+    memory = _SavedForBackward(skeleton, images)
+    counter = FlopCounterMode(display=False)
+    try:
+        with torch.enable_grad(), counter, saved_tensors_hooks(memory.keep, memory.give):
+            skeleton(images)
+    except Exception as error:
+        raise _cannot_run(model, input_size, error) from error
+    return Cost(
+        parameters=parameters,
+        multiply_adds=counter.get_total_flops() // 2,
+        activation_bytes=memory.bytes,
+        output_size=_output_size(model, input_size),
+    )
+
+
+class _SavedForBackward:
+    """Collects the storages of saved tensors, and keeps them alive so that none is met twice."""
+
+    def __init__(self, model: nn.Module, images: Tensor) -> None:
+        own = (*model.parameters(), *model.buffers(), images)
+        self._known = {_address(tensor) for tensor in own}
+        self._saved: dict[int, Tensor] = {}
+
+    def keep(self, tensor: Tensor) -> Tensor:
+        address = _address(tensor)
+        if address not in self._known:
+            self._saved.setdefault(address, tensor)
+        return tensor
+
+    def give(self, tensor: Tensor) -> Tensor:
+        return tensor
+
+    @property
+    def bytes(self) -> int:
+        return sum(tensor.untyped_storage().nbytes() for tensor in self._saved.values())
+
+
+def _address(tensor: Tensor) -> int:
+    """Tensors on the meta device have no data pointer, their storages are told by address."""
+    return tensor.untyped_storage()._cdata
+
+
+def _output_size(model: nn.Module, input_size: tuple[int, int, int]) -> tuple[int, int] | None:
+    if isinstance(model, TopDownNetwork):
+        stride = model.plan.levels[-1].stride
+        return -(-input_size[1] // stride), -(-input_size[2] // stride)
+    try:
+        found = structure(trace(model, input_size))
+    except TopDownError:
+        return None
+    height, width = found.trace.values[found.layout.head_start].shape[-2:]
+    return height, width
+
+
+def _cannot_run(
+    model: nn.Module, input_size: tuple[int, int, int], error: Exception
+) -> TopDownError:
+    return TopDownError(
+        f"model {type(model).__name__}",
+        seen=f"{type(error).__name__}: {error}".splitlines()[0],
+        expected=f"a model that runs on an image of size {input_size}",
+        remedy="pass the input_size=(C, H, W) that the model is made for",
+    )
