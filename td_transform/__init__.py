@@ -13,6 +13,7 @@ from td_transform.layers import Merge, Pyramid, Unit, Upsample
 from td_transform.network import TopDownNetwork
 from td_transform.operators import Operator, Window, register_operator
 from td_transform.plan import LevelPlan, Options, Plan
+from td_transform.saving import load_topdown, save_topdown
 from td_transform.transform import plan_topdown, to_topdown
 
 __version__ = "0.1.0"
@@ -33,7 +34,9 @@ __all__ = [
     "Upsample",
     "WidthConflictError",
     "Window",
+    "load_topdown",
     "plan_topdown",
     "register_operator",
+    "save_topdown",
     "to_topdown",
 ]

@@ -20,7 +20,7 @@ class Cost:
     """What one forward pass costs.
 
     Args:
-        parameters: trainable and frozen ones; buffers are no parameters.
+        parameters: all of the module's, frozen ones and those of auxiliary heads too; no buffers.
         multiply_adds: of convolutions, linear layers and other matrix products, the pyramid's
             among them; norms, activations, poolings and sums are not counted.
         activation_bytes: what a forward pass keeps for the backward pass, in float32 and with
@@ -55,7 +55,9 @@ def measure(model: nn.Module, input_size: tuple[int, int, int], *, batch: int = 
         221184
     """
     parameters = sum(p.numel() for p in model.parameters())
-    skeleton = make_skeleton(model).float().requires_grad_(True)
+    skeleton = make_skeleton(model).float()
+    for parameter in skeleton.parameters():
+        parameter.requires_grad_(parameter.is_floating_point())
     images = torch.empty(batch, *input_size, device="meta")
     memory = _SavedForBackward(skeleton, images)
     counter = FlopCounterMode(display=False)
@@ -96,7 +98,7 @@ class _SavedForBackward:
 
 def _address(tensor: Tensor) -> int:
     """Tensors on the meta device have no data pointer, their storages are told by address."""
-    return tensor.untyped_storage()._cdata
+    return int(tensor.untyped_storage()._cdata)
 
 
 def _output_size(model: nn.Module, input_size: tuple[int, int, int]) -> tuple[int, int] | None:

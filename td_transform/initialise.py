@@ -36,7 +36,7 @@ def materialise(module: nn.Module, device: torch.device, *, source: nn.Module | 
 def redraw(values: Tensor, like: Tensor | None) -> None:
     """Fill a tensor with values distributed as another's."""
     with torch.no_grad():
-        if like is None or not like.numel():
+        if like is None or not like.numel() or like.is_meta:
             values.zero_()
         elif values.is_floating_point():
             spread, mean = torch.std_mean(like.detach().double(), correction=0)

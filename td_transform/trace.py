@@ -20,7 +20,7 @@ import torch
 from torch import fx, nn
 
 from td_transform.errors import TopDownError, TraceError
-from td_transform.operators import TensorInfo, module_operator
+from td_transform.operators import TensorInfo, module_operator, node_operator
 
 _LIBRARIES = ("torch.", "td_transform.")
 
@@ -274,9 +274,19 @@ class _Shapes(fx.Interpreter):
 
     def run_node(self, n: fx.Node) -> Any:
         self._running = n
-        result = super().run_node(n)
+        result = self._unchanged(n) if n.op.startswith("call") else None
+        if result is None:
+            result = super().run_node(n)
         self.shapes[n] = _describe(result)
         return result
+
+    def _unchanged(self, n: fx.Node) -> Any:
+        """Norms and activations keep shapes; torch takes milliseconds to find that out on meta."""
+        module = self.fetch_attr(str(n.target)) if n.op == "call_module" else None
+        operator = node_operator(n, module)
+        if operator is None or operator.role not in ("norm", "activation"):
+            return None
+        return self.env[n.args[0]] if n.args and isinstance(n.args[0], fx.Node) else None
 
     def propagate(self, input_size: tuple[int, int, int]) -> dict[fx.Node, Any]:
         first = next(iter(self.module.parameters()), None)  # type: ignore[union-attr]

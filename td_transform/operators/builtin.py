@@ -64,7 +64,7 @@ def _combine(call: Call) -> Any:
 
 _register(_ACTIVATIONS, "activation", rules.keep)
 _register([nn.PReLU], "activation", rules.prelu, None, resizing.resize_vectors)
-_register([nn.GLU, F.glu], "activation", rules.glu)
+_register([nn.GLU, F.glu], "combine", rules.glu)
 _register(_DROPOUTS, "inert", rules.keep)
 _register(_INERT, "inert", rules.keep)
 _register([nn.LocalResponseNorm, F.local_response_norm, F.normalize], "inert", rules.keep)

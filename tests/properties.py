@@ -1,0 +1,66 @@
+"""What must hold for every emitted network."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, fx, nn
+
+from td_transform import TopDownNetwork
+
+SLIDING = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d, nn.LPPool2d, nn.PixelUnshuffle)
+
+
+def strided_layers(td: TopDownNetwork, *, allowed: tuple[str, ...] = ()) -> list[str]:
+    """Layers below the head that lower a resolution."""
+    found = []
+    for name, module in td.levels.named_modules():
+        stride = getattr(module, "stride", 1)
+        steps = (stride, stride) if isinstance(stride, int) else tuple(stride)
+        unshuffles = isinstance(module, nn.PixelUnshuffle)
+        if isinstance(module, SLIDING) and (steps != (1, 1) or unshuffles):
+            found.append(name)
+    return [name for name in found if not name.endswith(allowed)] if allowed else found
+
+
+class Watch(fx.Interpreter):
+    """Runs a network and keeps the size of every level's last map."""
+
+    def __init__(self, td: TopDownNetwork) -> None:
+        super().__init__(td)
+        self.sizes: dict[int, tuple[int, ...]] = {}
+
+    def run_node(self, n: fx.Node) -> object:
+        result = super().run_node(n)
+        target = str(n.target).split(".")
+        ends = n.op == "call_module" and target[0] == "levels" and target[2] in ("merge", "stage")
+        if ends and isinstance(result, Tensor) and result.dim() == 4 and result.shape[2:] != (1, 1):
+            self.sizes[int(target[1])] = tuple(result.shape[2:])
+        elif n.op == "call_module" and target[-1] == "lift" and isinstance(result, Tensor):
+            self.sizes.setdefault(int(target[1]), tuple(result.shape[2:]))
+        return result
+
+
+def check_network(td: TopDownNetwork, images: Tensor, *, classes: int | None = None) -> None:
+    """Forward and backward run, every parameter gets a gradient, levels rise as planned."""
+    counted = sum(p.numel() for p in td.parameters())
+    assert counted == td.plan.parameters, "the plan counts its parameters right"
+    assert strided_layers(td) == []
+    strides = [level.stride for level in td.plan.levels]
+    assert strides == sorted(strides, reverse=True)
+    assert len(set(strides)) == len(strides)
+    td.zero_grad()
+    watch = Watch(td)
+    logits = watch.run(images)
+    assert logits.shape[0] == images.shape[0]
+    if classes is not None:
+        assert logits.shape == (images.shape[0], classes)
+    weight = torch.linspace(0.5, 1.5, logits.shape[1], device=logits.device)
+    (logits * weight).sum().backward()
+    missing = [name for name, p in td.named_parameters() if p.grad is None]
+    assert missing == [], f"no gradient: {missing}"
+    if not images.is_meta:
+        assert torch.isfinite(logits).all()
+        assert all(torch.isfinite(p.grad).all() for p in td.parameters())
+    height, width = images.shape[2:]
+    sizes = [watch.sizes[i] for i in range(len(strides))]
+    assert sizes == [(-(-height // s), -(-width // s)) for s in strides]

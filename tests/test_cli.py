@@ -1,0 +1,208 @@
+"""The command `td-transform`, on models of torchvision, of timm and of a user's file."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import pytest
+from torch import nn
+
+from td_transform.cli import cost_table, main
+from td_transform.cost import Cost
+from td_transform.model_names import load_model
+from td_transform.saving import load_topdown
+from td_transform.torchvision_cpu import import_torchvision
+
+ROOT = Path(__file__).resolve().parents[1]
+
+USER_MODEL = """
+from torch import nn
+
+
+def build():
+    return nn.Sequential(
+        nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(4, 8, 3, padding=1), nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 10),
+    )
+
+
+def flattens():
+    return nn.Sequential(*list(build())[:5], nn.Flatten(), nn.Linear(8 * 14 * 14, 10))
+
+
+def sized(width, depth=1):
+    return build()
+
+
+def number():
+    return 3
+
+
+ready = build()
+word = "build"
+"""
+
+
+@pytest.fixture
+def user_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The working directory holds a package with this module."""
+    (tmp_path / "users_own").mkdir()
+    (tmp_path / "users_own" / "nets.py").write_text(USER_MODEL)
+    monkeypatch.chdir(tmp_path)
+    for name in ("users_own", "users_own.nets"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    return "users_own.nets"
+
+
+def failure(capsys: pytest.CaptureFixture[str], *args: str) -> str:
+    """What a command that fails prints."""
+    with pytest.raises(SystemExit) as caught:
+        main(["convert", *args])
+    assert caught.value.code == 2
+    printed = capsys.readouterr().err
+    assert printed.startswith("td-transform: ")
+    assert printed.count("\n") == 1
+    return printed
+
+
+def cells(line: str) -> list[str]:
+    return re.split(r"\s{2,}", line)
+
+
+def test_resnet18_is_converted_and_saved(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "td.pt"
+    size = ["--input-size", "3", "64", "64"]
+    main(["convert", "resnet18", *size, "--output-stride", "4", "--save", str(file)])
+    plan, table = capsys.readouterr().out.split("\n\n")
+    assert plan.startswith("ResNet, 3x64x64: td, output stride 4, add-concat, nearest, gaussian")
+    build = import_torchvision().models.resnet18
+    td = load_topdown(file, build())
+    header, _, parameters, multiply_adds, activations, resolution, saved = table.splitlines()
+    count = sum(p.numel() for p in td.parameters())
+    assert cells(header) == ["per image", "bottom-up", "top-down", "ratio"]
+    ratio = f"{count / 11_689_512:.2f}"
+    assert cells(parameters) == ["parameters", "11,689,512", f"{count:,}", ratio]
+    assert cells(multiply_adds)[:2] == ["multiply-adds", "148,557,824"]
+    assert cells(activations)[:2] == ["activations, bytes", "1,801,728"]
+    assert cells(resolution) == ["output resolution", "2x2", "16x16", "8.00"]
+    assert saved == f"saved to {file}"
+
+
+@pytest.mark.parametrize("spec", ["timm:resnet10t", "resnet10t"])
+def test_a_timm_model_is_converted(spec: str, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["convert", spec, "--input-size", "3", "64", "64", "--arrangement", "reversed"])
+    printed = capsys.readouterr().out
+    assert printed.startswith("ResNet, 3x64x64: reversed,")
+    assert "output resolution" in printed
+
+
+def test_a_users_own_model_is_converted_with_all_options(
+    user_model: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = "--arrangement uniform --merge concat --upsample bilinear --pyramid maxpool"
+    size = ["--input-size", "1", "28", "28"]
+    main(["convert", f"{user_model}:build", *size, *options.split(), "--weights", "inherit"])
+    printed = capsys.readouterr().out
+    assert "uniform, output stride 1, concat, bilinear, maxpool, inherit weights" in printed
+    assert cells(printed.splitlines()[-1]) == ["output resolution", "14x14", "28x28", "2.00"]
+
+
+def test_both_networks_are_drawn(user_model: str, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    file = tmp_path / "networks.svg"
+    main(["convert", f"{user_model}:ready", "--input-size", "1", "28", "28", "--draw", str(file)])
+    assert "<svg" in file.read_text()
+
+
+def test_the_warnings_of_a_plan_are_printed_once(
+    user_model: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        main(["convert", f"{user_model}:flattens", "--input-size", "1", "28", "28"])
+    assert capsys.readouterr().out.count("warning: ") == 1
+
+
+def test_figures_of_the_table() -> None:
+    bottom_up = Cost(parameters=40, multiply_adds=2000, activation_bytes=0, output_size=(7, 5))
+    top_down = Cost(parameters=60, multiply_adds=9000, activation_bytes=8, output_size=(28, 20))
+    assert cost_table(bottom_up, top_down) == [
+        "per image           bottom-up  top-down  ratio",
+        "------------------  ---------  --------  -----",
+        "parameters                 40        60   1.50",
+        "multiply-adds           2,000     9,000   4.50",
+        "activations, bytes          0         8",
+        "output resolution         7x5     28x20   4.00",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("spec", "text"),
+    [
+        ("resnet81", "no such model in torchvision or timm; .* perhaps you mean .*resnet18"),
+        ("timm:resnet26ddd", "no such model in timm; .* perhaps you mean .*timm:resnet26d"),
+        ("torchvision:resnet26", "no such model in torchvision; .* perhaps you mean .*resnet18"),
+        ("resnet18.a1_in2k", "perhaps you mean timm:resnet18.a1_in1k"),
+        ("torchvision:resnet18.a1_in1k", "no such model in torchvision"),
+        ("qqqqqqqq", "list_models"),
+        ("users_own.nothing:build", "no module named 'users_own.nothing'"),
+        ("users_own/nets.py:build", "'users_own/nets.py' is no module's name"),
+        ("users_own.nets:built", "has no 'built'; .* perhaps you mean build"),
+        ("users_own.nets:sized", "it needs the arguments width;"),
+        ("users_own.nets:number", "it returns a int;"),
+        ("users_own.nets:word", "it can't be called;"),
+    ],
+)
+def test_a_wrong_model_is_explained_in_a_paragraph(
+    spec: str, text: str, user_model: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    printed = failure(capsys, spec)
+    assert f"model '{spec}': " in printed
+    assert re.search(text, printed)
+
+
+def test_what_must_be_installed_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "timm", None)
+    assert "Remedy: install timm (pip install timm)" in failure(capsys, "timm:resnet26")
+    assert "install timm" in failure(capsys, "resnet26")
+    monkeypatch.setitem(sys.modules, "torchvision", None)
+    assert "pip install torchvision timm" in failure(capsys, "resnet18")
+
+
+def test_a_missing_folder_is_named_before_the_work(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "no folder 'nowhere'" in failure(capsys, "resnet18", "--save", "nowhere/td.pt")
+
+
+def test_a_builder_that_takes_init_weights_is_told_not_to() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert isinstance(load_model("googlenet"), nn.Module)
+        assert isinstance(load_model("resnet18"), nn.Module)
+
+
+def test_the_module_runs_as_a_program() -> None:
+    command = [sys.executable, "-m", "td_transform", "convert", "torch.nn:Identity"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith("td-transform: ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_importing_the_package_stays_light() -> None:
+    code = (
+        "import sys, td_transform; "
+        "print({'torchvision', 'timm', 'tyro', 'matplotlib'} & set(sys.modules))"
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.stdout == "set()\n", done.stderr
