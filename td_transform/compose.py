@@ -294,7 +294,7 @@ class Composer:
             return
         coarser = order[k + 1] if self._options.arrangement == "reversed" else order[k]
         for pool in coarser.pools:
-            kept = [n for n in pool.nodes if self._anatomy.role(n) == "inert"]
+            kept = [n for n in pool.nodes if n.op != "get_attr" and self._anatomy.role(n) == "inert"]
             if kept:
                 start = pool.nodes[pool.nodes.index(kept[0]) - 1]
                 stride = pool.stride_out

@@ -123,9 +123,9 @@ def draw(
     analysed = structure(trace(model, td.plan.input_size))
     _check_origin(analysed, td.plan)
     figure = _figure(analysed, td.plan, title or f"{td.plan.model}, {_by(td.plan.input_size)}")
-    # letters stay letters in an SVG, so that it can be searched; a hash salt makes it reproducible
+    # an SVG with its letters as letters can be searched, and without a date it is reproducible
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "td_transform"}):
-        figure.savefig(path, dpi=150)
+        figure.savefig(path, dpi=150, metadata={"Date": None})
     return path
 
 
@@ -150,7 +150,7 @@ def _bottom_up_rows(analysed: Structure) -> list[_Row]:
     if (stem := analysed.stem) is not None:
         stride, width = int(max(stem.stride_out)), width_of(stem.end)
         kernel = _by(entry_kernel(analysed.anatomy, stem))
-        facts = (_map(stride, values[stem.end].shape[2:]), _channels([width]), f"{kernel} unit")
+        facts = (_map(stride, values[stem.end].shape[2:]), f"{width} channels", f"{kernel} unit")
         rows.append(_Row("stem", facts, stride, width))
     for i, stage in enumerate(analysed.stages):
         rows.append(_stage_row(analysed, stage, i, stride))
@@ -162,11 +162,10 @@ def _bottom_up_rows(analysed: Structure) -> list[_Row]:
 
 def _stage_row(analysed: Structure, stage: Stage, index: int, stride: int) -> _Row:
     widths = [analysed.anatomy.width(segment.end) for segment in stage.segments]
-    last = stage.segments[-1].end
     facts = (
-        _map(stage.stride, analysed.trace.values[last].shape[2:]),
+        _map(stage.stride, analysed.trace.values[stage.segments[-1].end].shape[2:]),
         _channels(widths),
-        _counted(segment.kind for segment in (*stage.prelude, *stage.segments)),
+        ", ".join(_counted(part.kind for part in (*stage.prelude, *stage.segments))),
     )
     # a stem's pooling belongs to no stage: the first stage's stride differs without a crossing
     how = f"in its first {stage.entry.kind}" if stage.entry.crosses else "by pooling"
@@ -189,15 +188,14 @@ def _level_row(
     plan: Plan, level: LevelPlan, numbers: tuple[int, int], kinds: Mapping[str, str]
 ) -> _Row:
     size = [-(-side // level.stride) for side in plan.input_size[1:]]
-    copies = [part for part in level.parts if isinstance(part, SegmentPlan)]
     widths = [p.width_out for p in level.parts[1:] if not isinstance(p, UpsamplePlan)]
-    counted = _counted(kinds[part.end] for part in copies if part.end in kinds)
-    # without a merge the lift is the first unit of the stage
+    copies = (p.end for p in level.parts if isinstance(p, SegmentPlan) and p.end in kinds)
+    # without a merge the stage starts with its lift
     learned = ["lift"] if level.made_from and not level.merge else []
     facts = (
         f"levels.{numbers[0]}, {_map(level.stride, size)}",
         _channels(widths or [level.lift.width_out]),
-        ", ".join(filter(None, [*learned, counted])),
+        ", ".join([*learned, *_counted(kinds[end] for end in copies)]),
     )
     return _Row(
         f"T{numbers[1]} from S{level.made_from}" if level.made_from else "lift",
@@ -238,8 +236,8 @@ def _channels(widths: Sequence[int]) -> str:
     return f"{few if len(distinct) <= 3 else f'{distinct[0]} … {distinct[-1]}'} channels"
 
 
-def _counted(kinds: Iterable[str]) -> str:
-    return ", ".join(f"{n} {kind}{'s' * (n > 1)}" for kind, n in Counter(kinds).items())
+def _counted(kinds: Iterable[str]) -> list[str]:
+    return [f"{n} {kind}{'s' * (n > 1)}" for kind, n in Counter(kinds).items()]
 
 
 # How they are drawn
@@ -252,8 +250,7 @@ def _figure(analysed: Structure, plan: Plan, title: str) -> Figure:
     counts = (sum(p.numel() for p in analysed.trace.model.parameters()), plan.parameters)
     strides = sorted({1, *(row.stride for rows in columns for row in rows if row.stride)})
     widths = [row.width for rows in columns for row in rows if row.stride]
-    extremes = (strides[0], strides[-1]), (min(widths), max(widths))
-    scale = _Scale(*extremes, len(analysed.stages))
+    scale = _Scale((strides[0], strides[-1]), (min(widths), max(widths)), len(analysed.stages))
     right = 2 * _MARGIN + _BOXES["bottom-up"] + _AFTER_BOX
     height = _TOP + _PITCH * max(map(len, columns)) + _LEGEND
     size = (right + _BOXES["top-down"] + _AFTER_BOX, height)
@@ -265,7 +262,7 @@ def _figure(analysed: Structure, plan: Plan, title: str) -> Figure:
     images = {"bottom-up": "image", "top-down": f"{plan.options.pyramid} pyramid"}
     for left, rows, (name, box), count in zip(lefts, columns, _BOXES.items(), counts, strict=True):
         _text(axes, (left, 0.85), f"{name}, {count:,} parameters", size=11, weight="bold")
-        _text(axes, (left + _IMAGE, _TOP + 0.1), images[name], colour=_GREY, align="center")
+        _text(axes, (left, _TOP + 0.1), images[name], colour=_GREY)
         _column(axes, rows, scale, left, left + box)
     _length_legend(axes, scale, strides, (_MARGIN + _BOXES["bottom-up"], height - _LEGEND))
     _height_legend(axes, scale, (right + _BOXES["top-down"], height - _LEGEND))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from torch import fx
 
 from td_transform.infer import call_of
@@ -16,20 +18,32 @@ def matched_modules(anatomy: Anatomy, own: Segment, form: Segment) -> dict[fx.No
         differ by more than one contiguous stretch (a projection that one of them has).
     """
     left, right = _operations(own), _operations(form)
-    extra = abs(len(right) - len(left))
-    for start in range(min(len(left), len(right)) + 1):
-        kept_left, kept_right = left, right
-        if len(left) > len(right):
-            kept_left = [*left[:start], *left[start + extra :]]
-        else:
-            kept_right = [*right[:start], *right[start + extra :]]
+    found = []
+    for kept_left, kept_right in _alignments(left, right):
         if [_key(anatomy, n) for n in kept_left] == [_key(anatomy, n) for n in kept_right]:
-            return {
-                theirs: str(ours.target)
-                for ours, theirs in zip(kept_left, kept_right, strict=True)
-                if ours.op == "call_module"
-            }
-    return None
+            pairs = list(zip(kept_left, kept_right, strict=True))
+            found.append([(a, b) for a, b in pairs if a.op == "call_module"])
+    if not found:
+        return None
+    # several stretches can fit (norms are alike); the names inside the blocks tell which is meant
+    best = max(found, key=lambda pairs: sum(_last(a) == _last(b) for a, b in pairs))
+    return {theirs: str(ours.target) for ours, theirs in best}
+
+
+def _alignments(
+    left: list[fx.Node], right: list[fx.Node]
+) -> Iterator[tuple[list[fx.Node], list[fx.Node]]]:
+    """The longer of two lists without one contiguous stretch, at every place."""
+    extra = len(right) - len(left)
+    for start in range(min(len(left), len(right)) + 1):
+        if extra < 0:
+            yield [*left[:start], *left[start - extra :]], right
+        else:
+            yield left, [*right[:start], *right[start + extra :]]
+
+
+def _last(node: fx.Node) -> str:
+    return str(node.target).rpartition(".")[2]
 
 
 def _operations(segment: Segment) -> list[fx.Node]:

@@ -59,6 +59,7 @@ def _names_missing_operator(error: RuntimeError) -> bool:
 
 
 def _forget_partial_import() -> None:
+    # Submodules that stay would not be bound as attributes of the package imported anew.
     partial = [name for name in sys.modules if name.split(".")[0] == "torchvision"]
     for name in partial:
         del sys.modules[name]
@@ -66,10 +67,9 @@ def _forget_partial_import() -> None:
 
 def _declare_missing_operators() -> None:
     global _declarations
-    if _declarations is None:
-        # A fragment adds to the namespace without owning it: torch allows one owner, and another
-        # package may have declared operators of its own there.
-        _declarations = Library("torchvision", "FRAGMENT")
+    # A fragment adds to the namespace without owning it: torch allows one owner, and another
+    # package may have declared operators of its own there.
+    _declarations = Library("torchvision", "FRAGMENT")
     for name in _OPERATORS:
         if not hasattr(torch.ops.torchvision, name):
             _declarations.define(name + _SCHEMA)

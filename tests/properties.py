@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, fx, nn
 
-from td_transform import TopDownNetwork
+from td_transform import Merge, TopDownNetwork, Unit
 
 SLIDING = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d, nn.LPPool2d, nn.PixelUnshuffle)
 
@@ -31,12 +31,11 @@ class Watch(fx.Interpreter):
 
     def run_node(self, n: fx.Node) -> object:
         result = super().run_node(n)
-        target = str(n.target).split(".")
-        ends = n.op == "call_module" and target[0] == "levels" and target[2] in ("merge", "stage")
-        if ends and isinstance(result, Tensor) and result.dim() == 4 and result.shape[2:] != (1, 1):
-            self.sizes[int(target[1])] = tuple(result.shape[2:])
-        elif n.op == "call_module" and target[-1] == "lift" and isinstance(result, Tensor):
-            self.sizes.setdefault(int(target[1]), tuple(result.shape[2:]))
+        if n.op == "call_module" and isinstance(result, Tensor) and result.shape[2:] != (1, 1):
+            target = str(n.target).split(".")
+            module = self.fetch_attr(str(n.target))
+            if target[0] == "levels" and isinstance(module, (nn.Conv2d, Unit, Merge)):
+                self.sizes[int(target[1])] = tuple(result.shape[2:])
         return result
 
 
