@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from td_transform.blueprint import Blueprint, parameter_count
-from td_transform.errors import TopDownError
 from td_transform.form import form_of
 from td_transform.head_plan import plan_head
 from td_transform.plan import LevelPlan, Options, Part, Plan, SegmentPlan, UnitPlan
@@ -82,13 +81,6 @@ class Composer:
     def _stride(self, place: Stage) -> int:
         """The stride of the level in a stage's place: t = s * output_stride / s_1."""
         finest = self._structure.stages[0].stride
-        if place.stride * self._options.output_stride % finest:
-            raise TopDownError(
-                "argument 'output_stride'",
-                seen=f"{self._options.output_stride}, at which a level would stand between pixels",
-                expected=f"a stride that {place.stride} / {finest} times it is whole",
-                remedy=f"pass output_stride=1, or {finest} for the bottom-up model's own strides",
-            )
         return place.stride * self._options.output_stride // finest
 
     def _lift_width(self, stage: Stage) -> int:

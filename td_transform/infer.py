@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import torch
 from torch import fx
+from torch.nn import functional
 
 from td_transform.errors import StructureError, UnknownOperatorError, WidthConflictError
 from td_transform.operators import Call, Dims, Operator, Region, TensorInfo, node_operator
@@ -22,16 +24,25 @@ def operator_of(trace: Trace, node: fx.Node) -> Operator:
     operator = node_operator(node, module)
     if operator is not None:
         return operator
-    target = type(module) if module is not None else node.target
-    name = getattr(target, "__qualname__", None) or getattr(target, "__name__", str(target))
-    argument = name if not isinstance(target, str) else repr(target)
+    name = _name_of(type(module) if module is not None else node.target)
     raise UnknownOperatorError(
         trace.place(node),
         seen=f"the unknown operator {name}",
         expected="an operator with known strides and channel coupling",
-        remedy=f"td_transform.register_operator({argument}, like=torch.nn.ReLU) if it works "
+        remedy=f"td_transform.register_operator({name}, like=torch.nn.ReLU) if it works "
         "element-wise, else with an Operator of its own",
     )
+
+
+def _name_of(target: object) -> str:
+    """An operator as one writes it in code."""
+    if isinstance(target, str):
+        return repr(target)
+    name = str(getattr(target, "__name__", target))
+    for prefix, module in (("torch", torch), ("torch.nn.functional", functional)):
+        if getattr(module, name, None) is target:
+            return f"{prefix}.{name}"
+    return name
 
 
 def call_of(trace: Trace, node: fx.Node, region: Region) -> Call:

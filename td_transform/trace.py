@@ -21,6 +21,7 @@ from torch import fx, nn
 
 from td_transform.errors import TopDownError, TraceError
 from td_transform.operators import TensorInfo, module_operator, node_operator
+from td_transform.operators.rules import keep
 
 _LIBRARIES = ("torch.", "td_transform.")
 
@@ -281,10 +282,11 @@ class _Shapes(fx.Interpreter):
         return result
 
     def _unchanged(self, n: fx.Node) -> Any:
-        """Norms and activations keep shapes; torch takes milliseconds to find that out on meta."""
+        """What keeps shapes isn't run: torch takes milliseconds to find that out on meta, and a
+        leaf module with control flow could not run there at all."""
         module = self.fetch_attr(str(n.target)) if n.op == "call_module" else None
         operator = node_operator(n, module)
-        if operator is None or operator.role not in ("norm", "activation"):
+        if operator is None or not (operator.role == "norm" or operator.infer is keep):
             return None
         return self.env[n.args[0]] if n.args and isinstance(n.args[0], fx.Node) else None
 
