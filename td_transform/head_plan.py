@@ -7,7 +7,7 @@ from dataclasses import replace
 from torch import fx
 
 from td_transform.infer import call_of
-from td_transform.operators import TensorInfo
+from td_transform.operators import Spatial, TensorInfo
 from td_transform.operators.rules import covers_map
 from td_transform.plan import NodePlan, SegmentPlan
 from td_transform.segment_plan import Copy, SegmentPlanner
@@ -49,7 +49,7 @@ def _head_node(anatomy: Anatomy, node: fx.Node, plan: NodePlan, warnings: list[s
     if anatomy.role(node) == "pool":
         whole = covers_map(call.window(), call.shape())
         return NodePlan(node.name, "adaptive", map_size=(1, 1)) if whole else NodePlan(node.name, "drop")
-    if anatomy.stride(node) is None:
+    if not any(isinstance(dim, Spatial) for dim in anatomy.region.dims[node]):
         warnings.append(
             f"{anatomy.trace.place(node)}: the head flattens a {before[0]}x{before[1]} map; the finer "
             f"top-down map is average-pooled to that size first, since fully connected layers on a "

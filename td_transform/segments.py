@@ -47,8 +47,10 @@ def lay_out(anatomy: Anatomy) -> Layout:
     tail = len(body)
     while tail and body[tail - 1].kind in ("norm", "activation", "inert"):
         tail -= 1
-    trailing = body[tail:]
-    pre_activation = any(t.kind == "norm" for t in trailing) and body[tail - 1].kind == "block"
+    while tail < len(body) and body[tail].kind != "norm":
+        tail += 1
+    before = next((t for t in reversed(body[:tail]) if t.kind != "inert"), None)
+    pre_activation = tail < len(body) and before is not None and before.kind == "block"
     if pre_activation:
         body = body[:tail]
     segments = _merge_classes(anatomy, _merge_depthwise(anatomy, _group(anatomy, body, pre_activation)))
