@@ -59,9 +59,9 @@ def _at_rest(anatomy: Anatomy, node: fx.Node) -> Action | None:
     window = call.window()
     before, after = call.shape(), anatomy.trace.values[node].shape
     if window.is_pointwise:
-        pads = before[-2:] != after[-2:] and before[1] == after[1] and window.stride == (1, 1)
+        pads = before[-2:] != after[-2:] and before[1] == after[1] and set(window.stride) == {1}
         return "drop" if pads else None
-    return None if window.keeps_size or window.stride != (1, 1) else "same"
+    return None if window.keeps_size or set(window.stride) != {1} else "same"
 
 
 def projections(anatomy: Anatomy, segment: Segment) -> list[tuple[fx.Node, ...]]:
@@ -69,7 +69,11 @@ def projections(anatomy: Anatomy, segment: Segment) -> list[tuple[fx.Node, ...]]
     members = set(segment.nodes)
     found = []
     for node in segment.nodes:
-        if node.op == "get_attr" or anatomy.role(node) != "combine" or len(_tensors(anatomy, node)) != 2:
+        if (
+            node.op == "get_attr"
+            or anatomy.role(node) != "combine"
+            or len(_tensors(anatomy, node)) != 2
+        ):
             continue
         for source in _tensors(anatomy, node):
             path = _linear_path(anatomy, source, segment.start, members)
@@ -111,7 +115,7 @@ def without_identities(
     actions: Mapping[fx.Node, Action],
     sizes: Mapping[fx.Node, Mapping[str, int]],
 ) -> dict[fx.Node, Action]:
-    """A projection whose widths agree is an identity: its convolution and norm go, an upsampling stays."""
+    """A projection whose widths agree is an identity: an upsampling in it stays."""
     result = dict(actions)
     for path in projections(anatomy, segment):
         conv = next(n for n in path if anatomy.role(n) == "conv")

@@ -35,24 +35,25 @@ def assign(
         before = widths.value(out, bottom_up) or 1
         ratio = Fraction(width_in, bottom_up["in"]) if target is None else Fraction(target, before)
     step = math.lcm(*(of for _, of in widths.multiples)) if widths.multiples else 1
-    # the input first as it is; then with every width a multiple of all that has to divide one
-    for multiple in dict.fromkeys((1, step)):
-        values = {
-            name: max(multiple, round(bottom_up[name] * ratio / multiple) * multiple)
-            if ratio != 1
-            else bottom_up[name]
-            for name in widths.free()
-        }
+    # in proportion; then so that divisions come out even; else the bottom-up widths inside
+    for factor, multiple in dict.fromkeys(((ratio, 1), (ratio, step), (Fraction(1), 1))):
+        values = {n: _scaled(bottom_up[n], factor, multiple) for n in widths.free()}
         values.update(overrides)
         values["in"] = width_in
         if target is not None:
-            _reach(widths, widths.resolve(out), values, target)
+            _reach(widths.resolve(out), values, target)
         if widths.admits(values) and _all_whole(widths, values):
             return values
     return None
 
 
-def _reach(widths: Widths, out: Width, values: dict[str, int], target: int) -> None:
+def _scaled(width: int, factor: Fraction, multiple: int) -> int:
+    if factor == 1:
+        return width
+    return max(multiple, round(width * factor / multiple) * multiple)
+
+
+def _reach(out: Width, values: dict[str, int], target: int) -> None:
     """Set the output's width; where it is a sum, its largest free part takes the difference."""
     parts = [(name, c) for name, c in out.terms if name != "in" and c > 0]
     if not parts:

@@ -59,7 +59,9 @@ class Blueprint:
             raise TypeError(f"no rule to resize {type(conv).__name__}")
         set_kernel(conv, plan.kernel)
         operator.resize(conv, {"in": plan.width_in, "out": plan.width_out})
-        return preserve_size(conv)
+        preserve_size(conv)
+        result: nn.Module = conv
+        return result
 
     def _resized(self, name: str | None, width: int) -> nn.Module | None:
         source = self._trace.module(self._nodes[name]) if name is not None else None

@@ -110,12 +110,12 @@ class Composer:
         )  # fmt: skip
         return replace(plan, parameters=parameter_count(self._blueprint.unit(plan)))
 
-    def _lift(self, level: _Level, stage: Stage, place: Stage) -> UnitPlan:
+    def _lift(self, level: _Level, place: Stage) -> UnitPlan:
         """A unit in the stem's form, from image channels to the level's width."""
         form = self._form
         kernel = form.stem_kernel
-        if stage.form == "plain":
-            kernel = entry_kernel(self._anatomy, (place if place.form == "plain" else stage).entry)
+        if all(s.form == "plain" for s in self._structure.stages):
+            kernel = entry_kernel(self._anatomy, place.entry)
         plan = UnitPlan(
             f"{level.path}.lift", self._structure.trace.input_size[0], level.width, kernel,
             form.conv, form.stem_norm, form.stem_activation,
@@ -137,7 +137,9 @@ class Composer:
         width_in = level.width * (1 if self._options.merge == "add" else 2)
         level.merge = self._unit(f"{level.path}.merge.unit", width_in, level.width, (3, 3))
 
-    def _copy(self, level: _Level, segment: Segment, *, transition: bool = False, **how: Any) -> None:
+    def _copy(
+        self, level: _Level, segment: Segment, *, transition: bool = False, **how: Any
+    ) -> None:
         plan = self._segments.plan(self._how(level, segment, **how))
         self._append(level, plan, transition=transition)
 
@@ -155,7 +157,7 @@ class Composer:
         return LevelPlan(
             level.stride,
             self._structure.stages.index(stage) + 1,
-            self._lift(level, stage, place),
+            self._lift(level, place),
             tuple(level.transition),
             level.merge,
             tuple(level.stage),
@@ -286,7 +288,9 @@ class Composer:
             return
         coarser = order[k + 1] if self._options.arrangement == "reversed" else order[k]
         for pool in coarser.pools:
-            kept = [n for n in pool.nodes if n.op != "get_attr" and self._anatomy.role(n) == "inert"]
+            kept = [
+                n for n in pool.nodes if n.op != "get_attr" and self._anatomy.role(n) == "inert"
+            ]
             if kept:
                 start = pool.nodes[pool.nodes.index(kept[0]) - 1]
                 stride = pool.stride_out

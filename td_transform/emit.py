@@ -16,7 +16,15 @@ from td_transform.initialise import Init, inherit, materialise, redraw
 from td_transform.layers import Pyramid, Scope
 from td_transform.network import TopDownNetwork
 from td_transform.operators.resizing import preserve_size
-from td_transform.plan import LayerPlan, LevelPlan, NodePlan, Plan, SegmentPlan, UnitPlan, UpsamplePlan
+from td_transform.plan import (
+    LayerPlan,
+    LevelPlan,
+    NodePlan,
+    Plan,
+    SegmentPlan,
+    UnitPlan,
+    UpsamplePlan,
+)
 from td_transform.stages import Structure
 
 # Functions whose mode tracing has frozen, and the modules that follow the network's mode.
@@ -108,7 +116,9 @@ class _Emitter:
 
     # Modules
 
-    def _call(self, name: str, make: Callable[[], nn.Module], *inputs: Any, **options: Any) -> fx.Node:
+    def _call(
+        self, name: str, make: Callable[[], nn.Module], *inputs: Any, **options: Any
+    ) -> fx.Node:
         """Call the module of that name, made on first use."""
         self._place(name, make)
         return self._graph.call_module(name, inputs, options)
@@ -127,7 +137,7 @@ class _Emitter:
     def _shown_as(self, path: str) -> str:
         """The class of the bottom-up module that a scope stands for."""
         parts = path.split(".")
-        if len(parts) == 2:
+        if len(parts) == 2 and parts[0] == "levels":
             return "Level"
         own = ".".join(parts[3:] if parts[0] == "levels" else parts[1:])
         try:
@@ -165,6 +175,8 @@ class _Emitter:
         placed = {self._sources[plan.start]: start}
         for node in plan.nodes:
             source = self._sources[node.node]
+            if source.op == "get_attr" and node.action == "drop":
+                continue
             placed[source] = self._node(plan, node, source, placed, like)
         return placed[self._sources[plan.end]]
 
@@ -178,7 +190,7 @@ class _Emitter:
     ) -> fx.Node:
         if source.op == "get_attr":
             return self._parameter(segment, plan, source)
-        inputs = [placed[n] for n in source.all_input_nodes]
+        inputs = [placed[n] for n in source.all_input_nodes if n in placed]
         if plan.action == "drop":
             return inputs[0]
         if plan.action == "adaptive" and plan.map_size is not None:
@@ -215,7 +227,7 @@ class _Emitter:
             return self._call(name, lambda: _DROPOUTS[source.target](rate), args[0])
         if plan.action in ("same", "same-up", "up-same"):
             return self._size_preserving(name, source, args, kwargs)
-        return self._graph.create_node(source.op, source.target, args, kwargs)  # type: ignore[arg-type]
+        return self._graph.create_node(source.op, source.target, args, kwargs)
 
     def _size_preserving(self, name: str, source: fx.Node, args: Any, kwargs: Any) -> fx.Node:
         """A convolution or pooling that the forward calls as a function, without its stride."""

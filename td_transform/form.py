@@ -43,7 +43,9 @@ def form_of(structure: Structure) -> Form:
     unit = leading.nodes if leading.kind == "unit" else ()
     stem_norm = next((n.name for n in unit if is_norm_layer(anatomy, n)), None)
     stem_activation = next((n.name for n in unit if anatomy.role(n) == "activation"), None)
-    nodes = [n for n in anatomy.trace.graph.nodes if n.op not in ("placeholder", "output", "get_attr")]
+    nodes = [
+        n for n in anatomy.trace.graph.nodes if n.op not in ("placeholder", "output", "get_attr")
+    ]
     maps = [n for n in nodes if anatomy.stride(n) is not None]
     norm = next((n.name for n in maps if is_norm_layer(anatomy, n)), None)
     activation = next((n.name for n in maps if anatomy.role(n) == "activation"), None)

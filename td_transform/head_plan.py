@@ -48,7 +48,11 @@ def _head_node(anatomy: Anatomy, node: fx.Node, plan: NodePlan, warnings: list[s
     before: tuple[int, int] = call.shape()[-2:]  # type: ignore[assignment]
     if anatomy.role(node) == "pool":
         whole = covers_map(call.window(), call.shape())
-        return NodePlan(node.name, "adaptive", map_size=(1, 1)) if whole else NodePlan(node.name, "drop")
+        return (
+            NodePlan(node.name, "adaptive", map_size=(1, 1))
+            if whole
+            else NodePlan(node.name, "drop")
+        )
     if not any(isinstance(dim, Spatial) for dim in anatomy.region.dims[node]):
         warnings.append(
             f"{anatomy.trace.place(node)}: the head flattens a {before[0]}x{before[1]} map; the finer "

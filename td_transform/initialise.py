@@ -13,7 +13,9 @@ Init = Callable[[nn.Module], None]
 _RESET = {"weight", "bias", "running_mean", "running_var", "num_batches_tracked"}
 
 
-def materialise(module: nn.Module, device: torch.device, *, source: nn.Module | None = None) -> None:
+def materialise(
+    module: nn.Module, device: torch.device, *, source: nn.Module | None = None
+) -> None:
     """Give a module on the meta device fresh values: as its classes initialise themselves.
 
     What no class initialises (a gain on its own, a LayerScale) is drawn from a normal distribution
@@ -40,7 +42,9 @@ def redraw(values: Tensor, like: Tensor | None) -> None:
             values.zero_()
         elif values.is_floating_point():
             spread, mean = torch.std_mean(like.detach().double(), correction=0)
-            values.copy_(torch.randn_like(values) * spread + mean if spread else mean.expand(values.shape))
+            values.copy_(
+                torch.randn_like(values) * spread + mean if spread else mean.expand(values.shape)
+            )
         else:
             values.fill_(like.flatten()[0])
 

@@ -104,7 +104,8 @@ class NodePlan:
         layer: for a module: the layer that is called.
         upsample: the upsampling, where there is one.
         literals: integers in its arguments that are widths, by place.
-        shape: for a parameter used directly: its shape.
+        shape: for a parameter or buffer used directly: its shape.
+        parameters: how many of them train.
         map_size: (H, W) to pool to.
     """
 
@@ -114,6 +115,7 @@ class NodePlan:
     upsample: UpsamplePlan | None = None
     literals: tuple[tuple[tuple[str | int, ...], int], ...] = ()
     shape: tuple[int, ...] | None = None
+    parameters: int = 0
     map_size: tuple[int, int] | None = None
 
 
@@ -189,7 +191,8 @@ class LevelPlan:
     @property
     def width(self) -> int:
         """Channels of its output."""
-        return self.parts[-1].width_out if self.stage or self.merge else self.lift.width_out  # type: ignore[union-attr]
+        last = self.stage[-1] if self.stage else self.merge or self.lift
+        return last.width_out
 
     @property
     def parameters(self) -> int:
@@ -269,11 +272,7 @@ def _named_counts(parts: list[Part] | tuple[Part, ...]) -> Iterator[tuple[str, i
             if node.upsample is not None:
                 yield node.upsample.name, node.upsample.parameters
             if node.shape is not None:
-                size = 1
-                for side in node.shape:
-                    size *= side
-                yield f"{part.prefix}.{node.node}", size
-
+                yield f"{part.prefix}.{node.node}", node.parameters
 
 
 def _from_data(kind: Any, data: Any) -> Any:

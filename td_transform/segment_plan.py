@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from torch import fx
+from torch import fx, nn
 
 from td_transform.actions import segment_actions, without_identities
 from td_transform.assignment import assign
@@ -14,7 +15,7 @@ from td_transform.errors import WidthConflictError
 from td_transform.operators import Region, TensorInfo
 from td_transform.plan import Action, LayerPlan, NodePlan, Options, SegmentPlan, UpsamplePlan
 from td_transform.stages import solve
-from td_transform.trunk import Anatomy, Segment
+from td_transform.trunk import Anatomy, Segment, attribute_of
 from td_transform.widths import Width
 
 
@@ -83,6 +84,8 @@ class SegmentPlanner:
             n for n, a in actions.items() if a in ("up", "drop") and not self._anatomy.is_learned(n)
         )
         region, out = solve(self._anatomy, segment, passed=passed)
+        if how.modules and region.literals:
+            return None  # integers in the other block's code are no measure for this one
         target = None
         if "in" not in out.variables:
             target = how.target or region.widths.value(out, region.widths.bottom_up)
@@ -102,6 +105,8 @@ class SegmentPlanner:
         }
         if how.widens_here:
             actions = without_identities(self._anatomy, segment, actions, sizes)
+        gone = {n for n, action in actions.items() if action in ("drop", "up")}
+        actions |= {n: "drop" for n in segment.nodes if n.op == "get_attr" and gone >= set(n.users)}
         nodes = tuple(
             self._node(how, node, actions.get(node, "keep"), region, values, sizes.get(node))
             for node in segment.nodes
@@ -138,15 +143,18 @@ class SegmentPlanner:
         plan = NodePlan(node.name, action)
         if action in ("up", "up-same", "same-up"):
             plan = replace(plan, upsample=self._upsample(how, node, action, region, values))
-        if node.op == "get_attr" and isinstance(info := self._anatomy.trace.values[node], TensorInfo):
+        if action in ("drop", "up"):
+            return plan
+        if node.op == "get_attr" and isinstance(
+            info := self._anatomy.trace.values[node], TensorInfo
+        ):
             dims = region.dims[node]
             shape = tuple(
                 _value(region, d, values) if isinstance(d, Width) else s
                 for d, s in zip(dims, info.shape, strict=True)
             )
-            return replace(plan, shape=shape)
-        if action in ("drop", "up"):
-            return plan
+            trains = isinstance(attribute_of(self._anatomy.trace.skeleton, node), nn.Parameter)
+            return replace(plan, shape=shape, parameters=math.prod(shape) if trains else 0)
         literals = tuple(
             (path, _value(region, width, values))
             for path, width in region.literals.get(node, {}).items()
@@ -168,7 +176,7 @@ class SegmentPlanner:
                 name = new + name[len(old) :]
         module = self._anatomy.trace.skeleton.get_submodule(source)
         # the module of another block may have a stride where this node has none
-        borrowed = node in how.modules and hasattr(module, "kernel_size")
+        borrowed = node in how.modules and self._anatomy.role(node) == "conv"
         same = borrowed or action in ("same", "up-same", "same-up")
         plan = LayerPlan(
             f"{how.prefix}.{name}",
@@ -204,7 +212,9 @@ class SegmentPlanner:
     ) -> UpsamplePlan:
         source = node if action == "same-up" else node.all_input_nodes[0]
         channels = _value(region, region.dims[source][1], values)
-        return self.upsample(f"{how.prefix.rsplit('.', 1)[0]}", how.factor or 1, channels, node.name)
+        return self.upsample(
+            f"{how.prefix.rsplit('.', 1)[0]}", how.factor or 1, channels, node.name
+        )
 
     def upsample(self, level: str, factor: int, channels: int, suffix: str = "") -> UpsamplePlan:
         """An upsampling of a level; a transposed convolution belongs to one place alone."""
@@ -221,5 +231,3 @@ def _value(region: Region, width: Width, values: Mapping[str, int]) -> int:
     if value is None:
         raise ValueError(f"width {width} has no whole value")
     return value
-
-

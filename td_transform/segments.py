@@ -39,7 +39,9 @@ def lay_out(anatomy: Anatomy) -> Layout:
     points = cut_points(anatomy)
     pieces = tokens(anatomy, points)
     _check_head(anatomy, points[-1])
-    first = next((i for i, t in enumerate(pieces) if t.kind not in ("norm", "activation", "inert")), 0)
+    first = next(
+        (i for i, t in enumerate(pieces) if t.kind not in ("norm", "activation", "inert")), 0
+    )
     body = list(pieces[first:])
     image = body[0].start if body else points[0]
     while body and body[-1].kind in ("pool", "inert"):
@@ -53,16 +55,16 @@ def lay_out(anatomy: Anatomy) -> Layout:
     pre_activation = tail < len(body) and before is not None and before.kind == "block"
     if pre_activation:
         body = body[:tail]
-    segments = _merge_classes(anatomy, _merge_depthwise(anatomy, _group(anatomy, body, pre_activation)))
+    segments = _merge_classes(
+        anatomy, _merge_depthwise(anatomy, _group(anatomy, body, pre_activation))
+    )
     head_start = body[-1].nodes[-1] if body else points[-1]
     if segments and not _learned_after(anatomy, points[-1]):
         head_start, segments = _classifier_start(anatomy, segments)
     return Layout(image, tuple(segments), head_start, pre_activation)
 
 
-def _classifier_start(
-    anatomy: Anatomy, segments: list[Segment]
-) -> tuple[fx.Node, list[Segment]]:
+def _classifier_start(anatomy: Anatomy, segments: list[Segment]) -> tuple[fx.Node, list[Segment]]:
     """The classifier unit goes to the head, with the dropout before it."""
     *kept, classifier = segments
     if not kept:
@@ -96,7 +98,9 @@ def uncuttable(anatomy: Anatomy, start: fx.Node, nodes: Sequence[fx.Node]) -> St
     for node in nodes:
         if anatomy.stride(node) is not None and anatomy.is_learned(node):
             by_stride.setdefault(anatomy.stride(node), node)
-    crossing = ", ".join(f"'{n.name}' (stride {max(anatomy.stride(n) or (0,))})" for n in by_stride.values())
+    crossing = ", ".join(
+        f"'{n.name}' (stride {max(anatomy.stride(n) or (0,))})" for n in by_stride.values()
+    )
     return StructureError(
         anatomy.trace.place(start),
         seen=f"that after this tensor several maps cross every change of resolution: {crossing}",
@@ -163,7 +167,9 @@ def _leads_into_block(pieces: Sequence[Token]) -> bool:
 
 def is_pointwise_unit(anatomy: Anatomy, segment: Segment) -> bool:
     """A unit whose convolution is 1x1 at stride 1."""
-    return segment.kind == "unit" and not segment.crosses and entry_kernel(anatomy, segment) == (1, 1)
+    return (
+        segment.kind == "unit" and not segment.crosses and entry_kernel(anatomy, segment) == (1, 1)
+    )
 
 
 def entry_conv(anatomy: Anatomy, segment: Segment) -> fx.Node | None:
@@ -203,9 +209,10 @@ def _merge_depthwise(anatomy: Anatomy, segments: Sequence[Segment]) -> list[Segm
             block = block.joined(rest.pop(0), "block")
         before = result[-1] if result else None
         hidden = anatomy.width(segment.start)
-        if before is not None and is_pointwise_unit(anatomy, before) and len(result) > 1:
-            if anatomy.width(before.start) < hidden and anatomy.width(block.end) < hidden:
-                block = result.pop().joined(block, "block")
+        expands = before is not None and is_pointwise_unit(anatomy, before) and len(result) > 1
+        if before is not None and expands:
+            narrow = max(anatomy.width(before.start), anatomy.width(block.end))
+            block = result.pop().joined(block, "block") if narrow < hidden else block
         result.append(replace(block, kind="block"))
     return result
 
@@ -222,9 +229,16 @@ def _merge_classes(anatomy: Anatomy, segments: Sequence[Segment]) -> list[Segmen
     for segment in segments:
         path = _instance(anatomy, segment, classes)
         before = result[-1] if result else None
-        same = before is not None and path is not None and path == _instance(anatomy, before, classes)
+        same = (
+            before is not None and path is not None and path == _instance(anatomy, before, classes)
+        )
         kinds = (segment.kind, before.kind if before is not None else "")
-        if same and before is not None and "pool" not in kinds and not _both_branch(anatomy, before, segment):
+        if (
+            same
+            and before is not None
+            and "pool" not in kinds
+            and not _both_branch(anatomy, before, segment)
+        ):
             result[-1] = before.joined(segment, "block")
         else:
             result.append(segment)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import takewhile
 
-from torch import fx
+from torch import fx, nn
 
 from td_transform.infer import call_of
 from td_transform.trunk import Anatomy, Segment
@@ -17,7 +18,7 @@ def matched_modules(anatomy: Anatomy, own: Segment, form: Segment) -> dict[fx.No
         Per module node of `form` the path of the own module in its place; None where the two
         differ by more than one contiguous stretch (a projection that one of them has).
     """
-    left, right = _operations(own), _operations(form)
+    left, right = _operations(anatomy, own), _operations(anatomy, form)
     found = []
     for kept_left, kept_right in _alignments(left, right):
         if [_key(anatomy, n) for n in kept_left] == [_key(anatomy, n) for n in kept_right]:
@@ -26,7 +27,7 @@ def matched_modules(anatomy: Anatomy, own: Segment, form: Segment) -> dict[fx.No
     if not found:
         return None
     # several stretches can fit (norms are alike); the names inside the blocks tell which is meant
-    best = max(found, key=lambda pairs: sum(_last(a) == _last(b) for a, b in pairs))
+    best = max(found, key=lambda pairs: sum(_common_tail(a, b) for a, b in pairs))
     return {theirs: str(ours.target) for ours, theirs in best}
 
 
@@ -42,12 +43,16 @@ def _alignments(
             yield left, [*right[:start], *right[start + extra :]]
 
 
-def _last(node: fx.Node) -> str:
-    return str(node.target).rpartition(".")[2]
+def _common_tail(left: fx.Node, right: fx.Node) -> int:
+    """How many names, from the last, two module paths share."""
+    names = zip(str(left.target).split(".")[::-1], str(right.target).split(".")[::-1], strict=False)
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], names))
 
 
-def _operations(segment: Segment) -> list[fx.Node]:
-    return [n for n in segment.nodes if n.op != "get_attr"]
+def _operations(anatomy: Anatomy, segment: Segment) -> list[fx.Node]:
+    """What a segment does: an `nn.Identity` for a shortcut is nothing."""
+    calls = [n for n in segment.nodes if n.op != "get_attr"]
+    return [n for n in calls if not isinstance(anatomy.trace.module(n), nn.Identity)]
 
 
 def _key(anatomy: Anatomy, node: fx.Node) -> tuple[object, ...]:

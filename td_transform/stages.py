@@ -10,7 +10,14 @@ from torch import fx
 from td_transform.errors import StructureError
 from td_transform.infer import infer
 from td_transform.operators import Region, Spatial
-from td_transform.segments import Layout, entry_conv, entry_kernel, is_pointwise_unit, lay_out, uncuttable
+from td_transform.segments import (
+    Layout,
+    entry_conv,
+    entry_kernel,
+    is_pointwise_unit,
+    lay_out,
+    uncuttable,
+)
 from td_transform.trace import Trace
 from td_transform.trunk import Anatomy, Segment, analyse
 from td_transform.widths import Width
@@ -176,4 +183,12 @@ def _no_stages(anatomy: Anatomy, stages: list[Stage]) -> StructureError:
     )
 
 
-__all__ = ["Stage", "Structure", "carries_width", "entry_conv", "entry_kernel", "solve", "structure"]
+__all__ = [
+    "Stage",
+    "Structure",
+    "carries_width",
+    "entry_conv",
+    "entry_kernel",
+    "solve",
+    "structure",
+]

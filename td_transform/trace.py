@@ -10,8 +10,7 @@ from __future__ import annotations
 import copy
 import inspect
 import traceback
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import FrameType, TracebackType
 from typing import Any
@@ -207,7 +206,7 @@ class _Tracer(fx.Tracer):
     """Leaves are the modules in the registry; remembers where tracing failed."""
 
     def __init__(self, skeleton: nn.Module) -> None:
-        super().__init__(autowrap_modules=())
+        super().__init__()
         self._skeleton = skeleton
         self._calling: list[str] = []
         self.failed_in: str | None = None
@@ -291,7 +290,7 @@ class _Shapes(fx.Interpreter):
         return self.env[n.args[0]] if n.args and isinstance(n.args[0], fx.Node) else None
 
     def propagate(self, input_size: tuple[int, int, int]) -> dict[fx.Node, Any]:
-        first = next(iter(self.module.parameters()), None)  # type: ignore[union-attr]
+        first = next(iter(self.module.parameters()), None)
         dtype = first.dtype if first is not None else torch.float32
         try:
             with torch.no_grad():

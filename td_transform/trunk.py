@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
+from itertools import pairwise
 from typing import Literal
 
 import networkx as nx
@@ -49,9 +50,7 @@ class Segment:
         return max(self.stride_out) > max(self.stride_in)
 
     def joined(self, other: Segment, kind: Kind) -> Segment:
-        return replace(
-            self, kind=kind, nodes=self.nodes + other.nodes, stride_out=other.stride_out
-        )
+        return replace(self, kind=kind, nodes=self.nodes + other.nodes, stride_out=other.stride_out)
 
 
 @dataclass(frozen=True)
@@ -89,7 +88,7 @@ class Anatomy:
         if node.op == "get_attr" or self.role(node) not in ("conv", "linear"):
             return False
         return node.op == "call_module" or any(
-            isinstance(_attribute(self.trace.skeleton, n), nn.Parameter)
+            isinstance(attribute_of(self.trace.skeleton, n), nn.Parameter)
             for n in node.all_input_nodes
             if n.op == "get_attr"
         )
@@ -131,7 +130,8 @@ class Anatomy:
         return tuple(sorted(needed, key=self.order.__getitem__))
 
 
-def _attribute(root: nn.Module, node: fx.Node) -> object:
+def attribute_of(root: nn.Module, node: fx.Node) -> object:
+    """What a `get_attr` node reads."""
     path, _, name = str(node.target).rpartition(".")
     return getattr(root.get_submodule(path), name)
 
@@ -191,7 +191,7 @@ class Token:
 def tokens(anatomy: Anatomy, points: Sequence[fx.Node]) -> list[Token]:
     """The regions between neighbouring cut points, each with its kind."""
     result = []
-    for start, end in zip(points, points[1:], strict=False):
+    for start, end in pairwise(points):
         nodes = anatomy.between(start, end)
         result.append(Token(_token_kind(anatomy, nodes, start, end), nodes, start))
     return result
@@ -211,7 +211,7 @@ def _token_kind(
     roles = {anatomy.role(n) for n in nodes if n.op != "get_attr"}
     if "norm" in roles:
         return "norm"
-    if "activation" in roles or len(nodes) > 1 and "combine" in roles:
+    if "activation" in roles or (len(nodes) > 1 and "combine" in roles):
         return "activation"
     return "inert"
 

@@ -115,7 +115,7 @@ class Widths:
         return [*self.bottom_up, *(n for n in self._solved if n not in self.bottom_up)]
 
     def value(self, width: Width, values: Mapping[str, int]) -> int | None:
-        """The width under an assignment of the free variables; None where it is not a positive integer."""
+        """The width under an assignment; None where it is no positive integer."""
         result = self.resolve(width).evaluate(values)
         return int(result) if result.denominator == 1 and result > 0 else None
 

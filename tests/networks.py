@@ -9,7 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-def cna(width_in: int, width: int, kernel: int = 3, stride: int = 1, groups: int = 1) -> nn.Sequential:
+def cna(
+    width_in: int, width: int, kernel: int = 3, stride: int = 1, groups: int = 1
+) -> nn.Sequential:
     """conv-norm-act."""
     return nn.Sequential(
         nn.Conv2d(width_in, width, kernel, stride, kernel // 2, groups=groups, bias=False),
@@ -32,7 +34,9 @@ def chain() -> nn.Module:
 
 def strided_chain() -> nn.Module:
     """All-convolutional: every stage is entered by a strided convolution."""
-    return nn.Sequential(cna(3, 8), cna(8, 12, 3, 2), cna(12, 12), cna(12, 16, 4, 2), Classifier(16))
+    return nn.Sequential(
+        cna(3, 8), cna(8, 12, 3, 2), cna(12, 12), cna(12, 16, 4, 2), Classifier(16)
+    )
 
 
 class Residual(nn.Module):

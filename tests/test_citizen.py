@@ -19,7 +19,15 @@ from td_transform import TopDownNetwork, load_topdown, save_topdown, to_topdown
 from tests.networks import TOPOLOGIES
 
 SIZE = (3, 32, 32)
-NAMES = ["chain", "strided chain", "deep stem", "pre-activation", "dense", "patchify", "channel shuffle"]
+NAMES = [
+    "chain",
+    "strided chain",
+    "deep stem",
+    "pre-activation",
+    "dense",
+    "patchify",
+    "channel shuffle",
+]
 SOME = pytest.mark.parametrize("name", NAMES)
 
 

@@ -88,7 +88,9 @@ def test_authors_logits(name: str, style: str, file: str, path: Callable[[str], 
     torch.testing.assert_close(double.float(), wanted, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize(("size", "factor"), [(32, 2), (32, 4), (32, 8), (32, 16), (28, 2), (28, 4)])
+@pytest.mark.parametrize(
+    ("size", "factor"), [(32, 2), (32, 4), (32, 8), (32, 16), (28, 2), (28, 4)]
+)
 def test_pyramid(size: int, factor: int) -> None:
     arrays = np.load(PAPER / "oracle" / "pyramid.npz")
     image = torch.from_numpy(arrays[f"x{size}_nhwc"]).permute(0, 3, 1, 2)

@@ -131,7 +131,9 @@ def networks(draw: st.DrawFn) -> nn.Module:
     if kind == "pre-activation":
         layers += [nn.BatchNorm2d(width), nn.ReLU()]
     if draw(st.booleans()):
-        pool = draw(st.sampled_from([lambda x: x.mean((2, 3)), lambda x: F.adaptive_avg_pool2d(x, 1)]))
+        pool = draw(
+            st.sampled_from([lambda x: x.mean((2, 3)), lambda x: F.adaptive_avg_pool2d(x, 1)])
+        )
         return Flat(nn.Sequential(*layers), pool, width)
     return nn.Sequential(*layers, Classifier(width))
 

@@ -42,7 +42,9 @@ def build(name: str) -> nn.Module:
         return builder()
 
 
-def affine(x: Tensor, _mean: Tensor, _var: Tensor, weight: Tensor, bias: Tensor, *_: object) -> Tensor:
+def affine(
+    x: Tensor, _mean: Tensor, _var: Tensor, weight: Tensor, bias: Tensor, *_: object
+) -> Tensor:
     """What a batch norm does to shapes and gradients; the real one takes 5 ms on the meta device."""
     return x * weight[:, None, None] + bias[:, None, None]
 

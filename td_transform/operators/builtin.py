@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from td_transform.operators import indexing, resizing, rules, windows
+from td_transform.operators import indexing, reshaping, resizing, rules, windows
 from td_transform.operators.registry import Call, Operator, Role, Window, register_operator
 
 
@@ -39,7 +39,7 @@ _ACTIVATIONS = [
 ]  # fmt: skip
 _DROPOUTS = [
     nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout,
-    F.dropout, F.dropout2d, F.alpha_dropout, F.feature_dropout if hasattr(F, "feature_dropout") else torch.dropout,
+    F.dropout, F.dropout2d, F.alpha_dropout, torch.dropout,
     "torchvision.ops.stochastic_depth.StochasticDepth",
     "torchvision.ops.drop_block.DropBlock2d",
     "timm.layers.drop.DropPath", "timm.layers.drop.DropBlock2d",
@@ -71,7 +71,14 @@ _register([nn.LocalResponseNorm, F.local_response_norm, F.normalize], "inert", r
 _register(_ARITHMETIC, "combine", _combine)
 _register([torch.cat, torch.concat, torch.concatenate], "combine", rules.concat)
 
-_register([nn.Conv2d, F.conv2d, torch.conv2d], "conv", rules.conv, windows.conv_window, resizing.resize_conv)
+_register(
+    [nn.Conv2d, F.conv2d, torch.conv2d],
+    "conv",
+    rules.conv,
+    windows.conv_window,
+    resizing.resize_conv,
+)
+_register([nn.Conv1d, F.conv1d, torch.conv1d], "linear", rules.conv_along_channels)
 _register([nn.ConvTranspose2d], "conv", rules.conv, windows.transposed_window, resizing.resize_conv)
 _register([nn.Linear, F.linear], "linear", rules.linear, None, resizing.resize_linear)
 
@@ -87,16 +94,25 @@ _register(
      "timm.layers.grn.GlobalResponseNorm"],
     "norm", rules.norm(None), None, resizing.resize_vectors,
 )  # fmt: skip
-_register(["timm.layers.layer_scale.LayerScale2d"], "norm", rules.norm(1), None, resizing.resize_vectors)
+_register(
+    ["timm.layers.layer_scale.LayerScale2d"], "norm", rules.norm(1), None, resizing.resize_vectors
+)
 
-_register([nn.MaxPool2d, F.max_pool2d, torch.max_pool2d], "pool", rules.pool, windows.max_pool_window)
-_register([nn.AvgPool2d, nn.LPPool2d, F.avg_pool2d], "pool", rules.pool, windows.average_pool_window)
+_register(
+    [nn.MaxPool2d, F.max_pool2d, torch.max_pool2d], "pool", rules.pool, windows.max_pool_window
+)
+_register(
+    [nn.AvgPool2d, nn.LPPool2d, F.avg_pool2d], "pool", rules.pool, windows.average_pool_window
+)
 _register(
     [nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, F.adaptive_avg_pool2d, F.adaptive_max_pool2d],
     "collapse", rules.adaptive,
 )  # fmt: skip
 _register(
-    [torch.mean, torch.sum, torch.amax, torch.amin, torch.var, torch.std, "mean", "sum", "amax", "amin", "var", "std"],
+    [
+        torch.mean, torch.sum, torch.amax, torch.amin, torch.var, torch.std,
+        "mean", "sum", "amax", "amin", "var", "std",
+    ],
     "collapse", rules.reduce,
 )  # fmt: skip
 
@@ -108,7 +124,9 @@ _register(
     [nn.PixelShuffle, F.pixel_shuffle, torch.pixel_shuffle],
     "pool", rules.pixel_shuffle, windows.shuffle_window,
 )  # fmt: skip
-_register([nn.ChannelShuffle, torch.channel_shuffle, F.channel_shuffle], "inert", rules.channel_shuffle)
+_register(
+    [nn.ChannelShuffle, torch.channel_shuffle, F.channel_shuffle], "inert", rules.channel_shuffle
+)
 _register(
     [nn.Upsample, nn.UpsamplingNearest2d, nn.UpsamplingBilinear2d, F.interpolate],
     "pool", rules.resize_map, windows.resize_window,
@@ -120,13 +138,14 @@ _register(
 
 _register(
     [nn.Flatten, nn.Unflatten, torch.flatten, torch.reshape, "view", "reshape", "flatten", "unflatten"],
-    "inert", rules.reshape,
+    "inert", reshaping.reshape,
 )  # fmt: skip
-_register([torch.permute, "permute", "torchvision.ops.misc.Permute"], "inert", rules.permute)
-_register([torch.transpose, "transpose", torch.swapaxes, "swapaxes"], "inert", rules.transpose)
-_register([torch.squeeze, "squeeze"], "inert", rules.squeeze)
-_register([torch.unsqueeze, "unsqueeze"], "inert", rules.unsqueeze)
-_register(["expand", "expand_as"], "inert", rules.expand)
+_register([torch.permute, "permute", "torchvision.ops.misc.Permute"], "inert", reshaping.permute)
+_register([torch.transpose, "transpose", torch.swapaxes, "swapaxes"], "inert", reshaping.transpose)
+_register([torch.squeeze, "squeeze"], "inert", reshaping.squeeze)
+_register([torch.unsqueeze, "unsqueeze"], "inert", reshaping.unsqueeze)
+_register(["expand", "expand_as"], "inert", reshaping.expand)
+_register([torch.stack], "combine", reshaping.stack)
 _register([torch.chunk, "chunk"], "combine", rules.chunk)
 _register([torch.split, "split"], "combine", rules.split)
 

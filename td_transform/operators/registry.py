@@ -58,7 +58,7 @@ class Window:
     def keeps_size(self) -> bool:
         """Is the output as large as the input, at stride 1?"""
         spans = tuple(d * (k - 1) for d, k in zip(self.dilation, self.kernel, strict=True))
-        return self.stride == (1, 1) and all(
+        return set(self.stride) == {Fraction(1)} and all(
             before + after == span
             for (before, after), span in zip(self.padding, spans, strict=True)
         )
@@ -112,7 +112,8 @@ class Call:
 
     def dims(self, argument: Any = None) -> Dims:
         """The symbolic dimensions of an argument (by default the first)."""
-        return self.region.dims[self.input if argument is None else argument]
+        dims: Dims = self.region.dims[self.input if argument is None else argument]
+        return dims
 
     def shape(self, argument: Any = None) -> tuple[int, ...]:
         """The concrete shape of an argument (by default the first) at the traced input size."""

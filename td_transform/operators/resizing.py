@@ -77,7 +77,7 @@ def set_kernel(module: Any, kernel: tuple[int, int]) -> None:
     set_parameter(module, "weight", (*module.weight.shape[:2], *kernel))
 
 
-def preserve_size(module: Any) -> nn.Module:
+def preserve_size(module: Any) -> Any:
     """A copied convolution or pooling, made to run at stride 1 with an output as large as its input."""
     kernel, dilation = pair(module.kernel_size), pair(getattr(module, "dilation", 1))
     spans = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
@@ -90,6 +90,8 @@ def preserve_size(module: Any) -> nn.Module:
         module._reversed_padding_repeated_twice = [
             side for span in reversed(spans) for side in (span // 2, span - span // 2)
         ]
+        if type(module).forward is not nn.Conv2d.forward and not _keeps_size(module):
+            module.padding = (0, 0)  # its forward pads by itself
         return module
     module.stride, module.ceil_mode = 1, False
     if even and all(2 * h <= k for h, k in zip(half, kernel, strict=True)):
@@ -98,3 +100,11 @@ def preserve_size(module: Any) -> nn.Module:
     module.padding = 0
     (top, left), (bottom, right) = half, tuple(s - h for s, h in zip(spans, half, strict=True))
     return nn.Sequential(nn.ReplicationPad2d((left, right, top, bottom)), module)
+
+
+def _keeps_size(conv: Any) -> bool:
+    """Does a convolution on the meta device give a map as large as its input?"""
+    side = 4 * max(conv.kernel_size) * max(pair(conv.dilation))
+    image = torch.empty(1, conv.in_channels, side, side, device="meta", dtype=conv.weight.dtype)
+    with torch.no_grad():
+        return tuple(conv(image).shape[-2:]) == (side, side)

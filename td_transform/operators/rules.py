@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from fractions import Fraction
 from typing import Any
 
@@ -19,16 +18,20 @@ def same(call: Call) -> Dims:
     dims: list[Dim] = []
     for back in range(rank, 0, -1):
         present = [
-            (call.dims(t)[-back], call.shape(t)[-back]) for t in tensors if len(call.shape(t)) >= back
+            (call.dims(t)[-back], call.shape(t)[-back])
+            for t in tensors
+            if len(call.shape(t)) >= back
         ]
         dims.append(_agree(call, present))
     return tuple(dims)
 
 
 def _agree(call: Call, present: list[tuple[Dim, int]]) -> Dim:
-    wide = [dim for dim, size in present if size != 1] or [
-        dim for dim, _ in present if isinstance(dim, Spatial)
-    ] or [present[0][0]]
+    wide = (
+        [dim for dim, size in present if size != 1]
+        or [dim for dim, _ in present if isinstance(dim, Spatial)]
+        or [present[0][0]]
+    )
     spatial = next((dim for dim in wide if isinstance(dim, Spatial)), None)
     size = max(size for _, size in present)
     chosen = spatial or wide[0]
@@ -50,8 +53,9 @@ def norm(axis: int | None) -> Any:
     def infer(call: Call) -> Dims:
         dims = call.dims()
         place = _norm_axis(call) if axis is None else axis
-        if isinstance(dims[place], Width):
-            call.size(channels=dims[place])
+        channels = dims[place]
+        if isinstance(channels, Width):
+            call.size(channels=channels)
         return dims
 
     return infer
@@ -64,7 +68,7 @@ def _norm_axis(call: Call) -> int:
 
 def prelu(call: Call) -> Dims:
     if call.option("num_parameters", 9, 1) > 1:
-        call.size(channels=_width(call.dims()[1]))
+        call.size(channels=as_width(call.dims()[1]))
     return call.dims()
 
 
@@ -72,7 +76,7 @@ def conv(call: Call) -> Dims:
     """A convolution sets its width; a depthwise one multiplies the width that it gets."""
     if call.module is None:
         return _functional_conv(call)
-    x = _width(call.dims()[1])
+    x = as_width(call.dims()[1])
     groups, inputs, outputs = (
         int(call.option(name, 0)) for name in ("groups", "in_channels", "out_channels")
     )
@@ -85,30 +89,43 @@ def conv(call: Call) -> Dims:
 
 
 def _functional_conv(call: Call) -> Dims:
-    x, weight = _width(call.dims()[1]), call.dims(call.option("weight", 1))
+    x, weight = as_width(call.dims()[1]), call.dims(call.option("weight", 1))
     widths = call.region.widths
     groups = call.option("groups", 6, 1)
     for dim, size in zip(weight[2:], call.shape(call.option("weight", 1))[2:], strict=True):
-        widths.equate(_width(dim), Width.of(size))
-    out = _width(weight[0])
+        widths.equate(as_width(dim), Width.of(size))
+    out = as_width(weight[0])
     if 1 < groups == call.shape()[1]:
-        widths.equate(_width(weight[1]), Width.of(1))
+        widths.equate(as_width(weight[1]), Width.of(1))
         widths.equate(out, x * Fraction(call.shape(call.option("weight", 1))[0], groups))
     else:
-        widths.equate(_width(weight[1]) * groups, x)
+        widths.equate(as_width(weight[1]) * groups, x)
     if isinstance(bias := call.option("bias", 2), fx.Node):
-        widths.equate(_width(call.dims(bias)[0]), out)
+        widths.equate(as_width(call.dims(bias)[0]), out)
     return (call.dims()[0], out, *slide(call))
+
+
+def conv_along_channels(call: Call) -> Dims:
+    """A 1-d convolution over a vector (N, 1, C), as efficient channel attention has it.
+
+    Raises:
+        Conflict: it is used otherwise; a 1-d convolution over a map's pixels has no rule.
+    """
+    batch, one, channels = call.dims()
+    after = call.values[call.node].shape
+    if one != Width.of(1) or after != call.shape():
+        raise Conflict("a 1-d convolution that is not along the channels")
+    return (batch, one, channels)
 
 
 def linear(call: Call) -> Dims:
     *lead, last = call.dims()
     if call.module is None:
         weight = call.dims(call.option("weight", 1))
-        call.region.widths.equate(_width(weight[1]), _width(last))
+        call.region.widths.equate(as_width(weight[1]), as_width(last))
         return (*lead, weight[0])
     out = call.region.widths.variable(f"{call.name}#out", int(call.option("out_features", 0)))
-    call.size(**{"in": _width(last), "out": out})
+    call.size(**{"in": as_width(last), "out": out})
     return (*lead, out)
 
 
@@ -161,14 +178,16 @@ def reduce(call: Call) -> Dims:
 def concat(call: Call) -> Dims:
     tensors = call.node.args[0] if call.node.args else call.node.kwargs["tensors"]
     parts = [call.dims(t) for t in tensors]  # type: ignore[union-attr]
-    axis = int(call.option("dim", 1, call.node.kwargs.get("axis", 0))) % len(parts[0])
+    axis = int(call.option("dim", 1, call.option("axis", 1, 0))) % len(parts[0])
     if isinstance(parts[0][axis], Spatial):
         return parts[0]
     total = Width()
     for part in parts:
-        total = total + _width(part[axis])
+        total = total + as_width(part[axis])
     return tuple(
-        total if i == axis else _agree(call, [(p[i], 2) for p in parts])
+        total
+        if i == axis
+        else _agree(call, [(p[i], 2) for p in parts])
         if any(isinstance(p[i], Width) and p[i].terms for p in parts)  # type: ignore[union-attr]
         else parts[0][i]
         for i in range(len(parts[0]))
@@ -178,7 +197,7 @@ def concat(call: Call) -> Dims:
 def chunk(call: Call) -> tuple[Dims, ...]:
     dims, count = call.dims(), call.option("chunks", 1)
     axis = int(call.option("dim", 2, 0)) % len(dims)
-    width = _width(dims[axis])
+    width = as_width(dims[axis])
     call.region.widths.require_multiple(width, count)
     part = (*dims[:axis], width * Fraction(1, count), *dims[axis + 1 :])
     return (part,) * len(call.values[call.node])
@@ -190,7 +209,7 @@ def split(call: Call) -> tuple[Dims, ...]:
     axis = int(call.option("dim", 2, 0)) % len(dims)
     sizes = call.option("split_size", 1, call.node.kwargs.get("split_size_or_sections"))
     shapes = [info.shape for info in call.values[call.node]]
-    widths, whole = call.region.widths, _width(dims[axis])
+    widths, whole = call.region.widths, as_width(dims[axis])
     single = isinstance(sizes, (int, fx.Node))
     parts: list[Width] = []
     for i, shape in enumerate(shapes):
@@ -211,146 +230,21 @@ def split(call: Call) -> tuple[Dims, ...]:
     return tuple((*dims[:axis], width, *dims[axis + 1 :]) for width in parts)
 
 
-def permute(call: Call) -> Dims:
-    order = call.option("dims", 1)
-    order = call.node.args[1:] if isinstance(order, int) else order
-    dims = call.dims()
-    return tuple(dims[int(i)] for i in order)
-
-
-def transpose(call: Call) -> Dims:
-    dims = list(call.dims())
-    a, b = int(call.option("dim0", 1)), int(call.option("dim1", 2))
-    dims[a], dims[b] = dims[b], dims[a]
-    return tuple(dims)
-
-
-def squeeze(call: Call) -> Dims:
-    axes = call.option("dim", 1)
-    dims, shape = call.dims(), call.shape()
-    axes = range(len(dims)) if axes is None else [axes] if isinstance(axes, int) else axes
-    gone = {a % len(dims) for a in axes if shape[a] == 1}
-    return tuple(d for i, d in enumerate(dims) if i not in gone)
-
-
-def unsqueeze(call: Call) -> Dims:
-    dims = list(call.dims())
-    dims.insert(int(call.option("dim", 1)) % (len(dims) + 1), Width.of(1))
-    return tuple(dims)
-
-
-def reshape(call: Call) -> Dims:
-    """view, reshape, flatten: dimensions that are split or joined, the channels among them."""
-    before, after = call.shape(), call.values[call.node].shape
-    literals = _shape_literals(call, len(after))
-    result: list[Dim] = []
-    for ins, outs in _factor_groups(before, after):
-        dims = [call.dims()[i] for i in ins]
-        if len(ins) == len(outs) == 1:
-            result.append(dims[0])
-        else:
-            total = _product(call, dims, [before[i] for i in ins])
-            result.extend(_split_product(call, total, [after[o] for o in outs], outs, literals))
-    for i, given in literals.items():
-        dim = result[i]
-        if isinstance(dim, Width) and dim.terms and given is not None:
-            call.literal(given, dim)
-    return tuple(result)
-
-
-def _shape_literals(call: Call, rank: int) -> dict[int, tuple[str | int, ...] | None]:
-    """Which output dimensions are integers in the code, and at which place of the arguments."""
-    if call.module is not None or call.node.target in ("flatten", "unflatten"):
-        return {}
-    arguments = call.node.args[1:]
-    path: tuple[str | int, ...] = ()
-    if arguments and isinstance(arguments[0], (tuple, list)):
-        arguments, path = tuple(arguments[0]), (1,)
-    if len(arguments) != rank:
-        return {}
-    places: dict[int, tuple[str | int, ...] | None] = {}
-    for i, argument in enumerate(arguments):
-        if isinstance(argument, int) and argument >= 0:
-            places[i] = (*path, i) if path else (i + 1,)
-    return places
-
-
-def _factor_groups(
-    before: tuple[int, ...], after: tuple[int, ...]
-) -> list[tuple[list[int], list[int]]]:
-    """The finest groups of neighbouring dimensions with equal products."""
-    groups: list[tuple[list[int], list[int]]] = []
-    i = o = 0
-    while i < len(before) or o < len(after):
-        ins, outs = [i] if i < len(before) else [], [o] if o < len(after) else []
-        i, o = i + len(ins), o + len(outs)
-        left, right = math.prod(before[a] for a in ins), math.prod(after[b] for b in outs)
-        while left != right:
-            if left < right:
-                ins.append(i)
-                left, i = left * before[i], i + 1
-            else:
-                outs.append(o)
-                right, o = right * after[o], o + 1
-        groups.append((ins, outs))
-    return groups
-
-
-def _product(call: Call, dims: list[Dim], sizes: list[int]) -> Width:
-    total = Width.of(1)
-    for dim, size in zip(dims, sizes, strict=True):
-        factor = dim if isinstance(dim, Width) else Width.of(size)
-        if factor.terms and total.terms:
-            raise Conflict("a product of two widths")
-        total = total * factor.const if not factor.terms else factor * total.const
-    return total
-
-
-def _split_product(
-    call: Call,
-    total: Width,
-    sizes: list[int],
-    outs: list[int],
-    literals: dict[int, tuple[str | int, ...] | None],
-) -> list[Dim]:
-    """One factor takes the width, the others stay: a computed one rather than one in the code."""
-    if not outs:
-        return []
-    if not total.terms:
-        return [Width.of(s) for s in sizes]
-    movable = [k for k, o in enumerate(outs) if o not in literals and sizes[k] != 1]
-    chosen = movable[-1] if movable else max(range(len(sizes)), key=lambda k: (sizes[k], k))
-    rest = math.prod(s for k, s in enumerate(sizes) if k != chosen)
-    call.region.widths.require_multiple(total, rest)
-    return [
-        total * Fraction(1, rest) if k == chosen else Width.of(s) for k, s in enumerate(sizes)
-    ]
-
-
-def expand(call: Call) -> Dims:
-    after = call.values[call.node].shape
-    dims = (*(Width.of(1) for _ in range(len(after) - len(call.dims()))), *call.dims())
-    before = (*(1 for _ in range(len(after) - len(call.shape()))), *call.shape())
-    return tuple(
-        d if b == a else Width.of(a) for d, b, a in zip(dims, before, after, strict=True)
-    )
-
-
 def pixel_unshuffle(call: Call) -> Dims:
     r = int(call.option("downscale_factor", 1))
     dims = call.dims()
-    return (*dims[:-3], _width(dims[-3]) * (r * r), *_scale(dims[-2:], Fraction(r)))
+    return (*dims[:-3], as_width(dims[-3]) * (r * r), *_scale(dims[-2:], Fraction(r)))
 
 
 def pixel_shuffle(call: Call) -> Dims:
     r = int(call.option("upscale_factor", 1))
     dims = call.dims()
-    call.region.widths.require_multiple(_width(dims[-3]), r * r)
-    return (*dims[:-3], _width(dims[-3]) * Fraction(1, r * r), *_scale(dims[-2:], Fraction(1, r)))
+    call.region.widths.require_multiple(as_width(dims[-3]), r * r)
+    return (*dims[:-3], as_width(dims[-3]) * Fraction(1, r * r), *_scale(dims[-2:], Fraction(1, r)))
 
 
 def channel_shuffle(call: Call) -> Dims:
-    call.region.widths.require_multiple(_width(call.dims()[1]), int(call.option("groups", 1)))
+    call.region.widths.require_multiple(as_width(call.dims()[1]), int(call.option("groups", 1)))
     return call.dims()
 
 
@@ -376,17 +270,15 @@ def pad(call: Call) -> Dims:
     before, after = call.shape(), call.values[call.node].shape
     for i, (b, a) in enumerate(zip(before, after, strict=True)):
         if isinstance(dims[i], Width) and a != b:
-            dims[i] = _width(dims[i]) + Width.of(a - b)
+            dims[i] = as_width(dims[i]) + Width.of(a - b)
     return tuple(dims)
 
 
 def _scale(dims: Dims, factor: Fraction) -> Dims:
-    return tuple(
-        Spatial(d.axis, d.stride * factor) if isinstance(d, Spatial) else d for d in dims
-    )
+    return tuple(Spatial(d.axis, d.stride * factor) if isinstance(d, Spatial) else d for d in dims)
 
 
-def _width(dim: Dim) -> Width:
+def as_width(dim: Dim) -> Width:
     if isinstance(dim, Spatial):
         raise Conflict("a spatial dimension where channels are needed")
     return dim
@@ -396,7 +288,7 @@ def glu(call: Call) -> Dims:
     """One half of the channels gates the other."""
     dims = list(call.dims())
     axis = int(call.option("dim", 1, -1)) % len(dims)
-    width = _width(dims[axis])
+    width = as_width(dims[axis])
     call.region.widths.require_multiple(width, 2)
     dims[axis] = width * Fraction(1, 2)
     return tuple(dims)

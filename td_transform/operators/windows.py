@@ -87,9 +87,7 @@ def shuffle_window(call: Call) -> Window:
 
 def resize_window(call: Call) -> Window:
     before, after = call.shape(), call.values[call.node].shape
-    return Window(
-        stride=(Fraction(before[-2], after[-2]), Fraction(before[-1], after[-1]))
-    )
+    return Window(stride=(Fraction(before[-2], after[-2]), Fraction(before[-1], after[-1])))
 
 
 def index_window(call: Call) -> Window:

@@ -1,0 +1,38 @@
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := setup
+.PHONY: setup demo test lint format clean
+
+setup: $(STAMP)
+
+# torch goes first and alone: whatever asks for it next finds the pinned build in place.
+$(STAMP): pyproject.toml setup.cfg constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) torch
+	$(PIP) --editable '.[dev]'
+	touch $@
+
+demo: setup
+	$(BIN)/python -m benchmarks.demo
+
+# Two workers with torch's threads in each would wait for one another.
+test: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+
+lint: setup
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy td_transform
+
+format: setup
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+# The environment stays: it takes minutes to make again.
+clean:
+	rm -rf build dist demo *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find td_transform benchmarks tests -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""The paper's experiments: its bottom-up networks, training and figures."""

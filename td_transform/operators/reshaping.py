@@ -1,0 +1,144 @@
+"""Channel rules of operators that only rearrange: permute, view, flatten, squeeze, expand."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+from typing import Any
+
+from td_transform.operators.registry import Call, Dim, Dims
+from td_transform.widths import Conflict, Width
+
+
+def permute(call: Call) -> Dims:
+    order: Any = call.option("dims", 1)
+    order = call.node.args[1:] if isinstance(order, int) else order
+    dims = call.dims()
+    return tuple(dims[i] for i in order)
+
+
+def transpose(call: Call) -> Dims:
+    dims = list(call.dims())
+    a, b = int(call.option("dim0", 1)), int(call.option("dim1", 2))
+    dims[a], dims[b] = dims[b], dims[a]
+    return tuple(dims)
+
+
+def squeeze(call: Call) -> Dims:
+    axes = call.option("dim", 1)
+    dims, shape = call.dims(), call.shape()
+    axes = range(len(dims)) if axes is None else [axes] if isinstance(axes, int) else axes
+    gone = {a % len(dims) for a in axes if shape[a] == 1}
+    return tuple(d for i, d in enumerate(dims) if i not in gone)
+
+
+def unsqueeze(call: Call) -> Dims:
+    dims = list(call.dims())
+    dims.insert(int(call.option("dim", 1)) % (len(dims) + 1), Width.of(1))
+    return tuple(dims)
+
+
+def stack(call: Call) -> Dims:
+    """Tensors of one shape along a new dimension."""
+    tensors = call.tensors
+    dims = list(call.dims())
+    for tensor in tensors[1:]:
+        for left, right in zip(dims, call.dims(tensor), strict=True):
+            if isinstance(left, Width) and isinstance(right, Width):
+                call.region.widths.equate(right, left)
+    axis: Any = call.option("dim", 1, 0)
+    dims.insert(axis % (len(dims) + 1), Width.of(len(tensors)))
+    return tuple(dims)
+
+
+def reshape(call: Call) -> Dims:
+    """view, reshape, flatten: dimensions that are split or joined, the channels among them."""
+    before, after = call.shape(), call.values[call.node].shape
+    literals = _shape_literals(call, len(after))
+    result: list[Dim] = []
+    for ins, outs in _factor_groups(before, after):
+        dims = [call.dims()[i] for i in ins]
+        if len(ins) == len(outs) == 1:
+            result.append(dims[0])
+        else:
+            total = _product(call, dims, [before[i] for i in ins])
+            result.extend(_split_product(call, total, [after[o] for o in outs], outs, literals))
+    for i, given in literals.items():
+        dim = result[i]
+        if isinstance(dim, Width) and dim.terms and given is not None:
+            call.literal(given, dim)
+    return tuple(result)
+
+
+def _shape_literals(call: Call, rank: int) -> dict[int, tuple[str | int, ...] | None]:
+    """Which output dimensions are integers in the code, and at which place of the arguments."""
+    if call.module is not None or call.node.target in ("flatten", "unflatten"):
+        return {}
+    arguments = call.node.args[1:]
+    path: tuple[str | int, ...] = ()
+    if arguments and isinstance(arguments[0], (tuple, list)):
+        arguments, path = tuple(arguments[0]), (1,)
+    if len(arguments) != rank:
+        return {}
+    places: dict[int, tuple[str | int, ...] | None] = {}
+    for i, argument in enumerate(arguments):
+        if isinstance(argument, int) and argument >= 0:
+            places[i] = (*path, i) if path else (i + 1,)
+    return places
+
+
+def _factor_groups(
+    before: tuple[int, ...], after: tuple[int, ...]
+) -> list[tuple[list[int], list[int]]]:
+    """The finest groups of neighbouring dimensions with equal products."""
+    groups: list[tuple[list[int], list[int]]] = []
+    i = o = 0
+    while i < len(before) or o < len(after):
+        ins, outs = [i] if i < len(before) else [], [o] if o < len(after) else []
+        i, o = i + len(ins), o + len(outs)
+        left, right = math.prod(before[a] for a in ins), math.prod(after[b] for b in outs)
+        while left != right:
+            if left < right:
+                ins.append(i)
+                left, i = left * before[i], i + 1
+            else:
+                outs.append(o)
+                right, o = right * after[o], o + 1
+        groups.append((ins, outs))
+    return groups
+
+
+def _product(call: Call, dims: list[Dim], sizes: list[int]) -> Width:
+    total = Width.of(1)
+    for dim, size in zip(dims, sizes, strict=True):
+        factor = dim if isinstance(dim, Width) else Width.of(size)
+        if factor.terms and total.terms:
+            raise Conflict("a product of two widths")
+        total = total * factor.const if not factor.terms else factor * total.const
+    return total
+
+
+def _split_product(
+    call: Call,
+    total: Width,
+    sizes: list[int],
+    outs: list[int],
+    literals: dict[int, tuple[str | int, ...] | None],
+) -> list[Dim]:
+    """One factor takes the width, the others stay: a computed one rather than one in the code."""
+    if not outs:
+        return []
+    if not total.terms:
+        return [Width.of(s) for s in sizes]
+    movable = [k for k, o in enumerate(outs) if o not in literals and sizes[k] != 1]
+    chosen = movable[-1] if movable else max(range(len(sizes)), key=lambda k: (sizes[k], k))
+    rest = math.prod(s for k, s in enumerate(sizes) if k != chosen)
+    call.region.widths.require_multiple(total, rest)
+    return [total * Fraction(1, rest) if k == chosen else Width.of(s) for k, s in enumerate(sizes)]
+
+
+def expand(call: Call) -> Dims:
+    after = call.values[call.node].shape
+    dims = (*(Width.of(1) for _ in range(len(after) - len(call.dims()))), *call.dims())
+    before = (*(1 for _ in range(len(after) - len(call.shape()))), *call.shape())
+    return tuple(d if b == a else Width.of(a) for d, b, a in zip(dims, before, after, strict=True))

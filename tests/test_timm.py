@@ -1,0 +1,49 @@
+"""CNNs of timm of kinds that torchvision has no counterpart of, on the meta device."""
+
+from __future__ import annotations
+
+import warnings
+
+import pytest
+import torch
+
+from td_transform import to_topdown
+from td_transform.torchvision_cpu import import_torchvision
+
+KINDS = [
+    "cspresnet50",  # cross-stage partial blocks
+    "dla34",  # layer aggregation
+    "dm_nfnet_f0",  # scaled weights, 'same' padding in the layer's own forward, gains
+    "dpn48b",  # channel slices
+    "ecaresnet26t",  # attention along the channels
+    "inception_resnet_v2",
+    "mobilenetv4_conv_small",  # universal inverted bottlenecks
+    "repvgg_a0",  # re-parametrised branches
+    "res2net50_26w_4s",  # constant splits
+    "resnest14d",  # split attention
+    "resnetblur50",  # anti-aliased
+    "resnetv2_50x1_bit",  # weight standardisation, pre-activation, GroupNorm with an activation
+    "rexnet_100",  # partial channel slices
+    "selecsls42b",
+    "seresnet33ts",
+    "skresnet18",  # selective kernels
+    "vovnet39a",  # one-shot aggregation
+    "xception41",
+]
+
+
+@pytest.mark.parametrize("arrangement", ["td", "uniform"])
+@pytest.mark.parametrize("name", KINDS)
+def test_converts(name: str, arrangement: str) -> None:
+    import_torchvision()
+    import timm
+
+    with torch.device("meta"):
+        model = timm.create_model(name)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        td = to_topdown(model, input_size=(3, 128, 128), arrangement=arrangement)
+    td.eval()(torch.empty(2, 3, 128, 128, device="meta")).sum().backward()
+    assert [name for name, p in td.named_parameters() if p.grad is None] == []
+    assert sum(p.numel() for p in td.parameters()) == td.plan.parameters
+    assert td.plan.levels[-1].stride == 1
