@@ -1,6 +1,7 @@
 """`td-transform convert` over all of torchvision's CNNs, as a table in Markdown.
 
-Run as ``python -m benchmarks.zoo > docs/zoo.md``; it takes about ten minutes on two cores. The
+Run as ``python -m benchmarks.zoo > docs/zoo.md`` (with names for some models alone); it takes about
+ten minutes on two cores. The
 models live on the meta device, so that the largest need no memory.
 """
 
@@ -42,13 +43,13 @@ def main() -> None:
     version = import_torchvision().__version__
     print(HEADER.format(table=TABLE, version=version, torch=torch.__version__))
     refused = []
-    names = models.list_models(module=models)
+    names = sys.argv[1:] or models.list_models(module=models)
     for name in tqdm(names, disable=None, file=sys.stderr):
         try:
             for line in rows(name, _build(models, name)):
                 print(line, flush=True)
         except TopDownError as error:
-            refused.append(f"| {name} | {error} |")
+            refused.append(f"| {name} | {error.seen}; expected {error.expected} |")
     print("\n## Refused\n\n| model | why |\n| --- | --- |")
     print("\n".join(refused))
 

@@ -285,9 +285,10 @@ class _Shapes(fx.Interpreter):
         leaf module with control flow could not run there at all."""
         module = self.fetch_attr(str(n.target)) if n.op == "call_module" else None
         operator = node_operator(n, module)
-        if operator is None or not (operator.role == "norm" or operator.infer is keep):
+        if operator is None or not n.args or not isinstance(n.args[0], fx.Node):
             return None
-        return self.env[n.args[0]] if n.args and isinstance(n.args[0], fx.Node) else None
+        keeps = operator.infer is keep and (module is not None or operator.role == "activation")
+        return self.env[n.args[0]].contiguous() if keeps or operator.role == "norm" else None
 
     def propagate(self, input_size: tuple[int, int, int]) -> dict[fx.Node, Any]:
         first = next(iter(self.module.parameters()), None)
