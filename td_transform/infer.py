@@ -82,9 +82,9 @@ def infer(
         except Conflict as conflict:
             raise WidthConflictError(
                 trace.place(node),
-                seen=f"widths that differ by {conflict}",
-                expected="inputs with the same number of channels",
-                remedy="adapt the branches to one width in the model",
+                seen=str(conflict),
+                expected="channels that agree and can be counted",
+                remedy="register a module around this code with td_transform.register_operator",
             ) from conflict
         except (KeyError, IndexError, TypeError) as error:
             raise StructureError(

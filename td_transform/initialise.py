@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+
+# small enough for a core's cache
+_BLOCK = 2**18
 
 Init = Callable[[nn.Module], None]
 
@@ -31,8 +38,46 @@ def materialise(
                 if reset is None or name not in _RESET:
                     redraw(values, _tensor_of(source, path, name))
                 tensors[name] = nn.Parameter(values) if isinstance(tensor, nn.Parameter) else values
-        if reset is not None:
+        if _is_torchs_own(layer):
+            _reset_uniform(layer)
+        elif reset is not None:
             reset()
+
+
+def _is_torchs_own(layer: nn.Module) -> bool:
+    """Does it initialise itself as torch's convolutions and linear layers do, on this machine's RAM?"""
+    own = (nn.modules.conv._ConvNd.reset_parameters, nn.Linear.reset_parameters)
+    weight = layer._parameters.get("weight")
+    on_cpu = weight is not None and weight.device.type == "cpu" and weight.dtype is torch.float32
+    return on_cpu and getattr(type(layer), "reset_parameters", None) in own
+
+
+def _reset_uniform(layer: nn.Module) -> None:
+    """Kaiming-uniform with a = sqrt(5), torch's own rule: weight and bias in +-1 / sqrt(fan-in)."""
+    fan_in, _ = nn.init._calculate_fan_in_and_fan_out(layer.weight)  # type: ignore[arg-type]
+    for parameter in layer._parameters.values():
+        if parameter is not None:
+            _fill_uniform(parameter.detach(), 1 / math.sqrt(fan_in))
+
+
+def _fill_uniform(tensor: Tensor, bound: float) -> None:
+    """Like ``tensor.uniform_(-bound, bound)`` but on all cores: the values of a large network take
+    torch's single-threaded generator longer than all the rest of a conversion. Seeded by torch's
+    generator; the values depend on neither the number of threads nor their order."""
+    values = tensor.reshape(-1).numpy()
+    blocks = np.array_split(values, -(-len(values) // _BLOCK))
+    seeds = np.random.SeedSequence(int(torch.randint(2**62, ()))).spawn(len(blocks))
+
+    def fill(block: np.ndarray[Any, np.dtype[np.float32]], seed: np.random.SeedSequence) -> None:
+        np.random.Generator(np.random.SFC64(seed)).random(out=block, dtype=np.float32)
+        block -= 0.5
+        block *= 2 * bound
+
+    if len(blocks) == 1:
+        fill(blocks[0], seeds[0])
+        return
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        list(pool.map(fill, blocks, seeds))
 
 
 def redraw(values: Tensor, like: Tensor | None) -> None:

@@ -53,7 +53,7 @@ class Width:
 
 
 class Conflict(Exception):
-    """Two widths that must be equal differ by a constant."""
+    """Widths that can't be had: the message says what was seen."""
 
 
 class Widths:
@@ -94,7 +94,7 @@ class Widths:
         difference = self.resolve(left) - self.resolve(right)
         if not difference.terms:
             if difference.const:
-                raise Conflict(str(difference.const))
+                raise Conflict(f"widths that differ by {abs(difference.const)}")
             return
         name, coefficient = next(
             (term for term in difference.terms if term[0] != keep), difference.terms[0]
