@@ -115,7 +115,6 @@ def test_a_users_own_model_is_converted_with_all_options(
 
 
 def test_both_networks_are_drawn(user_model: str, tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib")
     file = tmp_path / "networks.svg"
     main(["convert", f"{user_model}:ready", "--input-size", "1", "28", "28", "--draw", str(file)])
     assert "<svg" in file.read_text()

@@ -13,9 +13,6 @@ import torch
 from torch import Tensor, nn
 
 from td_transform import TopDownError, TopDownNetwork, to_topdown
-
-pytest.importorskip("matplotlib")
-
 from td_transform.draw import draw
 
 SIZE = (3, 32, 48)
