@@ -69,9 +69,9 @@ def _fill_uniform(tensor: Tensor, bound: float) -> None:
     seeds = np.random.SeedSequence(int(torch.randint(2**62, ()))).spawn(len(blocks))
 
     def fill(block: np.ndarray[Any, np.dtype[np.float32]], seed: np.random.SeedSequence) -> None:
-        np.random.Generator(np.random.SFC64(seed)).random(out=block, dtype=np.float32)
-        block -= 0.5
-        block *= 2 * bound
+        raw = np.random.SFC64(seed).random_raw(-(-len(block) // 2)).view(np.int32)[: len(block)]
+        scale = np.float32(bound / 2**31)
+        np.multiply(raw, scale, out=block, casting="unsafe", dtype=np.float32)
 
     if len(blocks) == 1:
         fill(blocks[0], seeds[0])
