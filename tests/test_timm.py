@@ -16,6 +16,7 @@ KINDS = [
     "dm_nfnet_f0",  # scaled weights, 'same' padding in the layer's own forward, gains
     "dpn48b",  # channel slices
     "ecaresnet26t",  # attention along the channels
+    "ghostnet_100",  # slices up to the whole width
     "inception_resnet_v2",
     "mobilenetv4_conv_small",  # universal inverted bottlenecks
     "repvgg_a0",  # re-parametrised branches

@@ -109,6 +109,8 @@ def _bound(
         return Width.of(bound)
     place = bound if bound > 0 else size + bound
     if place == size:
+        if bound > 0:
+            call.literal(path, dim)
         return dim
     width = call.region.widths.variable(f"{call.input.name}[{axis}]@{place}", place)
     call.literal(path, width if bound > 0 else width - dim)
