@@ -199,7 +199,7 @@ class Composer:
         repeated = self._repeated(stage)
         if repeated is not None:
             return self._segments.attempt(self._in_form_of(level, entry, repeated))
-        own = self._segments.attempt(self._how(level, entry, widens_here=True))
+        own = self._segments.attempt(self._how(level, entry, drop_identities=True))
         expected = self._uniform or self._anatomy.width(entry.end)
         fits = own is not None and (own.width_out == expected or not entry.crosses)
         return own if fits else None
@@ -238,10 +238,10 @@ class Composer:
         elif entry.crosses:
             if not self._sets_width(entry):
                 self._adapt(level, self._uniform or self._anatomy.width(entry.start))
-            self._copy(level, entry, transition=True, factor=factor, widens_here=True)
+            self._copy(level, entry, transition=True, factor=factor, drop_identities=True)
         elif stage.pools and self._sets_width(entry):
             self._upsample(level, factor)
-            self._copy(level, entry, transition=True, widens_here=True)
+            self._copy(level, entry, transition=True, drop_identities=True)
         elif stage.pools or not self._sibling_transition(level, stage, factor):
             self._chain_transition(level, factor)
             merged_before_entry = True
@@ -270,7 +270,7 @@ class Composer:
             if matched_modules(self._anatomy, entry, sibling.entry) is None:
                 continue
             how = self._in_form_of(
-                level, entry, sibling.entry, factor=factor, widens_here=True, target=level.width
+                level, entry, sibling.entry, factor=factor, drop_identities=True, target=level.width
             )
             plan = self._segments.attempt(how)
             if plan is not None and plan.width_out == level.width:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch import fx, nn
+from torch import fx
 
 from td_transform.infer import call_of
 from td_transform.operators import Window
@@ -74,9 +74,3 @@ def _kernel_in_pixels(
     if stride is None:
         return window.kernel
     return int(window.kernel[0] * stride[0]), int(window.kernel[1] * stride[1])
-
-
-def layer_module(anatomy: Anatomy, name: str) -> nn.Module | None:
-    """The skeleton's module that the node of that name calls."""
-    node = next(n for n in anatomy.trace.graph.nodes if n.name == name)
-    return anatomy.trace.module(node)

@@ -31,7 +31,7 @@ class Copy:
             as in the bottom-up model.
         scale: scale the widths inside with those outside, instead of keeping them.
         factor: of the upsampling at its downsampling operators; None: they only lose their stride.
-        widens_here: may its projections become identities?
+        drop_identities: may its projections become identities?
         kernels: other kernel sizes, by node.
         modules: other bottom-up modules than the segment's own, by node (a sibling's form).
         rename: a module path and what stands for it in the emitted module.
@@ -43,7 +43,7 @@ class Copy:
     target: int | None = None
     scale: bool = False
     factor: int | None = None
-    widens_here: bool = False
+    drop_identities: bool = False
     kernels: Mapping[fx.Node, tuple[int, int]] = field(default_factory=dict)
     modules: Mapping[fx.Node, str] = field(default_factory=dict)
     rename: tuple[str, str] | None = None
@@ -103,7 +103,7 @@ class SegmentPlanner:
             node: {key: _value(region, width, values) for key, width in found.items()}
             for node, found in region.sizes.items()
         }
-        if how.widens_here:
+        if how.drop_identities:
             actions = without_identities(self._anatomy, segment, actions, sizes)
         gone = {n for n, action in actions.items() if action in ("drop", "up")}
         actions |= {n: "drop" for n in segment.nodes if n.op == "get_attr" and gone >= set(n.users)}

@@ -12,8 +12,6 @@ from td_transform.infer import infer
 from td_transform.operators import Region, Spatial
 from td_transform.segments import (
     Layout,
-    entry_conv,
-    entry_kernel,
     is_pointwise_unit,
     lay_out,
     uncuttable,
@@ -78,7 +76,7 @@ def structure(trace: Trace) -> Structure:
     if leading is None:
         raise _no_stages(anatomy, [])
     stem, body = _split_stem(segments)
-    stages = _stages(anatomy, body, after_stem=stem is not None)
+    stages = _stages(anatomy, body)
     if len(stages) < 2:
         raise _no_stages(anatomy, stages)
     return Structure(anatomy, layout, stem, tuple(stages), leading)
@@ -104,7 +102,7 @@ def _check_region(anatomy: Anatomy, segment: Segment) -> None:
         raise uncuttable(anatomy, segment.start, segment.nodes)
 
 
-def _stages(anatomy: Anatomy, segments: list[Segment], *, after_stem: bool) -> list[Stage]:
+def _stages(anatomy: Anatomy, segments: list[Segment]) -> list[Stage]:
     """Cut where the resolution falls; a pooling belongs to the stage that it leads to."""
     groups: list[tuple[list[Segment], list[Segment]]] = []
     pools: list[Segment] = []
@@ -181,14 +179,3 @@ def _no_stages(anatomy: Anatomy, stages: list[Stage]) -> StructureError:
         remedy="convert a hierarchical CNN; transformers with one patch embedding and isotropic "
         "networks have no stages to reverse",
     )
-
-
-__all__ = [
-    "Stage",
-    "Structure",
-    "carries_width",
-    "entry_conv",
-    "entry_kernel",
-    "solve",
-    "structure",
-]

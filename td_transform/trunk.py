@@ -100,16 +100,6 @@ class Anatomy:
         groups = call.option("groups", 6, 1)
         return bool(1 < groups == call.shape()[1])
 
-    def moves_window(self, node: fx.Node) -> bool:
-        """Does this node lower the resolution of a map?"""
-        if node.op in ("get_attr", "placeholder", "output"):
-            return False
-        call = call_of(self.trace, node, self.region)
-        if not call.tensors or not isinstance(self.trace.values[call.input], TensorInfo):
-            return False
-        before, after = self.stride(call.input), self.stride(node)
-        return before is not None and after is not None and max(after) > max(before)
-
     def between(self, start: fx.Node, end: fx.Node) -> tuple[fx.Node, ...]:
         """All nodes that `end` needs beyond `start`, in graph order."""
         needed: set[fx.Node] = set()

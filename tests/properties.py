@@ -10,7 +10,7 @@ from td_transform import Merge, TopDownNetwork, Unit
 SLIDING = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d, nn.LPPool2d, nn.PixelUnshuffle)
 
 
-def strided_layers(td: TopDownNetwork, *, allowed: tuple[str, ...] = ()) -> list[str]:
+def strided_layers(td: TopDownNetwork) -> list[str]:
     """Layers below the head that lower a resolution."""
     found = []
     for name, module in td.levels.named_modules():
@@ -19,7 +19,7 @@ def strided_layers(td: TopDownNetwork, *, allowed: tuple[str, ...] = ()) -> list
         unshuffles = isinstance(module, nn.PixelUnshuffle)
         if isinstance(module, SLIDING) and (steps != (1, 1) or unshuffles):
             found.append(name)
-    return [name for name in found if not name.endswith(allowed)] if allowed else found
+    return found
 
 
 class Watch(fx.Interpreter):

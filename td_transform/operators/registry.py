@@ -47,10 +47,6 @@ class Window:
     padding: tuple[tuple[int, int], tuple[int, int]] = ((0, 0), (0, 0))
 
     @property
-    def downsamples(self) -> bool:
-        return max(self.stride) > 1
-
-    @property
     def is_pointwise(self) -> bool:
         return self.kernel == (1, 1)
 
