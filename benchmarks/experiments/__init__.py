@@ -1,0 +1,21 @@
+"""The registry: every experiment, and the handler of every kind of job."""
+
+from __future__ import annotations
+
+from benchmarks.experiments import exp1, table1
+from benchmarks.experiments.experiment import Experiment, Handler
+
+EXPERIMENTS: dict[str, Experiment] = {
+    experiment.name: experiment for experiment in (table1.EXPERIMENT, exp1.EXPERIMENT)
+}
+
+HANDLERS: dict[str, Handler] = {
+    kind: handler
+    for experiment in EXPERIMENTS.values()
+    for kind, handler in experiment.handlers.items()
+}
+
+# which experiment the rows of a kind belong to
+OWNERS: dict[str, str] = {
+    kind: experiment.name for experiment in EXPERIMENTS.values() for kind in experiment.handlers
+}

@@ -1,0 +1,93 @@
+"""Table 1: the numbers of trainable parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from benchmarks.experiments.experiment import Experiment
+from benchmarks.jobs import Job, Row
+from benchmarks.networks import Arrangement, build
+from benchmarks.profiles import ARRANGEMENTS, Profile
+from benchmarks.workspace import Workspace
+from td_transform.table import format_table
+
+# What the paper prints, and the size of the images that it is for.
+PAPER: dict[str, tuple[tuple[int, int, int], tuple[str, str, str, str]]] = {
+    "lenet-fc": ((1, 28, 28), ("8k", "14k", "23k", "58k")),
+    "nin-light": ((1, 28, 28), ("62k", "213k", "215k", "214k")),
+    "resnet32": ((3, 32, 32), ("468k", "528k", "320k", "563k")),
+    "nin": ((3, 32, 32), ("970k", "3,368k", "3,397k", "3,388k")),
+}
+_CLASSES = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParametersConfig:
+    """One network to count.
+
+    Args:
+        model, arrangement, classes: as in `benchmarks.networks.build`.
+        data: whose image size it is built for; None for the paper's.
+    """
+
+    model: str
+    arrangement: Arrangement
+    classes: int | None
+    data: str | None
+    train_limit: int | None = None
+    test_limit: int | None = None
+
+
+def jobs(profile: Profile) -> list[Job]:
+    """The paper's four networks, and the profile's own where they are others."""
+    others = {s.model: s.data for s in profile.settings if s.model not in PAPER}
+    listed = [(model, None) for model in PAPER] + list(others.items())
+    return [
+        Job(
+            "parameters",
+            ParametersConfig(
+                model=model,
+                arrangement=arrangement,
+                data=data,
+                classes=_CLASSES if data is None else None,
+            ),
+        )
+        for model, data in listed
+        for arrangement in profile.arrangements
+    ]
+
+
+def count(job: Job, workspace: Workspace) -> list[Row]:
+    """The handler of kind `parameters`: one row with `parameters`, and the paper's rounded figure."""
+    config: ParametersConfig = job.config
+    if config.data is None:
+        size, figures = PAPER[config.model]
+        classes = config.classes or _CLASSES
+        paper = figures[ARRANGEMENTS.index(config.arrangement)]
+    else:
+        images = workspace.data(config)
+        size, classes, paper = images.size, len(images.classes), None
+    network = build(config.model, arrangement=config.arrangement, size=size, classes=classes)
+    parameters = sum(p.numel() for p in network.parameters())
+    return [{"parameters": parameters, "paper": paper}]
+
+
+def table(rows: Sequence[Row]) -> str:
+    """A line per network and a column per arrangement, with the paper's figure in brackets."""
+    cells: dict[str, dict[str, str]] = {}
+    for row in rows:
+        shown = f"{row['parameters']:,}" + (f" ({row['paper']})" if row["paper"] else "")
+        cells.setdefault(str(row["model"]), {})[str(row["arrangement"])] = shown
+    columns = [a for a in ARRANGEMENTS if any(a in found for found in cells.values())]
+    lines = [[model, *(found.get(a, "") for a in columns)] for model, found in cells.items()]
+    return "\n".join(format_table(["parameters (paper)", *columns], lines))
+
+
+EXPERIMENT = Experiment(
+    name="table1",
+    summary="Parameter counts of all networks (paper, Table 1).",
+    jobs=jobs,
+    handlers={"parameters": count},
+    table=table,
+)
