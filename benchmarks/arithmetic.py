@@ -17,7 +17,7 @@ def arithmetic(precision: Precision) -> Iterator[None]:
 
     `bf16` needs `torch.autocast` around the forward pass besides.
     """
-    backends = (torch.backends.cuda.matmul, torch.backends.cudnn.conv)
+    backends = (torch.backends.cuda.matmul, torch.backends.cudnn.conv)  # type: ignore[attr-defined]
     before = [backend.fp32_precision for backend in backends]
     for backend in backends:
         backend.fp32_precision = "ieee" if precision == "float32" else "tf32"

@@ -123,8 +123,8 @@ def jitter_colours(
 def colour_components(images: Tensor) -> Tensor:
     """Principal components (C, C) of the colours of images (N, C, H, W), uint8 or in [0, 1].
 
-    Column i has the length of the i-th component's standard deviation times itself: the eigenvector
-    times the eigenvalue, as Krizhevsky et al. add them.
+    Column i is the i-th eigenvector of their covariance times its eigenvalue, as Krizhevsky et al.
+    (2012) add them.
     """
     channels = images.shape[1]
     total = torch.zeros(channels, dtype=torch.float64, device=images.device)
@@ -139,4 +139,5 @@ def colour_components(images: Tensor) -> Tensor:
     mean = total / count
     covariance = (squares / count - mean[:, None] * mean).cpu()
     eigenvalues, eigenvectors = torch.linalg.eigh(covariance)
-    return (eigenvectors * eigenvalues).float().to(images.device)
+    components: Tensor = eigenvectors * eigenvalues
+    return components.float().to(images.device)

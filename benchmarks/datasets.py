@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 from urllib.error import URLError
 
 import torch
@@ -193,7 +194,7 @@ def _imagenette(root: Path) -> ImageSet:
     return ImageSet("", images.classes, images.train_images, labels[0], test, labels[1])
 
 
-def _downloaded(name: str, root: Path, make: Callable[..., object]) -> object:
+def _downloaded(name: str, root: Path, make: Callable[..., Any]) -> Any:
     """torchvision's data set; it downloads only what is not there."""
     try:
         return make(download=True)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -30,17 +28,17 @@ class ResNet18Imagenette(nn.Module):
         self.stem = nn.Conv2d(in_channels, widths[0], 3, padding=1)
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
         self.stage1 = _stage(widths[0], widths[0], stride=1)
-        for number, (width_in, width) in enumerate(itertools.pairwise(widths), start=2):
-            self.add_module(f"stage{number}", _stage(width_in, width, stride=2))
+        self.stage2 = _stage(widths[0], widths[1], stride=2)
+        self.stage3 = _stage(widths[1], widths[2], stride=2)
+        self.stage4 = _stage(widths[2], widths[3], stride=2)
         self.bn = nn.BatchNorm2d(widths[-1])
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(widths[-1], classes)
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (N, C, H, W) to logits (N, classes)."""
-        x = self.stage1(self.maxpool(self.stem(images)))
-        for stage in (self.stage2, self.stage3, self.stage4):
-            x = stage(x)
+        x = self.stage2(self.stage1(self.maxpool(self.stem(images))))
+        x = self.stage4(self.stage3(x))
         return self.fc(self.pool(F.relu(self.bn(x))).flatten(1))  # type: ignore[no-any-return]
 
 

@@ -21,7 +21,7 @@ class Store:
     lock. A process that is killed leaves either all of them or none.
 
     Args:
-        root: the results folder; made where it is missing.
+        root: the results folder; made when the first row is added.
 
     Example:
         >>> import tempfile
@@ -32,7 +32,6 @@ class Store:
     """
 
     def __init__(self, root: Path) -> None:
-        root.mkdir(parents=True, exist_ok=True)
         self.path = root / "results.jsonl"
         self._lock = FileLock(root / ".results.lock")
         self._rows: list[Row] = []
@@ -41,6 +40,7 @@ class Store:
     def append(self, *rows: Row) -> None:
         """Add rows, all or none, before any other process can add its own."""
         lines = "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
         with self._lock:
             before = self.path.read_bytes() if self.path.exists() else b""
             replace_file(self.path, before + lines.encode())

@@ -127,7 +127,7 @@ class Trainer:
             if isinstance(module, nn.BatchNorm2d) and self.config.norm_momentum is not None:
                 module.momentum = self.config.norm_momentum
         layout = torch.channels_last if self.config.channels_last else torch.preserve_format
-        return network.to(self.device).to(memory_format=layout)
+        return network.to(self.device, memory_format=layout)  # type: ignore[call-overload, no-any-return]
 
     @property
     def seconds(self) -> float:
@@ -250,7 +250,7 @@ def sgd(network: nn.Module, config: TrainConfig) -> torch.optim.SGD:
 def learning_rate(config: TrainConfig, epoch: int) -> float:
     """Of an epoch, counted from 0: a tenth after half, a hundredth after 80 % of them."""
     passed = sum(epoch >= max(1, int(share * config.epochs)) for share in DROPS)
-    return config.learning_rate / 10**passed
+    return float(config.learning_rate / 10**passed)
 
 
 def statistics_of(images: ImageSet, kind: Normalisation) -> Statistics:
@@ -277,4 +277,4 @@ def predict(network: nn.Module, images: Tensor) -> Tensor:
 
 def accuracy(network: nn.Module, images: Tensor, labels: Tensor) -> float:
     """The share of uint8 images (N, C, H, W) that get their label."""
-    return (predict(network, images) == labels).float().mean().item()
+    return float((predict(network, images) == labels).float().mean())

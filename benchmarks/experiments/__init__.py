@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from benchmarks.experiments import exp1, table1
 from benchmarks.experiments.experiment import Experiment, Handler
 
@@ -19,3 +21,6 @@ HANDLERS: dict[str, Handler] = {
 OWNERS: dict[str, str] = {
     kind: experiment.name for experiment in EXPERIMENTS.values() for kind in experiment.handlers
 }
+
+# subcommands that run no jobs: functions whose annotated arguments are their options (tyro)
+COMMANDS: dict[str, Callable[..., None]] = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from benchmarks import datasets
 from benchmarks.experiments.experiment import Experiment
 from benchmarks.jobs import Job, Row
 from benchmarks.networks import Arrangement, build
@@ -35,8 +36,6 @@ class ParametersConfig:
     arrangement: Arrangement
     classes: int | None
     data: str | None
-    train_limit: int | None = None
-    test_limit: int | None = None
 
 
 def jobs(profile: Profile) -> list[Job]:
@@ -66,7 +65,7 @@ def count(job: Job, workspace: Workspace) -> list[Row]:
         classes = config.classes or _CLASSES
         paper = figures[ARRANGEMENTS.index(config.arrangement)]
     else:
-        images = workspace.data(config)
+        images = datasets.load(config.data, root=workspace.data_root)
         size, classes, paper = images.size, len(images.classes), None
     network = build(config.model, arrangement=config.arrangement, size=size, classes=classes)
     parameters = sum(p.numel() for p in network.parameters())
