@@ -55,6 +55,8 @@ class Overrides:
         corruption_images: test images per network and corruption.
         localisation_images: test images per pair of networks.
         pictures: heatmaps drawn per network.
+        masks: the explained objects as a data set laid out like the images, for example
+            imagefolder:/path.
     """
 
     model: str | None = None
@@ -80,6 +82,7 @@ class Overrides:
     corruption_images: int | None = None
     localisation_images: int | None = None
     pictures: int | None = None
+    masks: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

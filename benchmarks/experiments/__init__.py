@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from benchmarks.experiments import exp1, table1
+from benchmarks.experiments import exp1, exp3_gradcam, exp3_localisation, table1
 from benchmarks.experiments.experiment import Experiment, Handler
 
 EXPERIMENTS: dict[str, Experiment] = {
-    experiment.name: experiment for experiment in (table1.EXPERIMENT, exp1.EXPERIMENT)
+    experiment.name: experiment
+    for experiment in (
+        table1.EXPERIMENT,
+        exp1.EXPERIMENT,
+        exp3_gradcam.EXPERIMENT,
+        exp3_localisation.EXPERIMENT,
+    )
 }
 
 HANDLERS: dict[str, Handler] = {
