@@ -191,17 +191,13 @@ def _grid(rows: int, columns: int, title: str) -> tuple[Figure, list[list[Axes]]
 
 
 def _show(panel: Axes, image: Tensor, heatmap: Tensor | None = None) -> None:
+    """The image, or the heatmap over the image in grey."""
     panel.set_frame_on(True)
-    panel.imshow(
-        image.mean(0) if heatmap is not None else _pixels(image), cmap="gray", vmin=0, vmax=1
-    )
+    grey = heatmap is not None or len(image) == 1
+    pixels = image.mean(0) if grey else image.permute(1, 2, 0)
+    panel.imshow(pixels.numpy(), cmap="gray", vmin=0, vmax=1)
     if heatmap is not None:
-        panel.imshow(heatmap, cmap="jet", alpha=0.5, vmin=0, vmax=1)
-
-
-def _pixels(image: Tensor) -> Tensor:
-    """As matplotlib takes them: (H, W) grey or (H, W, 3)."""
-    return image[0] if len(image) == 1 else image.permute(1, 2, 0)
+        panel.imshow(heatmap.numpy(), cmap="jet", alpha=0.5, vmin=0, vmax=1)
 
 
 def _by(layer: Layer) -> str:
