@@ -199,8 +199,9 @@ def _downloaded(name: str, root: Path, make: Callable[..., Any]) -> Any:
     try:
         return make(download=True)
     except (URLError, RuntimeError, OSError) as error:
+        reason = " ".join(str(error).split())
         raise TopDownError(
-            f"data set {name} in {root}", seen=f"its files are not there, and {error}",
+            f"data set {name} in {root}", seen=f"its files are not there, and {reason}",
             expected="the files as torchvision lays them out, or internet access",
             remedy="name the folder that holds them (--data-root, or TD_TRANSFORM_DATA)",
         ) from error  # fmt: skip

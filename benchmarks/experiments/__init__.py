@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from benchmarks.experiments import exp1, exp3_gradcam, exp3_localisation, table1
+from benchmarks.experiments.claims import claims
 from benchmarks.experiments.experiment import Experiment, Handler
+from benchmarks.experiments.report import report
 
 EXPERIMENTS: dict[str, Experiment] = {
     experiment.name: experiment
@@ -29,4 +31,4 @@ OWNERS: dict[str, str] = {
 }
 
 # subcommands that run no jobs: functions whose annotated arguments are their options (tyro)
-COMMANDS: dict[str, Callable[..., None]] = {}
+COMMANDS: dict[str, Callable[..., None]] = {"claims": claims, "report": report}
