@@ -9,22 +9,30 @@ from td_transform.errors import (
     UnknownOperatorError,
     WidthConflictError,
 )
+from td_transform.fields.comparison import Comparison, compare
+from td_transform.fields.measure import MeasuredFields, MeasuredRow
 from td_transform.layers import Merge, Pyramid, Unit, Upsample
 from td_transform.network import TopDownNetwork
 from td_transform.operators import Operator, Window, register_operator
 from td_transform.plan import LevelPlan, Options, Plan
+from td_transform.receptive_field import FieldRow, ReceptiveFields, receptive_field
 from td_transform.saving import load_topdown, save_topdown
 from td_transform.transform import plan_topdown, to_topdown
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Comparison",
+    "FieldRow",
     "LevelPlan",
+    "MeasuredFields",
+    "MeasuredRow",
     "Merge",
     "Operator",
     "Options",
     "Plan",
     "Pyramid",
+    "ReceptiveFields",
     "StructureError",
     "TopDownError",
     "TopDownNetwork",
@@ -34,8 +42,10 @@ __all__ = [
     "Upsample",
     "WidthConflictError",
     "Window",
+    "compare",
     "load_topdown",
     "plan_topdown",
+    "receptive_field",
     "register_operator",
     "save_topdown",
     "to_topdown",

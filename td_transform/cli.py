@@ -1,4 +1,4 @@
-"""The command `td-transform`: convert a model and see what the top-down network costs."""
+"""The command `td-transform`: convert a model, see what it costs and what its neurons see."""
 
 from __future__ import annotations
 
@@ -13,12 +13,15 @@ from torch import nn
 
 from td_transform.cost import Cost, measure
 from td_transform.errors import TopDownError
+from td_transform.fields.comparison import compare
 from td_transform.layers import MergeKind, PyramidKind, UpsampleKind
 from td_transform.model_names import load_model
 from td_transform.network import TopDownNetwork
 from td_transform.plan import Arrangement, Weights
+from td_transform.receptive_field import receptive_field
 from td_transform.saving import save_topdown
 from td_transform.table import format_table
+from td_transform.trace import make_skeleton
 from td_transform.transform import to_topdown
 
 app = tyro.extras.SubcommandApp()
@@ -91,6 +94,47 @@ def convert(
     size = td.plan.input_size
     print(td.plan, "", *cost_table(measure(bu, size), measure(td, size)), sep="\n")
     _write(bu, td, save=save, drawing=draw, title=model)
+
+
+@app.command
+def rf(
+    model: Annotated[str, tyro.conf.Positional],
+    *,
+    input_size: Annotated[tuple[int, int, int] | None, tyro.conf.arg(metavar="C H W")] = None,
+    topdown: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
+    output_stride: int = 1,
+    plot: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None,
+    csv: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None,
+) -> None:
+    """Print the receptive field of every tensor of a model (paper, 3.2, Eq. 1).
+
+    Args:
+        model: a torchvision name (resnet18), a timm name (timm:resnet26), or
+            package.module:callable, which is called without arguments.
+        input_size: channels, rows and columns of an image.
+        topdown: print the fields of the top-down network, and how both compare.
+        output_stride: of the top-down network.
+        plot: draw the sizes over depth into this file, both networks together.
+        csv: write the rows to this file.
+    """
+    for file in (plot, csv):
+        _check_folder(file)
+    bu = load_model(model)
+    fields = receptive_field(bu, input_size)
+    shown, versus = fields, None
+    if topdown:
+        with python_warnings.catch_warnings():
+            python_warnings.simplefilter("ignore")  # `convert` prints them with the plan
+            td = to_topdown(make_skeleton(bu), input_size=input_size, output_stride=output_stride)
+        shown = versus = receptive_field(td)
+    print(shown)
+    if versus is not None:
+        print("", compare(fields, versus), sep="\n")
+    if csv is not None:
+        shown.to_csv(csv)
+        print(f"written to {csv}")
+    if plot is not None:
+        print(f"drawn to {fields.plot(plot, versus=versus, title=model)}")
 
 
 def cost_table(bottom_up: Cost, top_down: Cost) -> list[str]:

@@ -80,8 +80,13 @@ class Pyramid(nn.Module):
         if self.kind == "maxpool":
             return F.max_pool2d(image, stride, ceil_mode=True)
         if self.kind == "blur":
-            image = _blur(image, self.sigma if self.sigma is not None else stride / 2)
+            sigma = self.sigma if self.sigma is not None else stride / 2
+            image = _blur(image, sigma, self.blur_radius(stride))
         return image[..., ::stride, ::stride]
+
+    def blur_radius(self, stride: int) -> int:
+        """Pixels on each side of the `blur` window's centre: three standard deviations."""
+        return max(1, round(3 * (self.sigma if self.sigma is not None else stride / 2)))
 
     def extra_repr(self) -> str:
         return f"strides={self.strides}, kind={self.kind}"
@@ -100,8 +105,7 @@ def gaussian_matrix(size: int, factor: int, like: Tensor) -> Tensor:
     return (weights / weights.sum(1, keepdim=True)).to(like.dtype)
 
 
-def _blur(image: Tensor, sigma: float) -> Tensor:
-    radius = max(1, round(3 * sigma))
+def _blur(image: Tensor, sigma: float, radius: int) -> Tensor:
     channels = image.shape[1]
     taps = torch.arange(-radius, radius + 1, device=image.device, dtype=torch.float64)
     kernel = torch.exp(-(taps**2) / (2 * sigma**2))

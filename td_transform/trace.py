@@ -71,12 +71,18 @@ class Trace:
         return own[-1].removeprefix("File ") if own else ""
 
 
-def trace(model: nn.Module, input_size: tuple[int, int, int] | None = None) -> Trace:
+def trace(
+    model: nn.Module,
+    input_size: tuple[int, int, int] | None = None,
+    *,
+    any_output: bool = False,
+) -> Trace:
     """Trace a model and compute the shape of every tensor in it.
 
     Args:
         model: a CNN with one image input ``(N, C, H, W)`` and one tensor output.
         input_size: (C, H, W); see `guess_input_size` for what holds without it.
+        any_output: several outputs will do as well (a backbone's maps, a dictionary).
 
     Raises:
         TraceError: the model can't be traced, or can't run at that size; the text names the module.
@@ -86,7 +92,7 @@ def trace(model: nn.Module, input_size: tuple[int, int, int] | None = None) -> T
         _check_input_size(input_size)
     skeleton = make_skeleton(model)
     graph = _Tracer(skeleton).trace_or_explain()
-    _check_ends(graph)
+    _check_ends(graph, any_output=any_output)
     size = input_size or guess_input_size(model, graph)
     values = _Shapes(skeleton, graph).propagate(size)
     return Trace(graph, skeleton, model, values, size)
@@ -102,7 +108,7 @@ def _check_input_size(size: tuple[int, int, int]) -> None:
         )
 
 
-def _check_ends(graph: fx.Graph) -> None:
+def _check_ends(graph: fx.Graph, *, any_output: bool) -> None:
     """One image in, one tensor out; arguments fixed at their defaults are dropped."""
     for node in reversed(list(graph.nodes)):
         unused = node.op != "output" and not node.users and node.prev.op != "root"
@@ -117,7 +123,7 @@ def _check_ends(graph: fx.Graph) -> None:
             remedy="wrap the model in a module whose forward takes the image alone",
         )
     output = next(n for n in graph.nodes if n.op == "output")
-    if not isinstance(output.args[0], fx.Node):
+    if not any_output and not isinstance(output.args[0], fx.Node):
         raise TraceError(
             f"output {output.args[0]}",
             seen=f"a {type(output.args[0]).__name__} of outputs",

@@ -10,8 +10,17 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from td_transform.operators import indexing, reshaping, resizing, rules, windows
+from td_transform.operators import (
+    indexing,
+    reach,
+    reshaping,
+    resizing,
+    rules,
+    topdown_layers,
+    windows,
+)
 from td_transform.operators.registry import Call, Operator, Role, Window, register_operator
+from td_transform.operators.taps import Reach
 
 
 def _register(
@@ -20,10 +29,12 @@ def _register(
     infer: Callable[[Call], Any],
     window: Callable[[Call], Window] | None = None,
     resize: Callable[[Any, Mapping[str, int]], None] | None = None,
+    *,
+    reach: Callable[[Call], Reach] | None = None,
 ) -> None:
     for target in targets:
         name = getattr(target, "__name__", str(target).rsplit(".", 1)[-1])
-        register_operator(target, Operator(name, role, infer, window, resize))
+        register_operator(target, Operator(name, role, infer, window, resize, reach))
 
 
 _ACTIVATIONS = [
@@ -62,51 +73,84 @@ def _combine(call: Call) -> Any:
     return rules.same(call) if call.tensors else indexing.arithmetic(call)
 
 
-_register(_ACTIVATIONS, "activation", rules.keep)
-_register([nn.PReLU], "activation", rules.prelu, None, resizing.resize_vectors)
+_register(_ACTIVATIONS, "activation", rules.keep, reach=reach.pointwise)
+_register(
+    [nn.Softmax, nn.LogSoftmax, nn.Softmax2d, F.softmax, F.log_softmax, torch.softmax,
+     torch.log_softmax, "softmax", "log_softmax"],
+    "activation", rules.keep, reach=reach.along_dimension(1),
+)  # fmt: skip
+_register(
+    [nn.PReLU], "activation", rules.prelu, None, resizing.resize_vectors, reach=reach.pointwise
+)
 _register([nn.GLU, F.glu], "combine", rules.glu)
-_register(_DROPOUTS, "inert", rules.keep)
-_register(_INERT, "inert", rules.keep)
-_register([nn.LocalResponseNorm, F.local_response_norm, F.normalize], "inert", rules.keep)
-_register(_ARITHMETIC, "combine", _combine)
+_register(_DROPOUTS, "inert", rules.keep, reach=reach.pointwise)
+_register(_INERT, "inert", rules.keep, reach=reach.first_input)
+_register([nn.LocalResponseNorm, F.local_response_norm], "inert", rules.keep)
+_register([F.normalize], "inert", rules.keep, reach=reach.along_dimension(2, 1))
+_register(_ARITHMETIC, "combine", _combine, reach=reach.pointwise)
 _register([torch.cat, torch.concat, torch.concatenate], "combine", rules.concat)
 
 _register(
     [nn.Conv2d, F.conv2d, torch.conv2d],
-    "conv",
-    rules.conv,
-    windows.conv_window,
-    resizing.resize_conv,
-)
+    "conv", rules.conv, windows.conv_window, resizing.resize_conv, reach=reach.convolution,
+)  # fmt: skip
+_register(
+    ["timm.layers.conv2d_same.Conv2dSame", "timm.layers.std_conv.StdConv2dSame",
+     "timm.layers.std_conv.ScaledStdConv2dSame"],
+    "conv", rules.conv, windows.conv_window, resizing.resize_conv, reach=reach.same_padded,
+)  # fmt: skip
 _register([nn.Conv1d, F.conv1d, torch.conv1d], "linear", rules.conv_along_channels)
-_register([nn.ConvTranspose2d], "conv", rules.conv, windows.transposed_window, resizing.resize_conv)
+_register(
+    [nn.ConvTranspose2d, F.conv_transpose2d, torch.conv_transpose2d],
+    "conv", rules.transposed_conv, windows.transposed_window, resizing.resize_conv,
+    reach=reach.transposed,
+)  # fmt: skip
 _register([nn.Linear, F.linear], "linear", rules.linear, None, resizing.resize_linear)
 
 _register(
-    [
-        nn.BatchNorm1d, nn.BatchNorm2d, nn.SyncBatchNorm, nn.InstanceNorm2d, nn.GroupNorm,
-        "torchvision.ops.misc.FrozenBatchNorm2d",
-    ],
-    "norm", rules.norm(1), None, resizing.resize_vectors,
+    [nn.BatchNorm1d, nn.BatchNorm2d, nn.SyncBatchNorm, "torchvision.ops.misc.FrozenBatchNorm2d"],
+    "norm", rules.norm(1), None, resizing.resize_vectors, reach=reach.batch_norm,
 )  # fmt: skip
 _register(
-    [nn.LayerNorm, nn.RMSNorm, "timm.layers.layer_scale.LayerScale", "timm.models.convnext.LayerScale",
-     "timm.layers.grn.GlobalResponseNorm"],
-    "norm", rules.norm(None), None, resizing.resize_vectors,
+    [nn.InstanceNorm2d, nn.GroupNorm],
+    "norm", rules.norm(1), None, resizing.resize_vectors, reach=reach.statistics,
 )  # fmt: skip
 _register(
-    ["timm.layers.layer_scale.LayerScale2d"], "norm", rules.norm(1), None, resizing.resize_vectors
-)
+    [nn.LayerNorm, nn.RMSNorm],
+    "norm", rules.norm(None), None, resizing.resize_vectors, reach=reach.layer_norm,
+)  # fmt: skip
+_register(
+    ["timm.layers.grn.GlobalResponseNorm"],
+    "norm", rules.norm(None), None, resizing.resize_vectors, reach=reach.statistics,
+)  # fmt: skip
+_register(
+    ["timm.layers.layer_scale.LayerScale", "timm.models.convnext.LayerScale"],
+    "norm", rules.norm(None), None, resizing.resize_vectors, reach=reach.pointwise,
+)  # fmt: skip
+_register(
+    ["timm.layers.layer_scale.LayerScale2d"],
+    "norm", rules.norm(1), None, resizing.resize_vectors, reach=reach.pointwise,
+)  # fmt: skip
 
 _register(
-    [nn.MaxPool2d, F.max_pool2d, torch.max_pool2d], "pool", rules.pool, windows.max_pool_window
-)
+    [nn.MaxPool2d, F.max_pool2d, torch.max_pool2d],
+    "pool", rules.pool, windows.max_pool_window, reach=reach.max_pooling,
+)  # fmt: skip
 _register(
-    [nn.AvgPool2d, nn.LPPool2d, F.avg_pool2d], "pool", rules.pool, windows.average_pool_window
-)
+    [nn.AvgPool2d, nn.LPPool2d, F.avg_pool2d],
+    "pool", rules.pool, windows.average_pool_window, reach=reach.average_pooling,
+)  # fmt: skip
+_register(
+    ["timm.layers.pool2d_same.MaxPool2dSame"],
+    "pool", rules.pool, windows.max_pool_window, reach=reach.same_padded,
+)  # fmt: skip
+_register(
+    ["timm.layers.pool2d_same.AvgPool2dSame"],
+    "pool", rules.pool, windows.average_pool_window, reach=reach.same_padded,
+)  # fmt: skip
 _register(
     [nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, F.adaptive_avg_pool2d, F.adaptive_max_pool2d],
-    "collapse", rules.adaptive,
+    "collapse", rules.adaptive, reach=reach.adaptive,
 )  # fmt: skip
 _register(
     [
@@ -118,37 +162,46 @@ _register(
 
 _register(
     [nn.PixelUnshuffle, F.pixel_unshuffle, torch.pixel_unshuffle],
-    "pool", rules.pixel_unshuffle, windows.unshuffle_window,
+    "pool", rules.pixel_unshuffle, windows.unshuffle_window, reach=reach.rearranged,
 )  # fmt: skip
 _register(
     [nn.PixelShuffle, F.pixel_shuffle, torch.pixel_shuffle],
-    "pool", rules.pixel_shuffle, windows.shuffle_window,
+    "pool", rules.pixel_shuffle, windows.shuffle_window, reach=reach.rearranged,
 )  # fmt: skip
 _register(
     [nn.ChannelShuffle, torch.channel_shuffle, F.channel_shuffle], "inert", rules.channel_shuffle
 )
 _register(
     [nn.Upsample, nn.UpsamplingNearest2d, nn.UpsamplingBilinear2d, F.interpolate],
-    "pool", rules.resize_map, windows.resize_window,
+    "pool", rules.resize_map, windows.resize_window, reach=reach.resize,
 )  # fmt: skip
 _register(
     [nn.ZeroPad2d, nn.ReflectionPad2d, nn.ReplicationPad2d, nn.ConstantPad2d, nn.CircularPad2d, F.pad],
-    "pool", rules.pad,
+    "pool", rules.pad, reach=reach.padded,
 )  # fmt: skip
 
 _register(
     [nn.Flatten, nn.Unflatten, torch.flatten, torch.reshape, "view", "reshape", "flatten", "unflatten"],
-    "inert", reshaping.reshape,
+    "inert", reshaping.reshape, reach=reach.rearranged,
 )  # fmt: skip
 _register([torch.permute, "permute", "torchvision.ops.misc.Permute"], "inert", reshaping.permute)
 _register([torch.transpose, "transpose", torch.swapaxes, "swapaxes"], "inert", reshaping.transpose)
 _register([torch.squeeze, "squeeze"], "inert", reshaping.squeeze)
 _register([torch.unsqueeze, "unsqueeze"], "inert", reshaping.unsqueeze)
-_register(["expand", "expand_as"], "inert", reshaping.expand)
+_register(["expand", "expand_as"], "inert", reshaping.expand, reach=reach.first_input)
 _register([torch.stack], "combine", reshaping.stack)
 _register([torch.chunk, "chunk"], "combine", rules.chunk)
 _register([torch.split, "split"], "combine", rules.split)
 
 _register(["size"], "index", indexing.size)
 _register([getattr], "index", indexing.attribute)
-_register([op.getitem], "combine", indexing.getitem, windows.index_window)
+_register([op.getitem], "combine", indexing.getitem, windows.index_window, reach=reach.indexed)
+
+_register(
+    ["td_transform.layers.Pyramid"],
+    "pool", topdown_layers.pyramid, reach=topdown_layers.pyramid_reach,
+)  # fmt: skip
+_register(
+    ["td_transform.layers.Upsample"],
+    "pool", topdown_layers.upsample, reach=topdown_layers.upsample_reach,
+)  # fmt: skip

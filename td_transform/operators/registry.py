@@ -10,6 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import fx, nn
 
+from td_transform.operators.taps import Reach
 from td_transform.widths import Width, Widths
 
 Role = Literal[
@@ -25,12 +26,19 @@ Role = Literal[
 ]
 
 
+BOTH_AXES = 2
+
+
 @dataclass(frozen=True)
 class Spatial:
-    """A spatial dimension: axis 0 is vertical, 1 horizontal; stride in input pixels per step."""
+    """A spatial dimension: axis 0 is vertical, 1 horizontal; stride in input pixels per step.
+
+    Axis 2 is both in one, row by row (a flattened map), with that many columns.
+    """
 
     axis: int
     stride: Fraction
+    columns: int = 0
 
 
 Dim = Width | Spatial
@@ -76,6 +84,7 @@ class Region:
     dims: dict[fx.Node, Any] = field(default_factory=dict)
     sizes: dict[fx.Node, dict[str, Width]] = field(default_factory=dict)
     literals: dict[fx.Node, dict[tuple[str | int, ...], Width]] = field(default_factory=dict)
+    follows_positions: bool = False  # through reshapes that split or join a map's axes
 
 
 @dataclass(frozen=True)
@@ -152,6 +161,8 @@ class Operator:
         infer: the symbolic dimensions of its output; equates the widths that have to agree.
         window: its sliding window; None for operators that look at single positions.
         resize: gives a copied module new widths (those that `infer` recorded with `Call.size`).
+        reach: what its output positions read of the input map, for receptive fields; None for
+            operators that look at single positions.
     """
 
     name: str
@@ -159,6 +170,7 @@ class Operator:
     infer: Callable[[Call], Any]
     window: Callable[[Call], Window] | None = None
     resize: Callable[[Any, Mapping[str, int]], None] | None = None
+    reach: Callable[[Call], Reach] | None = None
 
 
 _operators: dict[Any, Operator] = {}

@@ -6,7 +6,7 @@ import math
 from fractions import Fraction
 from typing import Any
 
-from td_transform.operators.registry import Call, Dim, Dims
+from td_transform.operators.registry import BOTH_AXES, Call, Dim, Dims, Spatial
 from td_transform.widths import Conflict, Width
 
 
@@ -60,6 +60,8 @@ def reshape(call: Call) -> Dims:
         dims = [call.dims()[i] for i in ins]
         if len(ins) == len(outs) == 1:
             result.append(dims[0])
+        elif call.region.follows_positions and any(isinstance(d, Spatial) for d in dims):
+            result.extend(_positions(call, ins, [after[o] for o in outs]))
         else:
             total = _product(call, dims, [before[i] for i in ins])
             result.extend(_split_product(call, total, [after[o] for o in outs], outs, literals))
@@ -68,6 +70,40 @@ def reshape(call: Call) -> Dims:
         if isinstance(dim, Width) and dim.terms and given is not None:
             call.literal(given, dim)
     return tuple(result)
+
+
+def _positions(call: Call, ins: list[int], sizes: list[int]) -> list[Dim]:
+    """Dimensions of the map that are split or joined; ones that come or go don't count."""
+    flat = call.dims()[ins[0]]
+    restored = isinstance(flat, Spatial) and flat.axis == BOTH_AXES and len(ins) == 1
+    if restored and len(sizes) == 2 and flat.columns == sizes[-1]:
+        return [Spatial(0, Fraction(1)), Spatial(1, Fraction(1))]
+    ins = [i for i in ins if isinstance(call.dims()[i], Spatial) or call.shape()[i] != 1]
+    places = [k for k, size in enumerate(sizes) if size != 1] or [len(sizes) - 1]
+    moved = _moved(call, ins, [sizes[k] for k in places])
+    result: list[Dim] = [Width.of(1)] * len(sizes)
+    for k, dim in zip(places, moved, strict=True):
+        result[k] = dim
+    return result
+
+
+def _moved(call: Call, ins: list[int], sizes: list[int]) -> list[Dim]:
+    """A map that is flattened and restored, or blocks of positions that become channels and back."""
+    dims = [call.dims()[i] for i in ins]
+    first, last = dims[0], dims[-1]
+    if len(dims) == len(sizes) == 1:
+        return dims
+    if len(dims) == 2 and all(isinstance(d, Spatial) for d in dims) and len(sizes) == 1:
+        return [Spatial(BOTH_AXES, Fraction(1), columns=call.shape()[ins[1]])]
+    if len(dims) == 1 and isinstance(first, Spatial) and len(sizes) == 2:
+        if first.axis != BOTH_AXES:
+            return [Spatial(first.axis, first.stride * sizes[1]), Width.of(sizes[1])]
+    if len(dims) == 2 and len(sizes) == 1 and isinstance(first, Spatial):
+        if first.axis != BOTH_AXES and not isinstance(last, Spatial):
+            return [Spatial(first.axis, first.stride / call.shape()[ins[1]])]
+    if 0 in ins or len(sizes) > 1:
+        raise Conflict("a reshape that mixes positions of the map with other dimensions")
+    return [Width.of(sizes[0])]
 
 
 def _shape_literals(call: Call, rank: int) -> dict[int, tuple[str | int, ...] | None]:

@@ -91,7 +91,7 @@ def conv(call: Call) -> Dims:
 def _functional_conv(call: Call) -> Dims:
     x, weight = as_width(call.dims()[1]), call.dims(call.option("weight", 1))
     widths = call.region.widths
-    groups = call.option("groups", 6, 1)
+    groups = call.number("groups", 6, 1)
     for dim, size in zip(weight[2:], call.shape(call.option("weight", 1))[2:], strict=True):
         widths.equate(as_width(dim), Width.of(size))
     out = as_width(weight[0])
@@ -102,6 +102,16 @@ def _functional_conv(call: Call) -> Dims:
         widths.equate(as_width(weight[1]) * groups, x)
     if isinstance(bias := call.option("bias", 2), fx.Node):
         widths.equate(as_width(call.dims(bias)[0]), out)
+    return (call.dims()[0], out, *slide(call))
+
+
+def transposed_conv(call: Call) -> Dims:
+    """As `conv`; as a function its weight is (in, out / groups, rows, columns)."""
+    if call.module is not None:
+        return conv(call)
+    weight = call.dims(call.option("weight", 1))
+    call.region.widths.equate(as_width(weight[0]), as_width(call.dims()[1]))
+    out = as_width(weight[1]) * int(call.number("groups", 6, 1))
     return (call.dims()[0], out, *slide(call))
 
 

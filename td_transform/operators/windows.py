@@ -51,7 +51,10 @@ def _sides(
 
 
 def transposed_window(call: Call) -> Window:
-    kernel = pair(call.option("kernel_size", 0))
+    if call.module is None:
+        kernel = pair(call.shape(call.option("weight", 1))[-2:])
+    else:
+        kernel = pair(call.option("kernel_size", 0))
     vertical, horizontal = _steps(call.number("stride", 3, 1))
     return Window(kernel, (1 / vertical, 1 / horizontal), pair(call.number("dilation", 7, 1)))
 

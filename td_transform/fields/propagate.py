@@ -1,0 +1,203 @@
+"""Eq. 1 of the paper on a graph: every tensor's receptive field, in one pass from the image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Any
+
+from torch import fx
+
+from td_transform.errors import StructureError
+from td_transform.fields.maps import MapField, concatenated, united
+from td_transform.infer import call_of, infer, operator_of
+from td_transform.operators import Call, Operator, Region, Spatial, TensorInfo
+from td_transform.operators.reach import axes_of, index_items
+from td_transform.operators.registry import BOTH_AXES
+from td_transform.operators.taps import Reach
+from td_transform.trace import Trace
+from td_transform.widths import Conflict, Width
+
+_ONE = Fraction(1)
+_CONCATENATIONS = {"cat", "concat", "concatenate"}
+_SPLITS = {"chunk", "split"}
+
+
+class Propagation:
+    """Walks a traced graph; `fields` holds a `MapField` per tensor, or a tuple of them.
+
+    Args:
+        trace: the traced network.
+
+    Raises:
+        UnknownOperatorError: an operator is not in the registry.
+        StructureError: an operator is used in a way that its rule doesn't cover.
+    """
+
+    def __init__(self, trace: Trace) -> None:
+        self.fields: dict[fx.Node, Any] = {}
+        self.operators: dict[fx.Node, Operator] = {}
+        self._trace = trace
+        self._region = Region(follows_positions=True)
+        nodes = [node for node in trace.graph.nodes if node.op != "output"]
+        self._start(nodes[0])
+        for node in nodes[1:]:
+            self._visit(node)
+
+    def _start(self, image: fx.Node) -> None:
+        shape = self._trace.values[image].shape
+        self._region.dims[image] = (
+            Width.of(shape[0]), Width.of(shape[1]), Spatial(0, _ONE), Spatial(1, _ONE),
+        )  # fmt: skip
+        self.fields[image] = MapField.image(*shape[-2:])
+
+    def axes(self, node: fx.Node) -> set[int]:
+        """The axes of the map that a tensor still has."""
+        dims = self._region.dims[node]
+        return axes_of(dims) if isinstance(dims, tuple) else set()
+
+    def _visit(self, node: fx.Node) -> None:
+        infer(self._trace, [node], self._region)
+        if node.op == "get_attr":
+            return
+        operator = operator_of(self._trace, node)
+        call = call_of(self._trace, node, self._region)
+        try:
+            reach = operator.reach(call) if operator.reach else Reach()
+            if operator.role == "collapse":
+                self._restore_axes(call)
+            self._forget_widths(node)
+            field = self._field(call, operator, reach)
+        except Conflict as conflict:
+            raise StructureError(
+                self._trace.place(node),
+                seen=str(conflict),
+                expected=f"a use of '{operator.name}' that its receptive-field rule covers",
+                remedy="register a module around this code with td_transform.register_operator",
+            ) from conflict
+        self.operators[node] = operator
+        if field is not None:
+            self.fields[node] = field
+
+    def _restore_axes(self, call: Call) -> None:
+        """An adaptive pooling to a given size: the channel rules see no stride, but positions stay."""
+        before, after = self._region.dims[call.input], self._region.dims[call.node]
+        if len(before) != len(after):
+            return
+        self._region.dims[call.node] = tuple(
+            old if isinstance(old, Spatial) and old.axis != BOTH_AXES and size > 1 else new
+            for old, new, size in zip(
+                before, after, self._trace.values[call.node].shape, strict=True
+            )
+        )
+
+    def _forget_widths(self, node: fx.Node) -> None:
+        """Channel counts become numbers: their dependencies don't matter here, and cost time."""
+        info = self._trace.values[node]
+        self._region.dims[node] = _numbers(self._region.dims[node], info)
+
+    def _field(self, call: Call, operator: Operator, reach: Reach) -> Any:
+        node = call.node
+        picked = self.fields.get(call.input) if call.node.all_input_nodes else None
+        if isinstance(picked, tuple):
+            return picked[node.args[1]] if operator.name == "getitem" else picked
+        info = self._trace.values[node]
+        sources = [n for n in node.all_input_nodes if n in self.fields][: reach.sources]
+        if not sources or not _holds_tensors(info):
+            return None
+        if isinstance(info, tuple):
+            return self._several(call, operator, reach, sources)
+        if operator.name in _CONCATENATIONS:
+            return self._concatenation(call)
+        parts = [self._through(source, call, operator, reach) for source in sources]
+        return united(parts, _width(info))
+
+    def _through(self, source: fx.Node, call: Call, operator: Operator, reach: Reach) -> MapField:
+        """One input's field, as the positions of the output see it."""
+        field: MapField = self.fields[source].with_whole(reach.whole)
+        field = self._sliced_channels(field, source, call, operator)
+        before, after, counts = self.axes(source), self.axes(call.node), self._counts(call.node)
+        own = self._counts(source)
+        read = field.read(reach.taps, (counts[0] or own[0], counts[1] or own[1]), mixes=reach.mixes)
+        broadcast = {a for a in before & after if counts[a] > 1 and own[a] == 1}
+        alone = broadcast if len(call.tensors) > 1 else set()
+        return read.pooled((before - after) | alone)
+
+    def _counts(self, node: fx.Node) -> tuple[int, int]:
+        """Positions per axis; 0 for an axis that the tensor has not, or has flattened."""
+        counts = [0, 0]
+        for dim, size in zip(self._region.dims[node], self._trace.values[node].shape, strict=True):
+            if isinstance(dim, Spatial) and dim.axis < len(counts):
+                counts[dim.axis] = size
+        return counts[0], counts[1]
+
+    def _concatenation(self, call: Call) -> MapField:
+        tensors: Any = call.node.args[0] if call.node.args else call.node.kwargs["tensors"]
+        place = int(call.option("dim", 1, call.option("axis", 1, 0)))
+        dims = self._region.dims[call.node]
+        if isinstance(dims[place], Spatial):
+            raise Conflict("a concatenation along an axis of the map")
+        parts = [(self._trace.values[t].shape[place], self._plain(t, call)) for t in tensors]
+        known = [(width, field) for width, field in parts if field is not None]
+        if place % len(dims) == 1 and len(known) == len(parts):
+            return concatenated(known)
+        return united([MapField(field.axes) for _, field in known], 0)
+
+    def _plain(self, source: fx.Node, call: Call) -> MapField | None:
+        field = self.fields.get(source)
+        return field.pooled(self.axes(source) - self.axes(call.node)) if field else None
+
+    def _several(
+        self, call: Call, operator: Operator, reach: Reach, sources: Sequence[fx.Node]
+    ) -> tuple[MapField, ...]:
+        """Operators with several outputs: splits of the channels, the levels of a pyramid."""
+        infos = self._trace.values[call.node]
+        if reach.levels:
+            field = self.fields[sources[0]]
+            return tuple(
+                field.read(taps, info.shape[-2:], mixes=True)
+                for taps, info in zip(reach.levels, infos, strict=True)
+            )
+        if operator.name not in _SPLITS:
+            raise Conflict(f"{len(infos)} outputs")
+        place = int(call.option("dim", 2, 0)) % len(infos[0].shape)
+        if isinstance(self._region.dims[call.node][0][place], Spatial):
+            raise Conflict("a split along an axis of the map")
+        field = self.fields[sources[0]]
+        if place != 1:
+            return (MapField(field.axes),) * len(infos)
+        ends = [sum(i.shape[1] for i in infos[: k + 1]) for k in range(len(infos))]
+        return tuple(
+            field.channels(end - info.shape[1], end) for end, info in zip(ends, infos, strict=True)
+        )
+
+    def _sliced_channels(
+        self, field: MapField, source: fx.Node, call: Call, operator: Operator
+    ) -> MapField:
+        if operator.name != "getitem" or len(call.shape()) < 2 or not field.groups:
+            return field
+        _, size, item = index_items(call)[1]
+        if isinstance(item, slice):
+            start, stop, step = item.indices(size)
+            return field.channels(start, stop) if step == 1 else MapField(field.axes)
+        return field.channels(item % size, item % size + 1)
+
+
+def _numbers(dims: Any, values: Any) -> Any:
+    """Symbolic widths as the numbers that they are."""
+    if isinstance(dims, Width) and isinstance(values, int):
+        return Width.of(values)
+    sizes = values.shape if isinstance(values, TensorInfo) else values
+    if isinstance(dims, tuple) and isinstance(sizes, tuple) and len(dims) == len(sizes):
+        return tuple(_numbers(dim, size) for dim, size in zip(dims, sizes, strict=True))
+    return dims
+
+
+def _holds_tensors(info: Any) -> bool:
+    return isinstance(info, TensorInfo) or (
+        isinstance(info, tuple) and all(isinstance(i, TensorInfo) for i in info)
+    )
+
+
+def _width(info: TensorInfo) -> int:
+    return info.shape[1] if len(info.shape) > 1 else 1

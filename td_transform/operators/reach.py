@@ -1,0 +1,272 @@
+"""Rules for receptive fields: what an operator's output positions read of its input map."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from fractions import Fraction
+from typing import Any
+
+from torch import nn
+
+from td_transform.operators.registry import BOTH_AXES, Call, Spatial, TensorInfo, Window
+from td_transform.operators.taps import POINT, Boundary, Plane, Reach, Taps
+from td_transform.operators.windows import pair
+from td_transform.widths import Conflict
+
+_PADDING: dict[str, Boundary] = {
+    "zeros": "drop", "constant": "drop", "reflect": "reflect", "replicate": "clamp",
+    "circular": "circular",
+}  # fmt: skip
+
+
+def pointwise(call: Call) -> Reach:
+    """Every output reads its own position of its own channel."""
+    return Reach(mixes=False)
+
+
+def convolution(call: Call) -> Reach:
+    """A convolution, as its window says.
+
+    Raises:
+        Conflict: the output is not of the size that the window gives.
+    """
+    return Reach(_sliding(call, ceil_mode=False), mixes=not _is_depthwise(call))
+
+
+def max_pooling(call: Call) -> Reach:
+    return Reach(_sliding(call, ceil_mode=call.option("ceil_mode", 5, False)), mixes=False)
+
+
+def average_pooling(call: Call) -> Reach:
+    return Reach(_sliding(call, ceil_mode=call.option("ceil_mode", 4, False)), mixes=False)
+
+
+def _is_depthwise(call: Call) -> bool:
+    channels, groups = call.shape()[-3], call.number("groups", 6, 1)
+    return bool(groups == channels == call.values[call.node].shape[-3])
+
+
+def _sliding(call: Call, *, ceil_mode: bool) -> Plane:
+    window, boundary = call.window(), _PADDING[call.option("padding_mode", 9, "zeros")]
+    taps = []
+    for axis in (0, 1):
+        kernel, stride, dilation = _steps(window, axis)
+        before, after = window.padding[axis]
+        room = _size(call, axis) + before + after - dilation * (kernel - 1) - 1
+        expected = {room // stride + 1, -(-room // stride) + 1 if ceil_mode else 0}
+        if (found := _size(call, axis, after=True)) not in expected:
+            raise Conflict(f"{found} positions where the window gives {room // stride + 1}")
+        taps.append(
+            Taps.window(kernel, stride, dilation=dilation, padding=before, boundary=boundary)
+        )
+    return taps[0], taps[1]
+
+
+def _steps(window: Window, axis: int) -> tuple[int, int, int]:
+    return window.kernel[axis], int(window.stride[axis]), window.dilation[axis]
+
+
+def same_padded(call: Call) -> Reach:
+    """A window with TensorFlow's 'same' padding, which depends on the size of the map."""
+    window = call.window()
+    taps = []
+    for axis in (0, 1):
+        kernel, stride, dilation = _steps(window, axis)
+        size = _size(call, axis)
+        padding = max((-(-size // stride) - 1) * stride + dilation * (kernel - 1) + 1 - size, 0)
+        taps.append(Taps.window(kernel, stride, dilation=dilation, padding=padding // 2))
+    is_conv = isinstance(call.module, nn.Conv2d)
+    return Reach((taps[0], taps[1]), mixes=is_conv and not _is_depthwise(call))
+
+
+def transposed(call: Call) -> Reach:
+    """A transposed convolution: an output position reads the inputs whose windows reach it."""
+    kernel, stride = call.window().kernel, pair(call.number("stride", 3, 1))
+    dilation, padding = pair(call.number("dilation", 7, 1)), pair(call.number("padding", 4, 0))
+    vertical, horizontal = (
+        Taps.transposed(kernel[axis], stride[axis], dilation=dilation[axis], padding=padding[axis])
+        for axis in (0, 1)
+    )
+    return Reach((vertical, horizontal))
+
+
+def adaptive(call: Call) -> Reach:
+    """Adaptive pooling: windows that share the map out evenly."""
+    return Reach((_shared_out(call, 0), _shared_out(call, 1)), mixes=False)
+
+
+def _shared_out(call: Call, axis: int) -> Taps:
+    return Taps.adaptive(_size(call, axis), _size(call, axis, after=True))
+
+
+def resize(call: Call) -> Reach:
+    """Interpolation, with the arguments of `F.interpolate`.
+
+    Raises:
+        Conflict: the mode has no rule.
+    """
+    mode = call.option("mode", 3, "nearest")
+    corners = bool(call.option("align_corners", 4, False))
+    antialias = bool(call.option("antialias", 6, False))
+    taps = []
+    for axis in (0, 1):
+        ratio = _ratio(call, axis, corners=corners)
+        if mode == "area":
+            taps.append(_shared_out(call, axis))
+        elif mode in ("nearest", "nearest-exact"):
+            taps.append(Taps.nearest(ratio, centred=mode == "nearest-exact"))
+        elif mode in ("bilinear", "bicubic"):
+            reach = 2 if mode == "bicubic" else 1
+            taps.append(
+                Taps.antialiased(ratio, reach=reach)
+                if antialias
+                else Taps.linear(ratio, reach=reach, corners=corners)
+            )
+        else:
+            raise Conflict(f"the interpolation mode {mode!r}")
+    return Reach((taps[0], taps[1]), mixes=False, sources=1)
+
+
+def _ratio(call: Call, axis: int, *, corners: bool) -> Fraction:
+    """Input positions per output position, as torch takes it: a given factor goes before sizes."""
+    before, after = _size(call, axis), _size(call, axis, after=True)
+    if corners:
+        return Fraction(before - 1, max(after - 1, 1))
+    factor = call.number("scale_factor", 2)
+    if factor is None or call.option("recompute_scale_factor", 5):
+        return Fraction(before, after)
+    factor = factor[axis] if isinstance(factor, (tuple, list)) else factor
+    return 1 / Fraction(factor).limit_denominator(1000)
+
+
+def padded(call: Call) -> Reach:
+    """Padding layers and `F.pad`; a negative amount cuts."""
+    mode = call.option("mode", 2, "constant") if call.module is None else _module_mode(call.module)
+    amounts = call.number("padding" if call.module is not None else "pad", 1)
+    amounts = (amounts,) * 4 if isinstance(amounts, int) else tuple(amounts)
+    dims = call.dims()
+    before = {
+        dim.axis: amounts[2 * back]
+        for back, dim in enumerate(reversed(dims))
+        if isinstance(dim, Spatial) and 2 * back < len(amounts)
+    }
+    vertical, horizontal = (Taps(((-before.get(axis, 0),),), 1, _PADDING[mode]) for axis in (0, 1))
+    return Reach((vertical, horizontal), mixes=len(amounts) > 4)
+
+
+def _module_mode(module: nn.Module) -> str:
+    kinds = {
+        nn.modules.padding._ReflectionPadNd: "reflect",
+        nn.modules.padding._ReplicationPadNd: "replicate",
+        nn.modules.padding._CircularPadNd: "circular",
+    }
+    return next((mode for kind, mode in kinds.items() if isinstance(module, kind)), "constant")
+
+
+def indexed(call: Call) -> Reach:
+    """Slices of a map, with or without a step; an integer keeps that one position."""
+    taps = [POINT, POINT]
+    if not isinstance(call.values.get(call.input), TensorInfo):
+        return Reach(mixes=False)
+    for dim, size, item in index_items(call):
+        if isinstance(dim, Spatial):
+            if isinstance(item, slice):
+                start, _, step = item.indices(size)
+            else:
+                start, step = int(item) % size, 1
+            taps[dim.axis] = Taps(((start,),), step)
+    same_rank = len(call.shape()) == len(call.values[call.node].shape)
+    return Reach((taps[0], taps[1]), mixes=not same_rank)
+
+
+def index_items(call: Call) -> list[tuple[Any, int, Any]]:
+    """Per dimension of the input: the dimension, its size, and what it is indexed with."""
+    index = call.number("", 1)
+    items = list(index) if isinstance(index, tuple) else [index]
+    dims, shape = call.dims(), call.shape()
+    if Ellipsis in items:
+        place = items.index(Ellipsis)
+        named = sum(item is not None for item in items) - 1
+        items[place : place + 1] = [slice(None)] * (len(shape) - named)
+    present = [item for item in items if item is not None]
+    present += [slice(None)] * (len(shape) - len(present))
+    return list(zip(dims, shape, present, strict=True))
+
+
+def rearranged(call: Call) -> Reach:
+    """Pixel shuffles, view, reshape: blocks of positions go to the channels, or come from there."""
+    return Reach((_rescaled(call, 0), _rescaled(call, 1)))
+
+
+def _rescaled(call: Call, axis: int) -> Taps:
+    before, after = _size(call, axis), _size(call, axis, after=True)
+    if before == after or not before or not after:
+        return POINT
+    if before > after:
+        return Taps.window(before // after, before // after)
+    return Taps.nearest(Fraction(before, after))
+
+
+def statistics(call: Call) -> Reach:
+    """A normalisation by statistics of the map: every position sees all others through them."""
+    return Reach(whole=(True, True))
+
+
+def batch_norm(call: Call) -> Reach:
+    """Running statistics see nothing; without them the batch's own see the whole map."""
+    whole = getattr(call.module, "running_mean", True) is None
+    return Reach(whole=(whole, whole), mixes=False)
+
+
+def layer_norm(call: Call) -> Reach:
+    """The last dimensions are normalised; a subclass with a forward of its own does the channels."""
+    module = call.module
+    plain = module is None or type(module).forward in (nn.LayerNorm.forward, nn.RMSNorm.forward)
+    shape = call.number("normalized_shape", 1, ())
+    last = call.dims()[-len(shape) :] if plain and shape else ()
+    return _along(last)
+
+
+def along_dimension(position: int, default: int | None = None) -> Any:
+    """Softmax and the like: positions see each other where the dimension is one of the map."""
+
+    def reach(call: Call) -> Reach:
+        axis = call.option("dim", position, default)
+        if axis is None:
+            return Reach()
+        return _along((call.dims()[axis],))
+
+    return reach
+
+
+def _along(dims: Any) -> Reach:
+    axes = axes_of(dims)
+    return Reach(whole=(0 in axes, 1 in axes))
+
+
+def first_input(call: Call) -> Reach:
+    """Reads its first tensor; the others only lend their shape or type."""
+    return Reach(mixes=False, sources=1)
+
+
+def axes_of(dims: Iterable[Any]) -> set[int]:
+    """The axes of the map among some dimensions."""
+    tags = {dim.axis for dim in dims if isinstance(dim, Spatial)}
+    return {0, 1} if BOTH_AXES in tags else tags
+
+
+def _size(call: Call, axis: int, *, after: bool = False) -> int:
+    """Positions along an axis before or after the operator; 0 where there is no such axis."""
+    before = _place(call.dims(), axis)
+    if not after:
+        return 0 if before is None else call.shape()[before]
+    shape = call.values[call.node].shape
+    place = _place(call.region.dims[call.node], axis)
+    if place is None and len(shape) == len(call.shape()):
+        place = before  # an adaptive pooling: the axis lost its stride, not its positions
+    return 0 if place is None else int(shape[place])
+
+
+def _place(dims: Iterable[Any], axis: int) -> int | None:
+    tags = [dim.axis if isinstance(dim, Spatial) else None for dim in dims]
+    return tags.index(axis) if axis in tags else None

@@ -1,0 +1,89 @@
+"""Rules for the layers of emitted top-down networks, so that those can be analysed as well."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from fractions import Fraction
+from typing import Any
+
+from torch import fx, nn
+
+from td_transform.operators.registry import Call, Dims, Spatial, node_operator
+from td_transform.operators.taps import POINT, Plane, Reach, Taps
+from td_transform.widths import Conflict
+
+
+def pyramid(call: Call) -> tuple[Dims, ...]:
+    """Levels of the image: their strides."""
+    strides: tuple[int, ...] = call.option("strides", 0)
+    return tuple(
+        tuple(
+            Spatial(dim.axis, dim.stride * stride) if isinstance(dim, Spatial) else dim
+            for dim in call.dims()
+        )
+        for stride in strides
+    )
+
+
+def pyramid_reach(call: Call) -> Reach:
+    """The blur of every level as a window.
+
+    Raises:
+        Conflict: what stands before the pyramid looks further than one pixel.
+    """
+    module: Any = call.module
+    if module.preprocess is not None:
+        _check_pointwise(module.preprocess)
+    levels = tuple(
+        (_level(module, stride, call.shape()[-2]), _level(module, stride, call.shape()[-1]))
+        for stride in module.strides
+    )
+    return Reach(levels=levels)
+
+
+def _level(module: Any, stride: int, size: int) -> Taps:
+    if stride == 1:
+        return POINT
+    if module.kind == "gaussian":
+        # sample centres (i + 1/2) f and support 1.5 f: pixels (i - 1) f to (i + 2) f
+        return Taps.window(3 * stride, stride, padding=stride)
+    if module.kind == "antialias":
+        return Taps.antialiased(Fraction(size, -(-size // stride)))
+    if module.kind == "maxpool":
+        return Taps.window(stride, stride)
+    if module.kind == "blur":
+        radius = module.blur_radius(stride)
+        return Taps.window(2 * radius + 1, stride, padding=radius, boundary="reflect")
+    return Taps.window(1, stride)
+
+
+def _check_pointwise(module: nn.Module) -> None:
+    nodes = module.graph.nodes if isinstance(module, fx.GraphModule) else ()
+    modules: Mapping[str, nn.Module] = dict(module.named_modules())
+    operators = [
+        node_operator(n, modules.get(str(n.target)) if n.op == "call_module" else None)
+        for n in nodes
+        if n.op.startswith("call")
+    ]
+    windows = [o.name for o in operators if o is None or o.window or o.role in ("conv", "pool")]
+    sliding = [name for name in windows if name != "getitem"]
+    if sliding or not nodes:
+        raise Conflict(f"a pyramid after {sliding or type(module).__name__}")
+
+
+def upsample(call: Call) -> Dims:
+    """The map's own channels at a finer stride."""
+    factor = int(call.option("factor", 0))
+    return tuple(
+        Spatial(dim.axis, dim.stride / factor) if isinstance(dim, Spatial) else dim
+        for dim in call.dims()
+    )
+
+
+def upsample_reach(call: Call) -> Reach:
+    """The second input only lends its size."""
+    ratio = Fraction(1, int(call.option("factor", 0)))
+    bilinear = call.option("kind", 1) == "bilinear"
+    taps = Taps.linear(ratio) if bilinear else Taps.nearest(ratio)
+    plane: Plane = (taps, taps)
+    return Reach(plane, mixes=call.option("kind", 1) == "transposed", sources=1)

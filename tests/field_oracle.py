@@ -1,0 +1,215 @@
+"""The receptive field of a position as the support of its gradient, to hold the analysis against.
+
+The network runs in float64 with positive weights, so that no path cancels another or dies: a
+maximum pooling, whose gradient only shows the winner, becomes an average pooling of the same
+geometry; activations that saturate become a factor; norms with running statistics too.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, fx, nn
+
+from td_transform import Pyramid, ReceptiveFields
+from td_transform.infer import operator_of
+from td_transform.operators.windows import pair
+from td_transform.receptive_field import Box
+from td_transform.trace import Trace
+
+PASS_EVERYTHING = (nn.ReLU, nn.LeakyReLU, nn.ELU, nn.Identity)
+STATISTICS = (nn.GroupNorm, nn.LayerNorm, nn.InstanceNorm2d)
+
+
+class PositiveNetwork(fx.Interpreter):
+    """Runs a traced network on one image and keeps every tensor.
+
+    Args:
+        traced: the network.
+        last: stop after this node; the classifier's large weights are then never made.
+        gates: with gradients through poolings of the whole map.
+    """
+
+    def __init__(self, traced: Trace, *, last: str | None = None, gates: bool = True) -> None:
+        super().__init__(traced.skeleton, graph=traced.graph)
+        self.traced = traced
+        self.tensors: dict[str, Tensor] = {}
+        self._last, self._gates, self._done = last, gates, False
+        self._modules: dict[str, nn.Module] = {}
+        self.image = torch.rand(1, *traced.input_size, dtype=torch.float64) + 0.5
+        self.image.requires_grad_()
+        self.run(self.image)
+
+    def run_node(self, n: fx.Node) -> Any:
+        if self._done or n.op == "output":
+            return None
+        result = super().run_node(n)
+        role = operator_of(self.traced, n).role if n.op.startswith("call") else ""
+        if not self._gates and role == "collapse":
+            result = result.detach()
+        if isinstance(result, Tensor):
+            self.tensors[n.name] = result
+        self._done = n.name == self._last
+        return result
+
+    def fetch_attr(self, target: str) -> Any:
+        value = super().fetch_attr(target)
+        if isinstance(value, Tensor) and value.is_floating_point():
+            return positive(value)
+        if isinstance(value, nn.Module):
+            if target not in self._modules:
+                self._modules[target] = replacement(value)
+            return self._modules[target]
+        return value
+
+    def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
+        if target in (F.max_pool2d, torch.max_pool2d):
+            return DilatedAverage(nn.MaxPool2d(*args[1:], **kwargs))(args[0])
+        if target is F.adaptive_max_pool2d:
+            target = F.adaptive_avg_pool2d
+        if target in SATURATING:
+            return args[0] * 0.5
+        return super().call_function(target, args, kwargs)
+
+    def call_method(self, target: str, args: Any, kwargs: Any) -> Any:
+        if target in ("sigmoid", "tanh", "clamp"):
+            return args[0] * 0.5
+        return super().call_method(target, args, kwargs)
+
+    def box(self, name: str, position: tuple[int, int], *, tolerance: float = 0.0) -> Box:
+        """Rows and columns of the image on which a position depends, ends exclusive.
+
+        Args:
+            name: a node.
+            position: (row, column) of its map.
+            tolerance: gradients below this share of the largest are rounding errors.
+        """
+        tensor = self.tensors[name]
+        at = tensor[0, :, position[0], position[1]] if tensor.dim() == 4 else tensor[0]
+        if not at.requires_grad:
+            return 0, 0, 0, 0
+        weight = torch.rand(at.shape, dtype=at.dtype) + 0.5
+        gradient = torch.autograd.grad(
+            (at * weight).sum(), self.image, retain_graph=True, allow_unused=True
+        )[0]
+        if gradient is None:
+            return 0, 0, 0, 0
+        strength = gradient[0].abs().amax(0)
+        return _extent(strength > tolerance * strength.max())
+
+
+SATURATING = {
+    torch.sigmoid, torch.tanh, F.sigmoid, F.tanh, F.hardsigmoid, F.hardtanh, F.relu6, F.hardswish,
+    F.gelu, F.silu,
+}  # fmt: skip
+
+
+def _extent(seen: Tensor) -> Box:
+    if not seen.any():
+        return 0, 0, 0, 0
+    rows, columns = seen.any(1).nonzero().flatten(), seen.any(0).nonzero().flatten()
+    return int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1
+
+
+def positive(like: Tensor) -> Tensor:
+    """Random weights of that shape whose products with a map keep its magnitude."""
+    fan_in = max(1, math.prod(like.shape[1:]))
+    return torch.empty(like.shape, dtype=torch.float64).uniform_(0.5 / fan_in, 1.5 / fan_in)
+
+
+class Scale(nn.Module):
+    """Every channel times a number of its own."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * 0.7
+
+
+class Halve(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x * 0.5
+
+
+class DilatedAverage(nn.Module):
+    """A maximum pooling with dilation, as a depthwise convolution."""
+
+    def __init__(self, pool: nn.MaxPool2d) -> None:
+        super().__init__()
+        self.pool = pool
+
+    def forward(self, x: Tensor) -> Tensor:
+        pool, channels = self.pool, x.shape[1]
+        kernel, stride = pair(pool.kernel_size), pair(pool.stride)
+        padding, dilation = pair(pool.padding), pair(pool.dilation)
+        rows, columns = self.pool(x).shape[-2:]
+        room = [
+            (out - 1) * s + d * (k - 1) + 1 - size - p
+            for out, s, d, k, size, p in zip(
+                (rows, columns), stride, dilation, kernel, x.shape[-2:], padding, strict=True
+            )
+        ]
+        x = F.pad(x, (padding[1], max(room[1], 0), padding[0], max(room[0], 0)))
+        weight = torch.ones(channels, 1, *kernel, dtype=x.dtype) / math.prod(kernel)
+        return F.conv2d(x, weight, None, stride, 0, dilation, channels)[..., :rows, :columns]
+
+
+def replacement(module: nn.Module) -> nn.Module:
+    """The module on the CPU with positive weights, or what passes the same positions on."""
+    if isinstance(module, nn.MaxPool2d):
+        return DilatedAverage(module)
+    if isinstance(module, nn.AdaptiveMaxPool2d):
+        return nn.AdaptiveAvgPool2d(module.output_size)
+    kind = type(module).__name__
+    if "BatchNorm" in kind:
+        return Scale()
+    if type(module).__module__.endswith("activation") and not isinstance(module, PASS_EVERYTHING):
+        return Halve()
+    if isinstance(module, Pyramid) and module.kind == "maxpool":
+        raise NotImplementedError("the gradient of a maximum only shows the winner")
+    state = {name: positive(value) for name, value in module.state_dict().items()}
+    twin = module.to_empty(device="cpu").double()
+    twin.load_state_dict(state)
+    for name, parameter in twin.named_parameters():
+        if name.endswith("bias"):
+            parameter.data.zero_()
+    return twin.requires_grad_(False)
+
+
+def compare(
+    fields: ReceptiveFields,
+    traced: Trace,
+    names: list[str],
+    positions: int,
+    generator: torch.Generator,
+    *,
+    gates: bool = True,
+    tolerance: float = 0.0,
+) -> int:
+    """How many boxes were compared; the first one that differs is an error."""
+    network = PositiveNetwork(traced, last=names[-1], gates=gates)
+    compared = 0
+    for name in names:
+        size = fields[name].output_size
+        shape = network.tensors[name].shape
+        if tuple(shape[2:]) != size and not (len(shape) == 2 and size == (1, 1)):
+            continue  # channels last, or a view in between
+        for position in _positions(size, positions, generator):
+            analytic = fields.box(name, position, gates=gates)
+            measured = network.box(name, position, tolerance=tolerance)
+            assert analytic == measured, (name, position, analytic, measured, str(fields))
+            compared += 1
+    return compared
+
+
+def _positions(
+    size: tuple[int, int], count: int, generator: torch.Generator
+) -> set[tuple[int, int]]:
+    """The middle, the corners at both ends, and random ones."""
+    rows, columns = size
+    chosen = [(rows // 2, columns // 2), (0, 0), (rows - 1, columns - 1)][:count]
+    for _ in range(count - len(chosen)):
+        draws = torch.rand(2, generator=generator)
+        chosen.append((int(draws[0] * rows), int(draws[1] * columns)))
+    return set(chosen)
