@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.jobs import Row
+from benchmarks.store import Store
+from td_transform.errors import TopDownError
 
 # What tells two measurements apart; of rows that agree in all of it only the newest counts.
 IDENTITY = (
@@ -88,6 +91,25 @@ class Spread:
 def pooled_deviation(*spreads: Spread) -> float:
     """Root of the mean variance; nan where one of them is a single run."""
     return math.sqrt(math.fsum(spread.deviation**2 for spread in spreads) / len(spreads))
+
+
+def read_rows(folders: Iterable[Path]) -> list[Row]:
+    """The rows of several results folders.
+
+    Raises:
+        TopDownError: a folder holds no results.
+    """
+    rows: list[Row] = []
+    for folder in folders:
+        if not (folder / "results.jsonl").exists():
+            raise TopDownError(
+                f"results folder {folder}",
+                seen="no results.jsonl in it",
+                expected="a folder that an experiment has written to",
+                remedy="run an experiment first, or name its folder with --results",
+            )
+        rows += Store(folder).rows()
+    return rows
 
 
 def current(rows: Iterable[Row]) -> list[Row]:

@@ -222,7 +222,7 @@ def _grid(
     """A line of panels per key, a column per data set."""
     style = Style(rows)
     sets = list(dict.fromkeys(_data_set(row) for row in rows))
-    width, height = max(7.0, 2.9 * len(sets)), 1.1 + 1.55 * len(lines)
+    width, height = max(9.0, 2.9 * len(sets)), 1.1 + 1.55 * len(lines)
     figure = Figure(figsize=(width, height), layout="constrained")
     panels = figure.subplots(len(lines), len(sets), squeeze=False)
     for row_of_panels, (key, own) in zip(panels, lines.items(), strict=True):

@@ -198,7 +198,10 @@ def localisation_drawing(rows: Sequence[Row]) -> Drawing | None:
             for name, hatch in (("bu", ""), ("td", "///"))
         ]
         grouped_bars(panel, [cell_title(cell).replace(", ", "\n") for cell in cells], series)
-        panel.tick_params(axis="x", labelrotation=35 if len(cells) > 2 else 0)
+        if len(cells) > 2:
+            panel.tick_params(axis="x", labelsize=8)
+            for label in panel.get_xticklabels():
+                label.set(rotation=40, ha="right", rotation_mode="anchor")
         panel.set(title=title, ylim=(0, 108))
         write_values(panel, series)
     panels[0].set_ylabel("share (%)")
@@ -292,4 +295,4 @@ def _runs(*cells: Mapping[Cell, Mapping[str, Spread]]) -> str:
 
 
 def _wrapped(title: str) -> str:
-    return textwrap.fill(title.replace(" & ", "\u00a0&\u00a0"), 10)
+    return textwrap.fill(title, 10)

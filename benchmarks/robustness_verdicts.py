@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
@@ -32,7 +32,6 @@ GAIN = {"l2 ratio": math.log(1.1), "loss difference": 5.0}
 ERRORS = 2.0
 
 Compared = Mapping[tuple[Cell, str], Comparison]
-Compare = Callable[[Sequence[Row]], Compared]
 
 
 @dataclass(frozen=True)
@@ -64,13 +63,11 @@ class Tally:
         )
 
 
-def more_robust(
-    attacks: Sequence[str], *, models: Sequence[str] | None = None, compared: Compare = comparisons
-) -> Rule:
+def more_robust(attacks: Sequence[str], *, models: Sequence[str] | None = None) -> Rule:
     """TD is the more robust beyond the spread in more than half of the cells and attacks."""
 
     def rule(rows: Sequence[Row]) -> Verdict:
-        found = _chosen(compared(rows), attacks, models)
+        found = _compared(rows, attacks, models)
         if not found:
             return not_run(f"exp2 for BU and TD under {', '.join(attacks)}")
         tally = Tally.of(found.values())
@@ -83,7 +80,7 @@ def less_robust(attacks: Sequence[str], *, models: Sequence[str] | None = None) 
     """TD is the less robust beyond the spread in more than half of the cells and attacks."""
 
     def rule(rows: Sequence[Row]) -> Verdict:
-        found = _chosen(comparisons(rows), attacks, models)
+        found = _compared(rows, attacks, models)
         if not found:
             return not_run(f"exp2 for {', '.join(models or ('BU and TD',))}")
         tally = Tally.of(found.values())
@@ -96,7 +93,7 @@ def no_gain(attacks: Sequence[str]) -> Rule:
     """In more than half of the cells and attacks a gain that matters is ruled out."""
 
     def rule(rows: Sequence[Row]) -> Verdict:
-        found = _chosen(comparisons(rows), attacks, None)
+        found = _compared(rows, attacks)
         if not found:
             return not_run(f"exp2 for BU and TD under {', '.join(attacks)}")
         none = sum(c.high < GAIN[c.measure] for c in found.values())
@@ -244,6 +241,13 @@ def _strength(row: Row) -> tuple[str, str, float]:
     return str(row["attack"]), str(row["norm"]), float(epsilon)
 
 
+def _compared(
+    rows: Sequence[Row], attacks: Sequence[str], models: Collection[str] | None = None
+) -> Compared:
+    own = select(rows, kind="robustness", attack=tuple(attacks))
+    return _chosen(comparisons(own), attacks, models)
+
+
 def _chosen(
     found: Compared, attacks: Collection[str], models: Collection[str] | None
 ) -> dict[tuple[Cell, str], Comparison]:
@@ -264,7 +268,7 @@ def _middle(found: Iterable[Comparison]) -> str:
         if measure == "l2 ratio":
             parts.append(f"median L2 ×{math.exp(advantage):.2f}")
         else:
-            parts.append(f"median loss {-advantage:+.1f} points")
+            parts.append(f"median final loss {-advantage:+.1f} points")
     return ", ".join(parts)
 
 

@@ -13,7 +13,7 @@ from statistics import median
 
 from benchmarks.aggregate import Cell, Spread, by_cell, pooled_deviation, select
 from benchmarks.jobs import Row
-from benchmarks.published import ARRANGEMENT_TITLES, cell_title
+from benchmarks.published import ARRANGEMENT_TITLES, cell_title, model_title
 
 # A difference in test accuracy that matters, as a share.
 MARGIN = 0.01
@@ -82,16 +82,20 @@ def within(worst: float, deviation: float, margin: float = MARGIN) -> bool | Non
 # Exp 1
 
 
-def on_par(rows: Sequence[Row]) -> Verdict:
-    """TD is not worse than BU by a difference that matters, in every cell."""
-    pairs = _pairs(rows)
-    states = {
-        cell: within(bu.mean - td.mean, pooled_deviation(bu, td))
-        for cell, (bu, td) in pairs.items()
-    }
-    if not states:
-        return not_run("exp1 for BU and TD")
-    return Verdict(_listed(pairs), all_of(states.values()), _tally(states, "on par"))
+def on_par(other: str) -> Rule:
+    """TD is not worse than another arrangement by a difference that matters, in every cell."""
+
+    def rule(rows: Sequence[Row]) -> Verdict:
+        pairs = _pairs(rows, other)
+        states = {
+            cell: within(best.mean - td.mean, pooled_deviation(best, td))
+            for cell, (best, td) in pairs.items()
+        }
+        if not states:
+            return not_run(f"exp1 for {ARRANGEMENT_TITLES[other]} and TD")
+        return Verdict(_listed(pairs, other), all_of(states.values()), _tally(states, "on par"))
+
+    return rule
 
 
 def surpasses(rows: Sequence[Row]) -> Verdict:
@@ -188,7 +192,9 @@ def counts_grow(smaller: str, larger: str, *, models: tuple[str, ...] | None = N
         }
         if not pairs:
             return not_run("table1")
-        ours = "; ".join(f"{name} ×{new / old:.2f}" for name, (old, new) in pairs.items())
+        ours = "; ".join(
+            f"{model_title(name)} ×{new / old:.2f}" for name, (old, new) in pairs.items()
+        )
         grown = sum(new > old for old, new in pairs.values())
         return Verdict(ours, grown == len(pairs), f"more in {grown} of {len(pairs)} models")
 
@@ -235,12 +241,16 @@ def _localisation(rows: Sequence[Row], data: str, measure: str) -> tuple[Spread,
 
 
 def _pairs(
-    rows: Sequence[Row], *, kind: str = "train", value: str = "test_accuracy"
+    rows: Sequence[Row],
+    other: str = "bu",
+    *,
+    kind: str = "train",
+    value: str = "test_accuracy",
 ) -> dict[Cell, tuple[Spread, Spread]]:
     return {
-        cell: (found["bu"], found["td"])
+        cell: (found[other], found["td"])
         for cell, found in by_cell(select(rows, kind=kind), value).items()
-        if {"bu", "td"} <= set(found)
+        if {other, "td"} <= set(found)
     }
 
 
@@ -262,11 +272,11 @@ def _majority(states: Iterable[bool | None]) -> bool | None:
     return None if 2 * (true + unknown) > len(found) else False
 
 
-def _listed(pairs: dict[Cell, tuple[Spread, Spread]]) -> str:
+def _listed(pairs: dict[Cell, tuple[Spread, Spread]], other: str = "bu") -> str:
     changes = "; ".join(
-        f"{cell_title(cell)}: {_versus(bu, td)}" for cell, (bu, td) in pairs.items()
+        f"{cell_title(cell)}: {_versus(one, td, other)}" for cell, (one, td) in pairs.items()
     )
-    middle = median(td.mean - bu.mean for bu, td in pairs.values())
+    middle = median(td.mean - one.mean for one, td in pairs.values())
     return f"{changes}; median difference {100 * middle:+.2f} points"
 
 
@@ -278,8 +288,8 @@ def _best_means(cells: dict[Cell, dict[str, Spread]]) -> str:
     )
 
 
-def _versus(bu: Spread, td: Spread) -> str:
-    return f"BU {bu.percent}, TD {td.percent}"
+def _versus(one: Spread, td: Spread, name: str = "bu") -> str:
+    return f"{ARRANGEMENT_TITLES[name]} {one.percent}, TD {td.percent}"
 
 
 def _difference(one: Spread, other: Spread) -> str:

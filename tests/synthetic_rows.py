@@ -13,7 +13,6 @@ from benchmarks.published import ATTACKS
 
 COMMON: Row = {
     "status": "done",
-    "job": "synthetic",
     "profile": "cpu",
     "seconds": 1.5,
     "device": "cpu",
@@ -44,7 +43,9 @@ def row(kind: str, arrangement: str = "td", **columns: Any) -> Row:
         "model": "nin-light", "arrangement": arrangement, "data": "mnist", "augmented": False,
         "run": 0,
     }  # fmt: skip
-    return {**COMMON, "experiment": KINDS[kind], "kind": kind, **network, **columns}
+    found: Row = {**COMMON, "experiment": KINDS[kind], "kind": kind, **network, **columns}
+    names = ("kind", "model", "arrangement", "data", "run")
+    return {"job": " ".join(str(found[name]) for name in names), **found}
 
 
 def accuracies(arrangement: str, values: Sequence[float], **columns: Any) -> list[Row]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from benchmarks.experiments import exp1, exp3_gradcam, exp3_localisation, table1
+from benchmarks.experiments import exp1, exp2, exp2_scales, exp3_gradcam, exp3_localisation, table1
 from benchmarks.experiments.claims import claims
 from benchmarks.experiments.experiment import Experiment, Handler
 from benchmarks.experiments.report import report
@@ -14,6 +14,8 @@ EXPERIMENTS: dict[str, Experiment] = {
     for experiment in (
         table1.EXPERIMENT,
         exp1.EXPERIMENT,
+        exp2.EXPERIMENT,
+        exp2_scales.EXPERIMENT,
         exp3_gradcam.EXPERIMENT,
         exp3_localisation.EXPERIMENT,
     )
