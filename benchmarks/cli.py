@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -195,7 +196,9 @@ def run(experiment: Experiment, options: Options) -> None:
         )
     except BudgetSpent:
         _tell("the time budget is spent; the same command goes on from here")
-    _report(experiment, listed, Workspace(place))
+    # of the processes that torchrun started one is enough to tell
+    if os.environ.get("RANK", "0") == "0":
+        _report(experiment, listed, Workspace(place))
 
 
 def listing(jobs: Sequence[Job], workspace: Workspace) -> list[str]:

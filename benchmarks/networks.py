@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -159,28 +160,26 @@ def _bottom_up(spec: str, channels: int, classes: int) -> tuple[nn.Module, int]:
     if spec in _OWN:
         return _OWN[spec].build(in_channels=channels, classes=classes), channels
     library, _, name = spec.rpartition(":")
-    if library == "timm":
-        return _built("timm", name, num_classes=classes, in_chans=channels), channels
-    if not library:
-        return _built("torchvision", name, num_classes=classes), 3
+    torchvision = import_torchvision()
+    if library in ("", "torchvision") and name in torchvision.models.list_models(
+        module=torchvision.models
+    ):
+        # its models read colour images only
+        return torchvision.models.get_model(name, num_classes=classes), 3
+    if library in ("", "timm") and _is_timms(name):
+        import timm
+
+        return timm.create_model(name, num_classes=classes, in_chans=channels), channels
     model = load_model(spec)
     return model, next((p.shape[1] for p in model.parameters() if p.dim() == 4), channels)
 
 
-def _built(library: str, name: str, **options: Any) -> nn.Module:
-    torchvision = import_torchvision()
-    if library == "timm":
-        import timm
+def _is_timms(name: str) -> bool:
+    if importlib.util.find_spec("timm") is None:
+        return False
+    import timm
 
-        known, make = timm.list_models(), timm.create_model
-    else:
-        models = torchvision.models
-        known, make = models.list_models(module=models), models.get_model
-    if name not in known:
-        # the compiler's own search says what was probably meant
-        load_model(f"{library}:{name}")
-    model: nn.Module = make(name, **options)
-    return model
+    return bool(timm.is_model(name))
 
 
 def _check_logits(spec: str, network: nn.Module, size: tuple[int, int, int], classes: int) -> None:

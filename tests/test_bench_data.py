@@ -340,11 +340,12 @@ def test_libraries_and_own_models() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         timm = build("timm:resnet10t", arrangement="td", size=(1, 32, 32), classes=3)
+        bare = build("resnet10t", arrangement="bu", size=(1, 32, 32), classes=3)
         grey = build("resnet18", arrangement="bu", size=(1, 32, 32), classes=3)
         own = build("benchmarks.models:lenet_fc", arrangement="td", size=(1, 28, 28), classes=10)
     assert timm.eval()(torch.rand(1, 1, 32, 32)).shape == (1, 3)
     assert grey.eval()(torch.rand(1, 1, 32, 32)).shape == (1, 3)
-    assert grey.channels == 3
+    assert (bare.channels, grey.channels) == (1, 3)
     assert sum(p.numel() for p in own.parameters()) == 14452
 
 
