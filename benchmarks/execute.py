@@ -1,4 +1,4 @@
-"""Run a list of jobs: here, in several processes, or on a Ray cluster.
+"""Run a list of jobs: here, in several processes, under torchrun, or on a Ray cluster.
 
 However many processes share a results folder, each job is run by one: it holds the job's lock, and
 the system releases that lock when the process dies. Whoever finds a job's rows skips it.
@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from benchmarks.arithmetic import make_deterministic
 from benchmarks.experiments import HANDLERS, OWNERS
+from benchmarks.experiments.experiment import Handler
 from benchmarks.interrupts import Interrupted, held_back, interruptible
 from benchmarks.jobs import Job, Row, in_order
 from benchmarks.workspace import BudgetSpent, JobFailed, Place, Workspace
@@ -56,7 +57,9 @@ def execute(
         TopDownError: a worker process ended with an error (its traceback is on stderr).
     """
     ordered = in_order(jobs)
-    if executor == "ray":
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        _together(ordered, place, executor)
+    elif executor == "ray":
         _ray(ordered, place, workers, address)
     elif executor == "processes":
         _in_processes(ordered, place, workers)
@@ -121,11 +124,17 @@ def attempt(job: Job, workspace: Workspace) -> bool:
     return True
 
 
-def run(job: Job, workspace: Workspace) -> None:
-    """Run a job whose lock is held, and store its rows."""
+def run(job: Job, workspace: Workspace, *, handler: Handler | None = None) -> None:
+    """Run a job whose lock is held, and store its rows.
+
+    Args:
+        job: what to run.
+        workspace: where.
+        handler: what does it; that of the job's kind by default.
+    """
     start = time.perf_counter()
     try:
-        found = list(HANDLERS[job.kind](job, workspace))
+        found = list((handler or HANDLERS[job.kind])(job, workspace))
     except JobFailed as error:
         found = [{"status": "failed", "message": str(error)}]
         _tell(f"failed: {job.label} ({job.id}): {error}")
@@ -158,6 +167,20 @@ def _ended(job: Job, workspace: Workspace, blocked: set[str]) -> bool:
             _tell(f"skipped: {job.label} ({job.id}): {needed.label} failed")
             return True
     return False
+
+
+def _together(ordered: Sequence[Job], place: Place, executor: Executor) -> None:
+    """Under torchrun: one training at a time, by all processes."""
+    if executor != "local":
+        raise TopDownError(
+            "torchrun", seen=f"the executor {executor!r} in each of its processes",
+            expected="the executor 'local'", remedy="leave out --executor, or torchrun",
+        )  # fmt: skip
+    from benchmarks import distributed
+
+    with interruptible():
+        make_deterministic()
+        distributed.execute(ordered, place)
 
 
 def _in_processes(ordered: Sequence[Job], place: Place, workers: int) -> None:

@@ -50,6 +50,11 @@ def held_back() -> Iterator[None]:
             raise Interrupted(number)
 
 
+def pending() -> int:
+    """The number of a signal that is held back; 0 where there is none."""
+    return _State.pending or 0
+
+
 def _on_signal(number: int, frame: FrameType | None) -> None:
     if _State.held:
         _State.pending = number

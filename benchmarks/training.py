@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -44,6 +44,12 @@ def train(job: Job, workspace: Workspace) -> list[Row]:
     """
     trainer = Trainer(job, workspace)
     trainer.run()
+    return outcome(trainer)
+
+
+def outcome(trainer: Trainer) -> list[Row]:
+    """Test the network of a training that has run, and write it down."""
+    job, workspace = trainer.job, trainer.workspace
     network, images = trainer.network, trainer.images
     test = accuracy(network, images.test_images, images.test_labels)
     held_out = trainer.validation
@@ -53,14 +59,13 @@ def train(job: Job, workspace: Workspace) -> list[Row]:
     save_file(workspace.file(job, "model.pt"), state)
     return [
         {
+            **asdict(job.config),
             "test_accuracy": test,
             "validation_accuracy": validation,
-            "epochs": job.config.epochs,
             "parameters": sum(p.numel() for p in network.parameters()),
             "train_loss": trainer.loss,
             "train_images": len(trainer.training),
             "test_images": len(images.test_labels),
-            "precision": job.config.precision,
             "seconds": round(trainer.seconds, 2),
         }
     ]
@@ -87,6 +92,9 @@ class Trainer:
         workspace: where it runs.
     """
 
+    # which of the processes that train together this is (`benchmarks.distributed`)
+    member: tuple[int, ...] = ()
+
     def __init__(self, job: Job, workspace: Workspace) -> None:
         self.job, self.workspace = job, workspace
         self.config: TrainConfig = job.config
@@ -108,8 +116,9 @@ class Trainer:
         self._start = time.perf_counter()
         self._losses: list[Tensor] = []
         self._step_seconds = 0.0
+        callee = self._callee()
         self._forward: Callable[[Tensor], Tensor] = (
-            torch.compile(self.network, dynamic=False) if self.config.compile else self.network
+            torch.compile(callee, dynamic=False) if self.config.compile else callee
         )
         if workspace.checkpoint(job).exists():
             self._load()
@@ -128,6 +137,10 @@ class Trainer:
                 module.momentum = self.config.norm_momentum
         layout = torch.channels_last if self.config.channels_last else torch.preserve_format
         return network.to(self.device, memory_format=layout)  # type: ignore[call-overload, no-any-return]
+
+    def _callee(self) -> nn.Module:
+        """What is called to train the network."""
+        return self.network
 
     @property
     def seconds(self) -> float:
@@ -157,13 +170,13 @@ class Trainer:
             len(self.training), generator=torch.Generator().manual_seed(self.seeds.of(self.epoch))
         )
         if self.step == 0:
-            torch.manual_seed(self.seeds.of("dropout", self.epoch))
+            torch.manual_seed(self.seeds.of("dropout", self.epoch, *self.member))
             self.generator.manual_seed(self.seeds.of("augment", self.epoch))
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.config, self.epoch)
         batches = self.training[order].split(self.config.batch)
         for batch in batches[self.step :]:
-            self.workspace.pause_if_due(3 * self._step_seconds)
+            self._pause_if_due()
             # a signal in the middle of a step would leave a state between two steps
             with held_back():
                 self._step(batch.to(self.device))
@@ -171,25 +184,36 @@ class Trainer:
         with held_back():
             self._end_epoch(bar)
 
+    def _pause_if_due(self) -> None:
+        self.workspace.pause_if_due(3 * self._step_seconds)
+
     def _step(self, batch: Tensor) -> None:
         start = time.perf_counter()
         images = augment(
             as_floats(self.images.train_images[batch]), self.augmentation,
             side=self.images.size[-1], components=self.components, generator=self.generator,
         )  # fmt: skip
+        loss = self._loss(images, self.images.train_labels[batch])
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        self._losses.append(self._recorded(loss))
+        self.step += 1
+        # the first step may be far slower (compilation), so what was slow once is forgotten
+        self._step_seconds = max(time.perf_counter() - start, 0.9 * self._step_seconds)
+
+    def _loss(self, images: Tensor, labels: Tensor) -> Tensor:
+        """The mean over a batch, to be differentiated."""
         if self.config.channels_last:
             images = images.contiguous(memory_format=torch.channels_last)
         half = self.config.precision == "bf16"
         with torch.autocast(self.device.type, torch.bfloat16) if half else nullcontext():
             logits = self._forward(images)
-        loss = F.cross_entropy(logits.float(), self.images.train_labels[batch])
-        self.optimizer.zero_grad()
-        loss.backward()
-        self.optimizer.step()
-        self._losses.append(loss.detach())
-        self.step += 1
-        # the first step may be far slower (compilation), so what was slow once is forgotten
-        self._step_seconds = max(time.perf_counter() - start, 0.9 * self._step_seconds)
+        return F.cross_entropy(logits.float(), labels)
+
+    def _recorded(self, loss: Tensor) -> Tensor:
+        """The batch's loss as it is reported."""
+        return loss.detach()
 
     def _end_epoch(self, bar: tqdm[Any]) -> None:
         self.loss = torch.stack(self._losses).mean().item()
