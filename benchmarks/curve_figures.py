@@ -93,8 +93,10 @@ def robustness_drawing(rows: Sequence[Row]) -> Drawing | None:
     caption = (
         "Loss of test accuracy when perturbations up to an L2 norm are allowed (pixels in [0, 1]); "
         "a lower curve is the more robust network. Markers: the authors' curves at losses of 10, "
-        f"25, 50 and 75 points. {' or '.join(images)} images per curve and run; with several runs, "
-        "thin lines are single ones."
+        f"25, 50 and 75 points (their end where a curve stays below). {' or '.join(images)} images "
+        "per curve and run; with several runs, thin lines are single ones. For single pixels, "
+        "Spatial and Shifts ours is the closest of all candidates and theirs the first that worked: "
+        "there, only the final losses compare with theirs."
     )
     return Drawing("fig6_robustness", "Fig. 6: robustness", caption, figure)
 
