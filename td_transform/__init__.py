@@ -11,11 +11,12 @@ from td_transform.errors import (
 )
 from td_transform.fields.comparison import Comparison, compare
 from td_transform.fields.measure import MeasuredFields, MeasuredRow
+from td_transform.fields.rows import FieldRow
 from td_transform.layers import Merge, Pyramid, Unit, Upsample
 from td_transform.network import TopDownNetwork
-from td_transform.operators import Operator, Window, register_operator
+from td_transform.operators import Operator, Reach, Taps, Window, register_operator
 from td_transform.plan import LevelPlan, Options, Plan
-from td_transform.receptive_field import FieldRow, ReceptiveFields, receptive_field
+from td_transform.receptive_field import ReceptiveFields, receptive_field
 from td_transform.saving import load_topdown, save_topdown
 from td_transform.transform import plan_topdown, to_topdown
 
@@ -32,8 +33,10 @@ __all__ = [
     "Options",
     "Plan",
     "Pyramid",
+    "Reach",
     "ReceptiveFields",
     "StructureError",
+    "Taps",
     "TopDownError",
     "TopDownNetwork",
     "TraceError",

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
@@ -13,10 +11,17 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 from torch import Tensor, fx, nn
 
 from td_transform.errors import TopDownError
-from td_transform.fields.axis import AxisField
 from td_transform.fields.maps import MapField
 from td_transform.fields.propagate import Propagation
-from td_transform.table import format_table
+from td_transform.fields.rows import (
+    FieldRow,
+    depths_of,
+    make_row,
+    module_paths,
+    record,
+    rows_table,
+    slides,
+)
 from td_transform.trace import Trace, trace
 
 if TYPE_CHECKING:
@@ -26,38 +31,6 @@ if TYPE_CHECKING:
     from td_transform.fields.measure import MeasuredFields
 
 Box = tuple[int, int, int, int]
-
-
-@dataclass(frozen=True)
-class FieldRow:
-    """What the positions of one tensor see. Pairs are (vertical, horizontal), in input pixels.
-
-    Args:
-        name: the node of the graph.
-        module_path: the module that it belongs to, "" for the model's own forward.
-        operator: what made it.
-        output_size: positions of the map; (1, 1) where the map is pooled.
-        stride: pixels per position; None along an axis that is pooled to the whole image.
-        size_min, size_max: the smallest and the largest field of the paths from the image, on an
-            image without borders (Eq. 1). Where positions differ (after an upsampling), the bound.
-        start: the first pixel of the first position's field; below zero it lies in the padding.
-        covers_image: does every position see every pixel, gates included?
-        gated: does a path through statistics of the whole map (squeeze-excite, group norm) join
-            the spatial one? The sizes are those of the spatial path alone.
-        depth: convolutions and poolings on the longest path from the image.
-    """
-
-    name: str
-    module_path: str
-    operator: str
-    output_size: tuple[int, int]
-    stride: tuple[Fraction | None, Fraction | None]
-    size_min: tuple[int, int]
-    size_max: tuple[int, int]
-    start: tuple[int, int]
-    covers_image: bool
-    gated: bool
-    depth: int
 
 
 class ReceptiveFields(Mapping[str, FieldRow]):
@@ -72,6 +45,7 @@ class ReceptiveFields(Mapping[str, FieldRow]):
 
     def __init__(self, traced: Trace) -> None:
         self.trace = traced
+        self.input_size = traced.input_size
         propagation = Propagation(traced)
         self._nodes = {
             n.name: n for n in traced.graph.nodes if isinstance(propagation.fields.get(n), MapField)
@@ -79,15 +53,15 @@ class ReceptiveFields(Mapping[str, FieldRow]):
         self._maps: dict[str, MapField] = {
             name: propagation.fields[n] for name, n in self._nodes.items()
         }
-        self._slides = {n: _slides(propagation, n) for n in propagation.fields}
-        self._depths = _depths(self._slides)
+        self._slides = {n: slides(propagation, n) for n in propagation.fields}
+        self._depths = depths_of(self._slides)
         self._rows = {
-            name: _row(traced, propagation, node, self._depths[node])
+            name: make_row(traced, propagation, node, self._depths[node])
             for name, node in self._nodes.items()
         }
 
     def __getitem__(self, key: str) -> FieldRow:
-        """The row of a node, or of the last node inside a module."""
+        """The row of a node, or of the last node inside a module ("" is the whole model)."""
         return self._rows[self._name(key)]
 
     def __iter__(self) -> Iterator[str]:
@@ -97,7 +71,7 @@ class ReceptiveFields(Mapping[str, FieldRow]):
         return len(self._rows)
 
     def __str__(self) -> str:
-        return "\n".join(format_table(_HEADER, [_cells(row) for row in self._rows.values()]))
+        return rows_table(list(self._rows.values()))
 
     def box(self, key: str, position: tuple[int, int], *, gates: bool = False) -> Box:
         """The pixels that one position sees: (top, left, bottom, right), ends exclusive.
@@ -213,15 +187,15 @@ class ReceptiveFields(Mapping[str, FieldRow]):
     @cached_property
     def _by_path(self) -> dict[str, str]:
         """Per module path the last node inside it."""
-        found: dict[str, str] = {}
+        found = {"": list(self._nodes)[-1]}
         for name, node in self._nodes.items():
-            for path in _paths(node):
+            for path in module_paths(node):
                 found[path] = name
         return found
 
     @cached_property
     def _records(self) -> list[dict[str, Any]]:
-        return [_record(row) for row in self._rows.values()]
+        return [record(row) for row in self._rows.values()]
 
 
 @overload
@@ -287,108 +261,3 @@ def _own_size(model: nn.Module) -> tuple[int, int, int] | None:
     """A top-down network's plan holds the size that it was made for."""
     size: tuple[int, int, int] | None = getattr(getattr(model, "plan", None), "input_size", None)
     return size
-
-
-def _slides(propagation: Propagation, node: fx.Node) -> bool:
-    """Is it a convolution or a pooling?"""
-    operator = propagation.operators.get(node)
-    return operator is not None and operator.window is not None and operator.name != "getitem"
-
-
-def _depths(slides: Mapping[fx.Node, bool]) -> dict[fx.Node, int]:
-    depths: dict[fx.Node, int] = {}
-    for node, counts in slides.items():
-        depths[node] = counts + max((depths.get(n, 0) for n in node.all_input_nodes), default=0)
-    return depths
-
-
-def _row(traced: Trace, propagation: Propagation, node: fx.Node, depth: int) -> FieldRow:
-    field: MapField = propagation.fields[node]
-    operator = propagation.operators.get(node)
-    vertical, horizontal = field.axes
-    counts = tuple(1 if axis.track is None else len(axis.track.first) for axis in field.axes)
-    facts = [_axis_facts(axis) for axis in field.axes]
-    sizes = traced.input_size[1:]
-    return FieldRow(
-        name=node.name,
-        module_path=next(iter(reversed(_paths(node))), ""),
-        operator=operator.name if operator else "image",
-        output_size=(counts[0], counts[1]),
-        stride=(facts[0].stride, facts[1].stride),
-        size_min=(facts[0].smallest, facts[1].smallest),
-        size_max=(facts[0].largest, facts[1].largest),
-        start=(facts[0].start, facts[1].start),
-        covers_image=_covers(vertical, sizes[0]) and _covers(horizontal, sizes[1]),
-        gated=any(axis.track is not None and axis.whole is not None for axis in field.axes),
-        depth=depth,
-    )
-
-
-@dataclass(frozen=True)
-class _AxisFacts:
-    stride: Fraction | None
-    smallest: int
-    largest: int
-    start: int
-
-
-def _axis_facts(axis: AxisField) -> _AxisFacts:
-    if axis.track is None:
-        start, end = axis.whole or (0, 0)
-        return _AxisFacts(None, end - start, end - start, start)
-    widest, narrowest = axis.track.widest, axis.track.narrowest
-    smallest = int(narrowest.sizes().min(initial=narrowest.largest))
-    return _AxisFacts(widest.stride, smallest, widest.largest, int(widest.starts[0]))
-
-
-def _covers(axis: AxisField, size: int) -> bool:
-    if axis.whole == (0, size):
-        return True
-    return axis.track is not None and bool(
-        (axis.track.first == 0).all() and (axis.track.end == size).all()
-    )
-
-
-def _paths(node: fx.Node) -> list[str]:
-    """The modules around a node, from the outermost to its own."""
-    stack = node.meta.get("nn_module_stack") or {}
-    paths = [path for path, _ in stack.values() if path]
-    if node.op == "call_module" and str(node.target) not in paths:
-        paths.append(str(node.target))
-    return paths
-
-
-_HEADER = [
-    "node", "operator", "size", "stride", "field min..max", "start", "whole image",
-]  # fmt: skip
-
-
-def _cells(row: FieldRow) -> list[str]:
-    smallest, largest = _pair(row.size_min), _pair(row.size_max)
-    whole = "yes" if row.covers_image else ""
-    return [
-        row.name,
-        row.operator,
-        f"{row.output_size[0]}x{row.output_size[1]}",
-        _pair(["" if s is None else str(s) for s in row.stride]),
-        largest if smallest == largest else f"{smallest}..{largest}",
-        _pair(row.start),
-        whole + (" (gate)" if row.gated else ""),
-    ]
-
-
-def _pair(values: Sequence[Any]) -> str:
-    """One value where both axes agree."""
-    first, second = values
-    return str(first) if first == second else f"{first}x{second}"
-
-
-def _record(row: FieldRow) -> dict[str, Any]:
-    record: dict[str, Any] = {}
-    for name, value in asdict(row).items():
-        if isinstance(value, tuple):
-            for axis, entry in zip(("vertical", "horizontal"), value, strict=True):
-                record[f"{name}_{axis}"] = float(entry) if isinstance(entry, Fraction) else entry
-        else:
-            record[name] = value
-    return record

@@ -139,9 +139,7 @@ def transposed(r: random.Random, channels: int, size: Side) -> nn.Module:
     kernel = tuple(s + r.randint(0, 2) for s in stride)
     padding = tuple(r.randint(0, k - 1) for k in kernel)
     # more output padding would add positions that see nothing
-    extra = tuple(
-        min(r.randint(0, s - 1), k - s + p) for s, k, p in zip(stride, kernel, padding, strict=True)
-    )
+    extra = tuple(min(r.randint(0, s - 1), p) for s, p in zip(stride, padding, strict=True))
     return nn.ConvTranspose2d(channels, channels, kernel, stride, padding, extra)
 
 

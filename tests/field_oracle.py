@@ -2,7 +2,7 @@
 
 The network runs in float64 with positive weights, so that no path cancels another or dies: a
 maximum pooling, whose gradient only shows the winner, becomes an average pooling of the same
-geometry; activations that saturate become a factor; norms with running statistics too.
+geometry; activations that saturate become a factor, and norms with running statistics too.
 """
 
 from __future__ import annotations
@@ -20,8 +20,7 @@ from td_transform.operators.windows import pair
 from td_transform.receptive_field import Box
 from td_transform.trace import Trace
 
-PASS_EVERYTHING = (nn.ReLU, nn.LeakyReLU, nn.ELU, nn.Identity)
-STATISTICS = (nn.GroupNorm, nn.LayerNorm, nn.InstanceNorm2d)
+PASS_EVERYTHING = (nn.LeakyReLU, nn.ELU, nn.Identity)
 
 
 class PositiveNetwork(fx.Interpreter):
@@ -71,12 +70,12 @@ class PositiveNetwork(fx.Interpreter):
         if target is F.adaptive_max_pool2d:
             target = F.adaptive_avg_pool2d
         if target in SATURATING:
-            return args[0] * 0.5
+            return Level()(args[0])
         return super().call_function(target, args, kwargs)
 
     def call_method(self, target: str, args: Any, kwargs: Any) -> Any:
-        if target in ("sigmoid", "tanh", "clamp"):
-            return args[0] * 0.5
+        if target in ("relu", "sigmoid", "tanh", "clamp"):
+            return Level()(args[0])
         return super().call_method(target, args, kwargs)
 
     def box(self, name: str, position: tuple[int, int], *, tolerance: float = 0.0) -> Box:
@@ -102,8 +101,8 @@ class PositiveNetwork(fx.Interpreter):
 
 
 SATURATING = {
-    torch.sigmoid, torch.tanh, F.sigmoid, F.tanh, F.hardsigmoid, F.hardtanh, F.relu6, F.hardswish,
-    F.gelu, F.silu,
+    F.relu, torch.relu, torch.sigmoid, torch.tanh, F.sigmoid, F.tanh, F.hardsigmoid, F.hardtanh,
+    F.relu6, F.hardswish, F.gelu, F.silu,
 }  # fmt: skip
 
 
@@ -120,16 +119,11 @@ def positive(like: Tensor) -> Tensor:
     return torch.empty(like.shape, dtype=torch.float64).uniform_(0.5 / fan_in, 1.5 / fan_in)
 
 
-class Scale(nn.Module):
-    """Every channel times a number of its own."""
+class Level(nn.Module):
+    """A factor that brings a map to the same magnitude, so that no product of gates underflows."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return x * 0.7
-
-
-class Halve(nn.Module):
-    def forward(self, x: Tensor) -> Tensor:
-        return x * 0.5
+        return x / x.detach().abs().mean().clamp(min=1e-9)
 
 
 class DilatedAverage(nn.Module):
@@ -163,9 +157,10 @@ def replacement(module: nn.Module) -> nn.Module:
         return nn.AdaptiveAvgPool2d(module.output_size)
     kind = type(module).__name__
     if "BatchNorm" in kind:
-        return Scale()
+        return Level()
+    # a norm by statistics makes negative values, which a ReLU would stop
     if type(module).__module__.endswith("activation") and not isinstance(module, PASS_EVERYTHING):
-        return Halve()
+        return Level()
     if isinstance(module, Pyramid) and module.kind == "maxpool":
         raise NotImplementedError("the gradient of a maximum only shows the winner")
     state = {name: positive(value) for name, value in module.state_dict().items()}
@@ -179,7 +174,6 @@ def replacement(module: nn.Module) -> nn.Module:
 
 def compare(
     fields: ReceptiveFields,
-    traced: Trace,
     names: list[str],
     positions: int,
     generator: torch.Generator,
@@ -188,13 +182,14 @@ def compare(
     tolerance: float = 0.0,
 ) -> int:
     """How many boxes were compared; the first one that differs is an error."""
-    network = PositiveNetwork(traced, last=names[-1], gates=gates)
+    network = PositiveNetwork(fields.trace, last=names[-1], gates=gates)
     compared = 0
     for name in names:
         size = fields[name].output_size
         shape = network.tensors[name].shape
-        if tuple(shape[2:]) != size and not (len(shape) == 2 and size == (1, 1)):
-            continue  # channels last, or a view in between
+        is_map = len(shape) == 4 and shape[2:] == size and shape[1:3] != size
+        if not is_map and not (len(shape) == 2 and size == (1, 1)):
+            continue  # channels last (or not to be told from it), or a view in between
         for position in _positions(size, positions, generator):
             analytic = fields.box(name, position, gates=gates)
             measured = network.box(name, position, tolerance=tolerance)

@@ -113,12 +113,13 @@ def show_box(
     figure = Figure(figsize=(5.2, 5.2 * size[1] / size[2] + 0.6), layout="constrained")
     axes = figure.add_subplot()
     pixels = image.detach().cpu().float().clamp(0, 1).permute(1, 2, 0)
-    grey = {"cmap": "gray", "vmin": 0, "vmax": 1} if pixels.shape[2] == 1 else {}
-    axes.imshow(pixels.squeeze(2) if grey else pixels, **grey, extent=(0, size[2], size[1], 0))
+    # a grey image has one channel; the limits hold for it alone
+    pixels = pixels.squeeze(2) if pixels.shape[2] == 1 else pixels
+    axes.imshow(pixels.numpy(), cmap="gray", vmin=0, vmax=1, extent=(0, size[2], size[1], 0))
     top, left, bottom, right = fields.box(key, position)
-    shape = {"xy": (left, top), "width": right - left, "height": bottom - top}
-    axes.add_patch(Rectangle(**shape, fill=False, edgecolor="white", lw=4))
-    axes.add_patch(Rectangle(**shape, fill=False, edgecolor=_BOTTOM_UP, lw=2))
+    for colour, width in (("white", 4), (_BOTTOM_UP, 2)):
+        corner, sides = (left, top), (right - left, bottom - top)
+        axes.add_patch(Rectangle(corner, *sides, fill=False, edgecolor=colour, lw=width))
     seen = f"{bottom - top}×{right - left} pixels" + (
         ", and all through gates" if row.gated else ""
     )

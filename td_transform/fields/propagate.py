@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import fx
 
-from td_transform.errors import StructureError
+from td_transform.errors import StructureError, WidthConflictError
 from td_transform.fields.maps import MapField, concatenated, united
 from td_transform.infer import call_of, infer, operator_of
 from td_transform.operators import Call, Operator, Region, Spatial, TensorInfo
@@ -57,25 +57,29 @@ class Propagation:
         return axes_of(dims) if isinstance(dims, tuple) else set()
 
     def _visit(self, node: fx.Node) -> None:
-        infer(self._trace, [node], self._region)
-        if node.op == "get_attr":
-            return
-        operator = operator_of(self._trace, node)
-        call = call_of(self._trace, node, self._region)
         try:
-            reach = operator.reach(call) if operator.reach else Reach()
-            if operator.role == "collapse":
-                self._restore_axes(call)
-            self._forget_widths(node)
-            field = self._field(call, operator, reach)
-        except Conflict as conflict:
+            infer(self._trace, [node], self._region)
+            if node.op != "get_attr":
+                self._follow(node)
+        except (Conflict, WidthConflictError) as conflict:
+            seen = conflict.seen if isinstance(conflict, WidthConflictError) else str(conflict)
             raise StructureError(
                 self._trace.place(node),
-                seen=str(conflict),
-                expected=f"a use of '{operator.name}' that its receptive-field rule covers",
+                seen=seen,
+                expected="a use of the operator that its receptive-field rule covers",
                 remedy="register a module around this code with td_transform.register_operator",
             ) from conflict
+
+    def _follow(self, node: fx.Node) -> None:
+        """The field of a node whose dimensions are known."""
+        operator = operator_of(self._trace, node)
+        call = call_of(self._trace, node, self._region)
+        reach = operator.reach(call) if operator.reach else Reach()
+        if operator.role == "collapse":
+            self._restore_axes(call)
+        self._forget_widths(node)
         self.operators[node] = operator
+        field = self._field(call, operator, reach)
         if field is not None:
             self.fields[node] = field
 
@@ -100,7 +104,8 @@ class Propagation:
         node = call.node
         picked = self.fields.get(call.input) if call.node.all_input_nodes else None
         if isinstance(picked, tuple):
-            return picked[node.args[1]] if operator.name == "getitem" else picked
+            index: Any = node.args[1]
+            return picked[index]
         info = self._trace.values[node]
         sources = [n for n in node.all_input_nodes if n in self.fields][: reach.sources]
         if not sources or not _holds_tensors(info):

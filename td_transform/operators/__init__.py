@@ -17,15 +17,18 @@ from td_transform.operators.registry import (
     node_operator,
     register_operator,
 )
+from td_transform.operators.taps import Reach, Taps
 
 __all__ = [
     "Call",
     "Dim",
     "Dims",
     "Operator",
+    "Reach",
     "Region",
     "Role",
     "Spatial",
+    "Taps",
     "TensorInfo",
     "Window",
     "module_operator",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from fractions import Fraction
 from typing import Any
 
@@ -17,6 +17,7 @@ _PADDING: dict[str, Boundary] = {
     "zeros": "drop", "constant": "drop", "reflect": "reflect", "replicate": "clamp",
     "circular": "circular",
 }  # fmt: skip
+_MODES = ("nearest", "nearest-exact", "bilinear", "bicubic", "area")
 
 
 def pointwise(call: Call) -> Reach:
@@ -46,20 +47,25 @@ def _is_depthwise(call: Call) -> bool:
     return bool(groups == channels == call.values[call.node].shape[-3])
 
 
+def _plane(call: Call, taps_along: Callable[[int], Taps]) -> Plane:
+    """The taps of both axes; an axis that is pooled already has no positions to read."""
+    vertical, horizontal = (taps_along(axis) if _size(call, axis) else POINT for axis in (0, 1))
+    return vertical, horizontal
+
+
 def _sliding(call: Call, *, ceil_mode: bool) -> Plane:
     window, boundary = call.window(), _PADDING[call.option("padding_mode", 9, "zeros")]
-    taps = []
-    for axis in (0, 1):
+
+    def along(axis: int) -> Taps:
         kernel, stride, dilation = _steps(window, axis)
         before, after = window.padding[axis]
         room = _size(call, axis) + before + after - dilation * (kernel - 1) - 1
         expected = {room // stride + 1, -(-room // stride) + 1 if ceil_mode else 0}
         if (found := _size(call, axis, after=True)) not in expected:
             raise Conflict(f"{found} positions where the window gives {room // stride + 1}")
-        taps.append(
-            Taps.window(kernel, stride, dilation=dilation, padding=before, boundary=boundary)
-        )
-    return taps[0], taps[1]
+        return Taps.window(kernel, stride, dilation=dilation, padding=before, boundary=boundary)
+
+    return _plane(call, along)
 
 
 def _steps(window: Window, axis: int) -> tuple[int, int, int]:
@@ -69,14 +75,15 @@ def _steps(window: Window, axis: int) -> tuple[int, int, int]:
 def same_padded(call: Call) -> Reach:
     """A window with TensorFlow's 'same' padding, which depends on the size of the map."""
     window = call.window()
-    taps = []
-    for axis in (0, 1):
+
+    def along(axis: int) -> Taps:
         kernel, stride, dilation = _steps(window, axis)
         size = _size(call, axis)
         padding = max((-(-size // stride) - 1) * stride + dilation * (kernel - 1) + 1 - size, 0)
-        taps.append(Taps.window(kernel, stride, dilation=dilation, padding=padding // 2))
+        return Taps.window(kernel, stride, dilation=dilation, padding=padding // 2)
+
     is_conv = isinstance(call.module, nn.Conv2d)
-    return Reach((taps[0], taps[1]), mixes=is_conv and not _is_depthwise(call))
+    return Reach(_plane(call, along), mixes=is_conv and not _is_depthwise(call))
 
 
 def transposed(call: Call) -> Reach:
@@ -92,7 +99,7 @@ def transposed(call: Call) -> Reach:
 
 def adaptive(call: Call) -> Reach:
     """Adaptive pooling: windows that share the map out evenly."""
-    return Reach((_shared_out(call, 0), _shared_out(call, 1)), mixes=False)
+    return Reach(_plane(call, lambda axis: _shared_out(call, axis)), mixes=False)
 
 
 def _shared_out(call: Call, axis: int) -> Taps:
@@ -108,23 +115,21 @@ def resize(call: Call) -> Reach:
     mode = call.option("mode", 3, "nearest")
     corners = bool(call.option("align_corners", 4, False))
     antialias = bool(call.option("antialias", 6, False))
-    taps = []
-    for axis in (0, 1):
-        ratio = _ratio(call, axis, corners=corners)
+    reach = 2 if mode == "bicubic" else 1
+    if mode not in _MODES:
+        raise Conflict(f"the interpolation mode {mode!r}")
+
+    def along(axis: int) -> Taps:
         if mode == "area":
-            taps.append(_shared_out(call, axis))
-        elif mode in ("nearest", "nearest-exact"):
-            taps.append(Taps.nearest(ratio, centred=mode == "nearest-exact"))
-        elif mode in ("bilinear", "bicubic"):
-            reach = 2 if mode == "bicubic" else 1
-            taps.append(
-                Taps.antialiased(ratio, reach=reach)
-                if antialias
-                else Taps.linear(ratio, reach=reach, corners=corners)
-            )
-        else:
-            raise Conflict(f"the interpolation mode {mode!r}")
-    return Reach((taps[0], taps[1]), mixes=False, sources=1)
+            return _shared_out(call, axis)
+        ratio = _ratio(call, axis, corners=corners)
+        if mode in ("nearest", "nearest-exact"):
+            return Taps.nearest(ratio, centred=mode == "nearest-exact")
+        if antialias:
+            return Taps.antialiased(ratio, reach=reach)
+        return Taps.linear(ratio, reach=reach, corners=corners)
+
+    return Reach(_plane(call, along), mixes=False, sources=1)
 
 
 def _ratio(call: Call, axis: int, *, corners: bool) -> Fraction:

@@ -75,8 +75,8 @@ def reshape(call: Call) -> Dims:
 def _positions(call: Call, ins: list[int], sizes: list[int]) -> list[Dim]:
     """Dimensions of the map that are split or joined; ones that come or go don't count."""
     flat = call.dims()[ins[0]]
-    restored = isinstance(flat, Spatial) and flat.axis == BOTH_AXES and len(ins) == 1
-    if restored and len(sizes) == 2 and flat.columns == sizes[-1]:
+    columns = flat.columns if isinstance(flat, Spatial) else 0
+    if len(ins) == 1 and len(sizes) == 2 and columns == sizes[1]:
         return [Spatial(0, Fraction(1)), Spatial(1, Fraction(1))]
     ins = [i for i in ins if isinstance(call.dims()[i], Spatial) or call.shape()[i] != 1]
     places = [k for k, size in enumerate(sizes) if size != 1] or [len(sizes) - 1]
@@ -88,19 +88,18 @@ def _positions(call: Call, ins: list[int], sizes: list[int]) -> list[Dim]:
 
 
 def _moved(call: Call, ins: list[int], sizes: list[int]) -> list[Dim]:
-    """A map that is flattened and restored, or blocks of positions that become channels and back."""
+    """A map that is flattened, or blocks of positions that become channels and back."""
     dims = [call.dims()[i] for i in ins]
-    first, last = dims[0], dims[-1]
+    axes = [dim.axis if isinstance(dim, Spatial) else None for dim in dims]
+    first = dims[0]
     if len(dims) == len(sizes) == 1:
         return dims
-    if len(dims) == 2 and all(isinstance(d, Spatial) for d in dims) and len(sizes) == 1:
+    if axes == [0, 1] and len(sizes) == 1:
         return [Spatial(BOTH_AXES, Fraction(1), columns=call.shape()[ins[1]])]
-    if len(dims) == 1 and isinstance(first, Spatial) and len(sizes) == 2:
-        if first.axis != BOTH_AXES:
-            return [Spatial(first.axis, first.stride * sizes[1]), Width.of(sizes[1])]
-    if len(dims) == 2 and len(sizes) == 1 and isinstance(first, Spatial):
-        if first.axis != BOTH_AXES and not isinstance(last, Spatial):
-            return [Spatial(first.axis, first.stride / call.shape()[ins[1]])]
+    if axes in ([0], [1]) and isinstance(first, Spatial) and len(sizes) == 2:
+        return [Spatial(first.axis, first.stride * sizes[1]), Width.of(sizes[1])]
+    if axes in ([0, None], [1, None]) and isinstance(first, Spatial) and len(sizes) == 1:
+        return [Spatial(first.axis, first.stride / call.shape()[ins[1]])]
     if 0 in ins or len(sizes) > 1:
         raise Conflict("a reshape that mixes positions of the map with other dimensions")
     return [Width.of(sizes[0])]

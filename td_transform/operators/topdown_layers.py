@@ -60,13 +60,16 @@ def _level(module: Any, stride: int, size: int) -> Taps:
 def _check_pointwise(module: nn.Module) -> None:
     nodes = module.graph.nodes if isinstance(module, fx.GraphModule) else ()
     modules: Mapping[str, nn.Module] = dict(module.named_modules())
+    calls = [n for n in nodes if n.op.startswith("call")]
     operators = [
         node_operator(n, modules.get(str(n.target)) if n.op == "call_module" else None)
-        for n in nodes
-        if n.op.startswith("call")
+        for n in calls
     ]
-    windows = [o.name for o in operators if o is None or o.window or o.role in ("conv", "pool")]
-    sliding = [name for name in windows if name != "getitem"]
+    sliding = [
+        n.name
+        for n, o in zip(calls, operators, strict=True)
+        if o is None or (o.name != "getitem" and (o.window or o.role in ("conv", "pool")))
+    ]
     if sliding or not nodes:
         raise Conflict(f"a pyramid after {sliding or type(module).__name__}")
 

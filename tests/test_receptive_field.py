@@ -1,0 +1,393 @@
+"""Receptive fields in numbers that are known: by hand, from the paper, from gradients elsewhere."""
+
+from __future__ import annotations
+
+import csv
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from td_transform import (
+    Operator,
+    Reach,
+    ReceptiveFields,
+    StructureError,
+    Taps,
+    TopDownError,
+    UnknownOperatorError,
+    compare,
+    receptive_field,
+    register_operator,
+    to_topdown,
+)
+from td_transform.operators import registry, rules
+from td_transform.torchvision_cpu import import_torchvision
+from tests.networks import TOPOLOGIES, chain
+
+SIZE = (3, 64, 64)
+models = import_torchvision().models
+
+
+def conv(kernel: int, stride: int = 1, channels: int = 3, **options: int) -> nn.Conv2d:
+    return nn.Conv2d(channels, 4, kernel, stride, kernel // 2, **options)
+
+
+class TwoPaths(nn.Module):
+    """3||5, then 3x3."""
+
+    def __init__(self, *before: nn.Module) -> None:
+        super().__init__()
+        channels = 4 if before else 3
+        self.before = nn.Sequential(*before)
+        self.small, self.large = conv(3, channels=channels), conv(5, channels=channels)
+        self.after = conv(3, channels=4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.before(x)
+        return self.after(self.small(x) + self.large(x))
+
+
+class Functional(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(4, 3, 3, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.max_pool2d(F.relu(F.conv2d(x, self.weight, padding=1)), kernel_size=2)
+        return F.interpolate(F.avg_pool2d(x, 3, 1, 1), scale_factor=2, mode="nearest")
+
+
+class Transposed(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(3, 4, 4, 4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv_transpose2d(x, self.weight, stride=2, padding=1)
+
+
+# name: network, input size, last field (min, max), stride, start of the first position
+KNOWN: dict[str, tuple[nn.Module, tuple[int, int], str, int]] = {
+    "3||5 then 3": (TwoPaths(), (5, 7), "1", -3),
+    "3, 3||5, then 3": (TwoPaths(conv(3)), (7, 9), "1", -4),
+    "stride 2, then upsampled": (nn.Sequential(conv(3, 2), nn.Upsample(scale_factor=2)), (3, 3), "1", -1),
+    "identity": (nn.Sequential(conv(3), nn.Identity(), conv(3, channels=4)), (5, 5), "1", -2),
+    "dilation": (nn.Conv2d(3, 4, 3, padding=2, dilation=2), (5, 5), "1", -2),
+    "transposed": (nn.ConvTranspose2d(3, 4, 4, 2, 1), (2, 2), "1/2", -1),
+    "transposed, functional": (Transposed(), (2, 2), "1/2", -1),
+    "functional": (Functional(), (8, 8), "1", -3),
+    "strided projection": (nn.Conv2d(3, 4, 1, 2), (1, 1), "2", 0),
+    "bilinear": (nn.Upsample(scale_factor=2, mode="bilinear"), (2, 2), "1/2", -1),
+    "antialiased by half": (nn.Sequential(nn.PixelUnshuffle(2)), (2, 2), "2", 0),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_known(name: str) -> None:
+    network, sizes, stride, start = KNOWN[name]
+    fields = receptive_field(network, SIZE)
+    row = list(fields.values())[-1]
+    assert (row.size_min, row.size_max) == ((sizes[0],) * 2, (sizes[1],) * 2)
+    assert tuple(map(str, row.stride)) == (stride, stride)
+    assert row.start == (start, start)
+
+
+def test_axes_are_independent() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, (1, 7), (2, 1), (0, 3)), nn.MaxPool2d((3, 1), (1, 2)))
+    row = receptive_field(network, (3, 40, 30))["1"]
+    assert (row.size_max, row.output_size) == ((5, 7), (18, 15))
+    assert tuple(map(int, row.stride)) == (2, 2)
+    assert row.start == (0, -3)
+
+
+def test_golden_vgg16() -> None:
+    assert receptive_field(models.vgg16().features, (3, 224, 224))["30"].size_max == (212, 212)
+
+
+def test_golden_resnet18() -> None:
+    fields = receptive_field(models.resnet18(), (3, 224, 224))
+    row = fields["layer4"]
+    assert (row.size_min, row.size_max, row.start) == ((11, 11), (435, 435), (-217, -217))
+    assert (row.module_path, row.operator) == ("layer4.1.relu", "ReLU")
+    assert [fields[f"layer{i}"].size_max[0] for i in (1, 2, 3)] == [43, 99, 211]
+
+
+class PaperBottomUp(nn.Sequential):
+    """Fig. 2's example: 3x3, pool 2, 3x3, pool 2, 3x3."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            conv(3), nn.MaxPool2d(2), conv(3, channels=4), nn.MaxPool2d(2), conv(3, channels=4)
+        )
+
+
+class PaperTopDown(nn.Module):
+    """Its counterpart: each coarser input is blurred by a window of 6 sigma = 4 taps, then halved."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.blur = nn.Conv2d(3, 3, 4, 2, 1, groups=3)
+        self.lifts = nn.ModuleList(conv(3) for _ in range(3))
+        self.deeper = conv(3, channels=4)
+
+    def forward(self, fine: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        middle = self.blur(fine)
+        coarse = self.blur(middle)
+        first = self.lifts[0](coarse)
+        second = self.deeper(F.interpolate(first, scale_factor=2) + self.lifts[1](middle))
+        return first, second, F.interpolate(second, scale_factor=2) + self.lifts[2](fine)
+
+
+def test_the_papers_own_check() -> None:
+    """Section 3.2: BU 3 and 18; TD 12 sigma + 2 = 10, 12 sigma + 10 = 18, 3 with 12 sigma + 14 = 22."""
+    bottom_up = receptive_field(PaperBottomUp(), SIZE)
+    assert [bottom_up[name].size_max[0] for name in ("0", "4")] == [3, 18]
+    top_down = receptive_field(PaperTopDown(), SIZE)
+    assert top_down["blur_1"].size_max == (10, 10)
+    assert top_down["lifts.0"].size_max == (18, 18)
+    last = list(top_down.values())[-1]
+    assert (last.size_min, last.size_max) == ((3, 3), (22, 22))
+
+
+def test_positions_differ_after_an_upsampling() -> None:
+    """Nearest by two, then 3x3: a position reads its own coarse pixel and one neighbour."""
+    network = nn.Sequential(nn.AvgPool2d(2), nn.Upsample(scale_factor=2), conv(3))
+    fields = receptive_field(network, SIZE)
+    assert fields.box("2", (10, 11)) == (8, 10, 12, 14)
+    assert fields["2"].size_max == (4, 4)
+    assert fields.box("2", (0, 0)) == (0, 0, 2, 2)
+
+
+def test_adaptive_pooling_has_true_windows() -> None:
+    fields = receptive_field(nn.AdaptiveAvgPool2d((3, 1)), (3, 10, 20))
+    assert [fields.box("", (i, 0))[::2] for i in range(3)] == [(0, 4), (3, 7), (6, 10)]
+    row = list(fields.values())[-1]
+    assert (row.stride[1], row.size_max[1]) == (None, 20)
+
+
+def test_boxes_are_cut_at_the_border() -> None:
+    fields = receptive_field(conv(5), SIZE)
+    assert fields.box("", (0, 0)) == (0, 0, 3, 3)
+    assert fields.box("", (63, 30)) == (61, 28, 64, 33)
+
+
+def test_squeeze_excite_is_reported_apart() -> None:
+    fields = receptive_field(TOPOLOGIES["squeeze-excite"](), (3, 64, 64))
+    row = fields["1"]
+    assert row.gated
+    assert row.covers_image
+    assert row.size_max == (7, 7)
+    assert fields.box("1", (30, 30)) == (27, 27, 34, 34)
+    assert fields.box("1", (30, 30), gates=True) == (0, 0, 64, 64)
+
+
+def test_group_norm_sees_the_whole_map() -> None:
+    fields = receptive_field(nn.Sequential(conv(3), nn.GroupNorm(2, 4)), SIZE)
+    assert fields["1"].gated
+    assert not fields["0"].covers_image
+
+
+def test_a_split_keeps_each_branch_its_own_field() -> None:
+    class Split(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = conv(3), conv(7)
+
+        def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+            joined = F.relu(torch.cat([self.a(x), self.b(x)], 1))
+            left, right = joined.chunk(2, dim=1)
+            return left, right
+
+    rows = list(receptive_field(Split(), SIZE).values())
+    assert [row.size_max[0] for row in rows[-2:]] == [3, 7]
+
+
+def test_table_and_names() -> None:
+    fields = receptive_field(chain(), SIZE)
+    text = str(fields)
+    assert text.splitlines()[0].split() == [
+        "node", "operator", "size", "stride", "field", "min..max", "start", "whole", "image",
+    ]  # fmt: skip
+    assert fields["_0_0"] is fields["0.0"]
+    assert len(text.splitlines()) == len(fields) + 2
+
+
+def test_csv_and_pandas(tmp_path: Path) -> None:
+    fields = receptive_field(chain(), SIZE)
+    fields.to_csv(tmp_path / "rf.csv")
+    with (tmp_path / "rf.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    frame = fields.to_pandas()
+    assert len(rows) == len(frame) == len(fields)
+    assert rows[1]["size_max_vertical"] == "3"
+    assert list(frame.columns) == list(rows[0])
+    assert frame["size_max_horizontal"].tolist() == [row.size_max[1] for row in fields.values()]
+
+
+def test_pictures(tmp_path: Path) -> None:
+    fields = receptive_field(chain(), SIZE)
+    assert fields.plot(tmp_path / "rf.png").stat().st_size > 10_000
+    figure = fields.show_on(torch.rand(SIZE), "2", (3, 3), path=tmp_path / "box.png")
+    assert "at (3, 3) sees" in figure.axes[0].get_title()
+    assert (tmp_path / "box.png").stat().st_size > 10_000
+
+
+def test_plot_draws_both_networks(tmp_path: Path) -> None:
+    fields = receptive_field(chain(), SIZE)
+    fields.plot(tmp_path / "rf.svg")
+    text = (tmp_path / "rf.svg").read_text()
+    assert "bottom-up: largest path" in text
+    assert "top-down: largest path" in text
+
+
+def test_comparison_says_the_papers_argument() -> None:
+    bu = chain()
+    td = to_topdown(bu, input_size=SIZE)
+    found = compare(bu, td)
+    pairs = list(zip(found.bottom_up, found.top_down, strict=True))
+    assert all(t.depth < b.depth for b, t in pairs if t.node)
+    assert found.top_down_ranges[0].largest > found.bottom_up_ranges[0].largest
+    assert "bottom-up: first at depth" in str(found)
+
+
+def test_a_topdown_network_knows_its_size() -> None:
+    td = to_topdown(chain(), input_size=(3, 33, 47))
+    assert receptive_field(td).input_size == (3, 33, 47)
+
+
+def test_measured_fields_lie_within_the_analytic_ones() -> None:
+    torch.manual_seed(0)
+    model = TOPOLOGIES["residual"]()
+    training = [m.training for m in model.modules()]
+    analytic = receptive_field(model, SIZE)
+    measured = receptive_field(model, SIZE, method="gradient", samples=6, nodes=["0", "1", "4"])
+    assert len(measured) == 3
+    for name, row in measured.items():
+        top, left, bottom, right = analytic.box(name, row.position)
+        assert top <= row.box[0] < row.box[2] <= bottom
+        assert left <= row.box[1] < row.box[3] <= right
+        assert row.effective[0] < 1.5 * analytic[name].size_max[0]
+        assert abs(row.centre[0] - (top + bottom) / 2) < 0.2 * row.support[0]
+    assert measured["0.2"].support == (3, 3)
+    assert [m.training for m in model.modules()] == training
+    assert all(p.grad is None for p in model.parameters())
+
+
+ERRORS: dict[str, tuple[Callable[[ReceptiveFields], object], str]] = {
+    "position": (
+        lambda fields: fields.box("0", (64, 0)),
+        r"position \(64, 0\) of '0': a map of 64x64 positions; expected a row and a column within "
+        r"it\. Remedy: count from \(0, 0\)",
+    ),
+    "name": (
+        lambda fields: fields["layer9"],
+        r"name 'layer9': a network of \d+ nodes without it; expected a module path or a node name"
+        r".*Remedy: print the receptive fields to see all names",
+    ),
+    "suffix": (
+        lambda fields: fields.plot("rf.bmpx"),
+        r"file 'rf\.bmpx': the suffix '\.bmpx'; expected one of .*png.*Remedy: name a \.png",
+    ),
+    "image": (
+        lambda fields: fields.show_on(torch.rand(3, 8, 8), "0", (0, 0)),
+        r"argument 'image': shape \(3, 8, 8\); expected \(C, 64, 64\).*Remedy: resize the image",
+    ),
+    "images": (
+        lambda _: receptive_field(
+            chain(), SIZE, method="gradient", images=torch.rand(2, 3, 8, 8)
+        ),
+        r"argument 'images': shape \(2, 3, 8, 8\); expected \(N, 3, 64, 64\)",
+    ),
+    "nodes": (
+        lambda _: receptive_field(chain(), SIZE, method="gradient", nodes=["6"], samples=1),
+        r"node '_6_2': a tensor of shape \(2, 7\); expected a map \(N, C, H, W\)",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ERRORS)
+def test_errors(name: str) -> None:
+    fail, text = ERRORS[name]
+    fields = receptive_field(chain(), SIZE)
+    with pytest.raises(TopDownError, match=text):
+        fail(fields)
+
+
+class Roll(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.roll(x, 1, 3)
+
+
+class Blocks(nn.Module):
+    """Windows of the map go to the batch."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, c, h, w = x.shape
+        return x.view(n, c, h // 2, 2, w).permute(0, 2, 1, 3, 4).reshape(n * (h // 2), c, 2, w)
+
+
+def test_unknown_operator_is_named() -> None:
+    text = r"node 'roll' .*test_receptive_field\.py.*: the unknown operator torch\.roll"
+    with pytest.raises(UnknownOperatorError, match=text):
+        receptive_field(Roll(), SIZE)
+
+
+@pytest.mark.parametrize(
+    ("module", "text"),
+    [
+        (Blocks(), r"node 'reshape'.*mixes positions of the map.*receptive-field rule covers"),
+        (nn.Upsample(scale_factor=2, mode="trilinear"), r".*"),
+    ],
+)  # fmt: skip
+def test_uses_without_a_rule(module: nn.Module, text: str) -> None:
+    error = StructureError if isinstance(module, Blocks) else TopDownError
+    with pytest.raises(error, match=text):
+        receptive_field(module, SIZE)
+
+
+def test_users_register_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A roll by one pixel reads its left neighbour, and the last one at the border."""
+    monkeypatch.setattr(registry, "_operators", dict(registry._operators))
+    left = Taps(((-1,),), 1, "circular")
+    operator = Operator("roll", "inert", rules.keep, reach=lambda call: Reach((Taps(), left)))
+    register_operator(torch.roll, operator)
+    fields = receptive_field(Roll(), SIZE)
+    assert fields.box("roll", (5, 5)) == (5, 4, 6, 5)
+    assert fields.box("roll", (5, 0)) == (5, 63, 6, 64)
+
+
+def test_several_outputs_will_do() -> None:
+    class Backbone(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = conv(3), conv(3, 2, channels=4)
+
+        def forward(self, x: Tensor) -> dict[str, Tensor]:
+            x = self.a(x)
+            return {"fine": x, "coarse": self.b(x)}
+
+    assert receptive_field(Backbone(), SIZE)["b"].size_max == (5, 5)
+
+
+def test_segmentation_models() -> None:
+    """Dilated stages, pooled context and a bilinear upsampling to the image's own size."""
+    model = models.segmentation.deeplabv3_mobilenet_v3_large(weights=None, weights_backbone=None)
+    fields = receptive_field(model, (3, 96, 96))
+    last = list(fields.values())[-1]
+    assert last.output_size == (96, 96)
+    assert last.gated
+
+
+def test_matplotlib_and_pandas_are_imported_late() -> None:
+    code = (
+        "import sys, td_transform; "
+        "print([m for m in ('matplotlib', 'pandas', 'torchvision', 'foolbox') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
