@@ -22,7 +22,7 @@ from torch import Tensor
 T = TypeVar("T")
 
 
-class CandidateAttack(MinimizationAttack):  # type: ignore[misc]
+class CandidateAttack(MinimizationAttack):
     """Tries one candidate per image after the other and keeps a misclassified one.
 
     A subclass says in `candidates` what is tried. Which one is kept depends on `growing`: the first
@@ -66,4 +66,4 @@ class CandidateAttack(MinimizationAttack):  # type: ignore[misc]
             best[better] = candidate[better]
             if self.growing and nearest.isfinite().all():
                 break
-        return restore_type(ep.astensor(best))  # type: ignore[no-any-return]
+        return restore_type(ep.astensor(best))

@@ -22,7 +22,7 @@ from td_transform.errors import TopDownError
 T = TypeVar("T")
 
 
-class StartedPointwiseAttack(MinimizationAttack):  # type: ignore[misc]
+class StartedPointwiseAttack(MinimizationAttack):
     """Pointwise (Schott et al., arXiv 1805.09190) that leaves out images without a start.
 
     It starts from salt and pepper noise that is misclassified and sets pixel by pixel back, or as

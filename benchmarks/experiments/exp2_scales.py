@@ -1,0 +1,76 @@
+"""Exp. 2 by level: the perturbations fed to one or two levels of the TD input (paper, Fig. 5)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from benchmarks.experiments.exp2 import PERTURBED, as_text, robustness_job, share, subject
+from benchmarks.experiments.experiment import Experiment
+from benchmarks.jobs import Job, Row
+from benchmarks.networks import Normalised
+from benchmarks.profiles import Profile
+from benchmarks.published import ATTACKS
+from benchmarks.recipes import training
+from benchmarks.scales import choices, level_count, name_of, still_right
+from benchmarks.tables import levels_table
+from benchmarks.workspace import Workspace
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScalesConfig:
+    """What the accuracies depend on, beside the perturbations.
+
+    Args:
+        attack: which made the perturbations.
+    """
+
+    attack: str
+
+
+def jobs(profile: Profile) -> list[Job]:
+    """Per TD network and attack; the perturbations are exp2's."""
+    return [
+        _job(training(setting, "td", run, profile), attack, profile)
+        for run in range(min(profile.attacked_runs, profile.runs))
+        for setting in profile.settings
+        for attack in ATTACKS
+    ]
+
+
+def _job(trained: Job, attack: str, profile: Profile) -> Job:
+    attacked = robustness_job(trained, attack, profile)
+    return Job("scales", ScalesConfig(attack=attack), needs=(trained, attacked))
+
+
+def feed_levels(job: Job, workspace: Workspace) -> Iterator[Row]:
+    """A row per choice of levels."""
+    trained, attacked = job.needs
+    tried = subject(trained, attacked.config.images, workspace)
+    network = tried.network
+    assert isinstance(network, Normalised)
+    file = workspace.file(attacked, PERTURBED)
+    perturbed = torch.load(file, map_location=workspace.device, weights_only=True)
+    count = level_count(network)
+    for levels in choices(count):
+        workspace.pause_if_due()
+        right = still_right(network, tried.images, perturbed, tried.labels, levels)
+        measured: Row = {"perturbed": name_of(levels, count), "accuracy": share(right)}
+        yield {"attack": job.config.attack, **measured, **tried.common}
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Accuracy per attack and perturbed levels, next to the authors'."""
+    made = levels_table(rows)
+    return as_text(made) if made else ""
+
+
+EXPERIMENT = Experiment(
+    name="exp2-scales",
+    summary="Perturbations fed to single levels of the top-down input (paper, Fig. 5).",
+    jobs=jobs,
+    handlers={"scales": feed_levels},
+    table=table,
+)
