@@ -19,7 +19,9 @@ BEYOND = "beyond the spread of its L2"
 MAJORITY = f"more than half of the cases (network, data, attack), {BEYOND}"
 NOTE = (
     f"The spread of an L2: {CURVE_CRITERION}. With a single attacked run the interval says nothing "
-    "about how trainings differ. Undecided: single runs have no spread, or the spread is too wide."
+    "about how trainings differ. A claim does not hold where the opposite is found beyond the spread, "
+    "or more often than half; it is undecided where differences are within the spread, or where "
+    "single runs have none."
 )
 NOT_PRINTED = "no figures printed"
 SPREAD = "the pooled standard deviation over runs"
@@ -112,7 +114,7 @@ _FIELDS = (
         source="3.2, Fig. 2",
         paper="BU 3 and 18; TD 12σ + 2, 12σ + 10, at the last merge 3 and 12σ + 14; with σ = 2/3 these "
         "are 10, 18 and 22",
-        criterion="`receptive_field` gives the six figures for both example networks.",
+        criterion="receptive_field() gives the six figures for both example networks.",
         rule=fields.fields_agree,
     ),
     Claim(
@@ -272,6 +274,14 @@ _LEVELS = (
 )
 
 _EXPLANATION = (
+    Claim(
+        text="TD's last feature map, which Grad-CAM reads, is as fine as the image, unlike BU's.",
+        source="abstract; 4.3 (a), Fig. 7, 8",
+        paper="shown as pictures",
+        criterion="In each of the four networks as compiled here the last convolution's map has the "
+        "image's size in TD, and a smaller one in BU. What the heatmaps show is to be looked at.",
+        rule=fields.ends_fine,
+    ),
     *(
         Claim(
             text=f"Grad-CAM of TD localises objects with higher precision on {name}.",

@@ -111,6 +111,11 @@ class Comparison:
         """BU is the more robust, beyond the spread."""
         return self.high < 0
 
+    @property
+    def state(self) -> bool | None:
+        """True: better; False: worse; None: within the spread."""
+        return True if self.better else (False if self.worse else None)
+
     def __str__(self) -> str:
         if np.isnan(self.low):
             return self._show(self.advantage)

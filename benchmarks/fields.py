@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 
 import torch.nn.functional as F
@@ -81,18 +82,41 @@ def example_fields() -> dict[str, int]:
     return {name: row.size_max[0] for name, row in zip(EXAMPLE, rows, strict=True)}
 
 
+@dataclass(frozen=True)
+class Ends:
+    """A BU network and the TD network made from it.
+
+    Args:
+        td_first: pixels seen after TD's first convolution.
+        bu_last: pixels seen after BU's last convolution.
+        td_map, bu_map, image: rows of their last feature maps, and of the image.
+    """
+
+    td_first: int
+    bu_last: int
+    td_map: int
+    bu_map: int
+    image: int
+
+
 @cache
-def network_fields() -> dict[str, tuple[int, int]]:
-    """Of the paper's networks: the field after TD's first convolution and after BU's last."""
+def network_ends() -> dict[str, Ends]:
+    """The paper's four networks, compiled here."""
     found = {}
     for name, (make, size) in _NETWORKS.items():
         bu = make()
         td = to_topdown(bu, input_size=size)
-        fields = [
+        bu_rows, td_rows = (
             [row for row in receptive_field(net, size).values() if row.operator == "Conv2d"]
-            for net in (td, bu)
-        ]
-        found[name] = fields[0][0].size_max[0], max(row.size_max[0] for row in fields[1])
+            for net in (bu, td)
+        )
+        found[name] = Ends(
+            td_first=td_rows[0].size_max[0],
+            bu_last=bu_rows[-1].size_max[0],
+            td_map=td_rows[-1].output_size[0],
+            bu_map=bu_rows[-1].output_size[0],
+            image=size[1],
+        )
     return found
 
 
@@ -109,7 +133,10 @@ def starts_coarse(_: Sequence[Row]) -> Verdict:
     example = example_fields()
     pairs = {
         "example": (example["TD, first convolution"], example["BU, last convolution"]),
-        **{model_title(name): pair for name, pair in network_fields().items()},
+        **{
+            model_title(name): (ends.td_first, ends.bu_last)
+            for name, ends in network_ends().items()
+        },
     }
     holds = {name: first >= last for name, (first, last) in pairs.items()}
     ours = "; ".join(
@@ -117,3 +144,14 @@ def starts_coarse(_: Sequence[Row]) -> Verdict:
     )
     named = ", ".join(name for name, does in holds.items() if does) or "none"
     return Verdict(ours, all(holds.values()), f"holds for: {named}")
+
+
+def ends_fine(_: Sequence[Row]) -> Verdict:
+    """TD's last feature map has the image's resolution, and BU's a lower one, in all networks."""
+    found = {model_title(name): ends for name, ends in network_ends().items()}
+    ours = "; ".join(
+        f"{name}: TD {ends.td_map}×{ends.td_map}, BU {ends.bu_map}×{ends.bu_map}"
+        for name, ends in found.items()
+    )
+    holds = [ends.bu_map < ends.td_map == ends.image for ends in found.values()]
+    return Verdict(ours, all(holds), f"holds for {holds.count(True)} of {len(holds)} networks")

@@ -98,7 +98,7 @@ def accuracy_drawing(rows: Sequence[Row]) -> Drawing | None:
     return Drawing(
         "fig4_accuracy",
         "Fig. 4: test accuracy",
-        f"Mean and standard deviation over {_runs(cells)}. The axes do not start at 0.",
+        f"{_runs(cells)}. The axes do not start at 0.",
         figure,
     )
 
@@ -209,8 +209,8 @@ def localisation_drawing(rows: Sequence[Row]) -> Drawing | None:
     thresholds = sorted({str(row.get("threshold")) for row in own})
     caption = (
         "Grad-CAM masks of the last convolution against the thresholded objects "
-        f"(t = {', '.join(thresholds)}), on images that both networks get right; mean and standard "
-        f"deviation over {_runs(*found.values())}. The paper shows precision and recall."
+        f"(t = {', '.join(thresholds)}), on images that both networks get right. "
+        f"{_runs(*found.values())}. The paper shows precision and recall."
     )
     return Drawing("fig9_localisation", "Fig. 9: localisation", caption, figure)
 
@@ -291,7 +291,9 @@ def _tight(series: Sequence[Bars]) -> tuple[float, float]:
 def _runs(*cells: Mapping[Cell, Mapping[str, Spread]]) -> str:
     counts = {s.runs for group in cells for found in group.values() for s in found.values()}
     low, high = min(counts), max(counts)
-    return f"{low} run{'s' * (low > 1)}" if low == high else f"{low} to {high} runs"
+    if high == 1:
+        return "A single run of each network"
+    return f"Mean and standard deviation over {high if low == high else f'{low} to {high}'} runs"
 
 
 def _wrapped(title: str) -> str:

@@ -13,7 +13,7 @@ from benchmarks.aggregate import Cell, Spread, by_cell, group_of, pooled_deviati
 from benchmarks.curves import Comparison, comparisons, published_comparisons
 from benchmarks.jobs import Row
 from benchmarks.published import ATTACKS, cell_title, published_scales
-from benchmarks.verdicts import Rule, Verdict, all_of, not_run
+from benchmarks.verdicts import Rule, Verdict, all_of, beyond, majority, not_run
 
 UNCORRELATED = (
     "Salt&PepperNoiseAttack",
@@ -73,7 +73,8 @@ def more_robust(attacks: Sequence[str], *, models: Sequence[str] | None = None) 
         if not found:
             return not_run(f"exp2 for BU and TD under {', '.join(attacks)}")
         tally = Tally.of(found.values())
-        return Verdict(str(tally), 2 * tally.better > tally.cases, _by_cell(found))
+        holds = majority(c.state for c in found.values())
+        return Verdict(str(tally), holds, _by_cell(found))
 
     return rule
 
@@ -86,7 +87,8 @@ def less_robust(attacks: Sequence[str], *, models: Sequence[str] | None = None) 
         if not found:
             return not_run(f"exp2 for {', '.join(models or ('BU and TD',))}")
         tally = Tally.of(found.values())
-        return Verdict(str(tally), 2 * tally.worse > tally.cases, _by_cell(found))
+        holds = majority(None if c.state is None else not c.state for c in found.values())
+        return Verdict(str(tally), holds, _by_cell(found))
 
     return rule
 
@@ -135,7 +137,7 @@ def most_vulnerable(level: str, cell: Cell) -> Rule:
         states, gaps = [], []
         for name, found in others.items():
             lead, error = found[0].mean - known[level][0].mean, _error(found, known[level])
-            states.append(lead > error)
+            states.append(beyond(lead, error))
             gaps.append(f"{name} − {level} = {100 * lead:+.1f} ± {100 * error:.1f} points")
         return Verdict(ours, all_of(states), "; ".join(gaps))
 
@@ -160,20 +162,21 @@ def survives_strong_attacks(rows: Sequence[Row]) -> Verdict:
     if not cases:
         return not_run("strong attacks for BU and TD")
     told = [case for case in cases if not case.lost]
-    better, worse = sum(case.better for case in told), sum(case.worse for case in told)
+    states = [case.better for case in told]
     ours = (
-        f"TD more robust beyond the spread in {better} of {len(told)}, less in {worse}; both keep "
+        f"TD more robust beyond the spread in {states.count(True)} of {len(told)}, less in "
+        f"{states.count(False)}; both keep "
         f"less than {100 * LOST:.0f} % in {len(cases) - len(told)} more"
     )
-    holds = 2 * better > len(told) if told else None
-    return Verdict(ours, holds, "; ".join(case.shown for case in cases))
+    return Verdict(
+        ours, majority(states) if told else None, "; ".join(case.shown for case in cases)
+    )
 
 
 @dataclass(frozen=True)
 class _Case:
     shown: str
-    better: bool
-    worse: bool
+    better: bool | None
     lost: bool = False
 
 
@@ -186,11 +189,11 @@ def _strong_cases(rows: Sequence[Row]) -> list[_Case]:
             lead, error = _lead(found), _error(*found.values())
             shown = f"{attack} {norm} {epsilon:.3g}, {cell_title(cell)}: {_shown(found)}"
             lost = max(accuracy[0].mean for accuracy in found.values()) < LOST
-            cases.append(_Case(shown, lead > error, lead < -error, lost))
+            cases.append(_Case(shown, beyond(lead, error), lost))
     minimal = [row for row in rows if row.get("epsilon") is None]
     for (cell, attack), compared in comparisons(minimal).items():
         shown = f"{attack}, {cell_title(cell)}: {compared}"
-        cases.append(_Case(shown, compared.better, compared.worse))
+        cases.append(_Case(shown, compared.state))
     return cases
 
 
@@ -199,10 +202,13 @@ def survives_corruptions(rows: Sequence[Row]) -> Verdict:
     pairs = _accuracy_pairs(select(rows, kind="corruptions"), "accuracy")
     if not pairs:
         return not_run("corruptions for BU and TD")
-    better = sum(_lead(found) > _error(*found.values()) for found in pairs.values())
-    ours = f"TD better beyond the spread in {better} of {len(pairs)} cells"
+    states = [beyond(_lead(found), _error(*found.values())) for found in pairs.values()]
+    ours = (
+        f"TD better beyond the spread in {states.count(True)} of {len(pairs)} cells, worse in "
+        f"{states.count(False)}"
+    )
     shown = "; ".join(f"{cell_title(cell)}: {_shown(found)}" for cell, found in pairs.items())
-    return Verdict(ours, 2 * better > len(pairs), shown)
+    return Verdict(ours, majority(states), shown)
 
 
 # An accuracy that is the mean over several measurements, and the standard error from its images.

@@ -1,7 +1,8 @@
 """Whether a claim holds: the rules for accuracies, parameter counts and localisation.
 
-A claim of "better" holds where the difference is larger than the spread; a claim of "the same"
-where a difference that matters is ruled out. What has no spread decides nothing.
+A claim of "better" holds where the difference is larger than the spread and does not hold where it
+is that large the other way round; a claim of "the same" holds where a difference that matters is
+ruled out. A difference within the spread, or without one, decides nothing.
 """
 
 from __future__ import annotations
@@ -65,9 +66,35 @@ def all_of(found: Iterable[bool | None]) -> bool | None:
 
 
 def more(one: Spread, other: Spread) -> bool | None:
-    """Is `one` larger by more than the pooled standard deviation? None for single runs."""
-    deviation = pooled_deviation(one, other)
-    return None if math.isnan(deviation) else one.mean - other.mean > deviation
+    """Is `one` larger by more than the pooled standard deviation?
+
+    None where the difference is within it, or where there is none, of single runs.
+    """
+    return beyond(one.mean - other.mean, pooled_deviation(one, other))
+
+
+def beyond(lead: float, spread: float) -> bool | None:
+    """Is a lead larger than the spread? False where it is that large the other way round.
+
+    Example:
+        >>> beyond(0.3, 0.2), beyond(-0.3, 0.2), beyond(0.1, 0.2), beyond(0.3, math.nan)
+        (True, False, None, None)
+    """
+    return lead > 0 if abs(lead) > spread else None
+
+
+def majority(states: Iterable[bool | None]) -> bool | None:
+    """True where more than half are; None where those that are unknown could make it so.
+
+    Example:
+        >>> majority([True, True, None]), majority([True, None]), majority([True, False])
+        (True, None, False)
+    """
+    found = list(states)
+    true, unknown = found.count(True), found.count(None)
+    if 2 * true > len(found):
+        return True
+    return None if 2 * (true + unknown) > len(found) else False
 
 
 def within(worst: float, deviation: float, margin: float = MARGIN) -> bool | None:
@@ -123,7 +150,7 @@ def reversed_best(rows: Sequence[Row]) -> Verdict:
         for found in cells.values()
     )
     ours = f"{_best_means(cells)}; TD_rev has the highest mean in {first} of {len(cells)}"
-    return Verdict(ours, _majority(states.values()), _tally(states, "TD_rev best"))
+    return Verdict(ours, majority(states.values()), _tally(states, "TD_rev best"))
 
 
 def variants_agree(rows: Sequence[Row]) -> Verdict:
@@ -264,14 +291,6 @@ def _complete(rows: Sequence[Row]) -> dict[Cell, dict[str, Spread]]:
     }
 
 
-def _majority(states: Iterable[bool | None]) -> bool | None:
-    found = list(states)
-    true, unknown = found.count(True), found.count(None)
-    if 2 * true > len(found):
-        return True
-    return None if 2 * (true + unknown) > len(found) else False
-
-
 def _listed(pairs: dict[Cell, tuple[Spread, Spread]], other: str = "bu") -> str:
     changes = "; ".join(
         f"{cell_title(cell)}: {_versus(one, td, other)}" for cell, (one, td) in pairs.items()
@@ -304,7 +323,7 @@ def _difference(one: Spread, other: Spread) -> str:
 def _tally(states: dict[Cell, bool | None], what: str) -> str:
     found = list(states.values())
     parts = [f"{what} in {found.count(True)} of {len(found)}"]
-    for state, words in ((False, "not in"), (None, "open (single runs or spread too wide) in")):
+    for state, words in ((False, "not in"), (None, "within the spread, or single runs, in")):
         named = [cell_title(cell) for cell, found_state in states.items() if found_state is state]
         if named:
             parts.append(f"{words} {', '.join(named)}")
