@@ -99,6 +99,7 @@ class Options:
         executor: local (this process), processes (several, on this machine) or ray (a cluster).
         workers: how many, for processes and ray.
         ray_address: of the cluster; one is started here if there is none.
+        gpu_share: the part of a GPU that a job takes on the ray cluster.
         time_budget: stop, with a checkpoint, before this many minutes are over.
         dry_run: only list the jobs, with their ids and where they stand.
         overrides: what replaces a value of the profile.
@@ -111,6 +112,7 @@ class Options:
     executor: Executor = "local"
     workers: int = 2
     ray_address: str | None = None
+    gpu_share: float = 1.0
     time_budget: Annotated[float | None, tyro.conf.arg(metavar="MINUTES")] = None
     dry_run: bool = False
     overrides: Annotated[Overrides, tyro.conf.arg(name="")] = field(default_factory=Overrides)
@@ -193,6 +195,7 @@ def run(experiment: Experiment, options: Options) -> None:
             executor=options.executor,
             workers=options.workers,
             address=options.ray_address,
+            gpu_share=options.gpu_share,
         )
     except BudgetSpent:
         _tell("the time budget is spent; the same command goes on from here")

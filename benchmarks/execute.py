@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from filelock import Timeout
@@ -22,7 +22,7 @@ from tqdm import tqdm
 from benchmarks.arithmetic import make_deterministic
 from benchmarks.experiments import HANDLERS, OWNERS
 from benchmarks.experiments.experiment import Handler
-from benchmarks.interrupts import Interrupted, held_back, interruptible
+from benchmarks.interrupts import Interrupted, held_back, ignored_by_children, interruptible
 from benchmarks.jobs import Job, Row, in_order
 from benchmarks.workspace import BudgetSpent, JobFailed, Place, Workspace
 from td_transform.errors import TopDownError
@@ -40,6 +40,7 @@ def execute(
     executor: Executor = "local",
     workers: int = 2,
     address: str | None = None,
+    gpu_share: float = 1.0,
 ) -> None:
     """Run the jobs and all that they need; those that are done are skipped.
 
@@ -50,6 +51,7 @@ def execute(
             its GPUs), `ray` on a cluster.
         workers: how many, for `processes` and `ray`.
         address: of the Ray cluster; one is started here where None.
+        gpu_share: the part of a GPU that a job takes on the Ray cluster.
 
     Raises:
         BudgetSpent: the deadline is near; a later call goes on.
@@ -60,7 +62,7 @@ def execute(
     if "TORCHELASTIC_RUN_ID" in os.environ:
         _together(ordered, place, executor)
     elif executor == "ray":
-        _ray(ordered, place, workers, address)
+        _ray(ordered, place, workers=workers, address=address, gpu_share=gpu_share)
     elif executor == "processes":
         _in_processes(ordered, place, workers)
     else:
@@ -192,8 +194,9 @@ def _in_processes(ordered: Sequence[Job], place: Place, workers: int) -> None:
     ]
     with interruptible():
         try:
-            for process in processes:
-                process.start()
+            with ignored_by_children():
+                for process in processes:
+                    process.start()
             for process in processes:
                 process.join()
         except Interrupted:
@@ -228,7 +231,7 @@ def _worker(ordered: Sequence[Job], place: Place, number: int, workers: int) -> 
         sys.exit(signal.exit_code)
 
 
-def _ray(ordered: Sequence[Job], place: Place, workers: int, address: str | None) -> None:
+def _ray(ordered: Sequence[Job], place: Place, **options: Any) -> None:
     try:
         ray_executor = importlib.import_module("benchmarks.ray_executor")
     except ModuleNotFoundError as error:
@@ -236,7 +239,7 @@ def _ray(ordered: Sequence[Job], place: Place, workers: int, address: str | None
             "executor 'ray'", seen=f"no module named '{error.name}'", expected="an installed Ray",
             remedy="pip install ray, or choose the executor 'processes'",
         ) from error  # fmt: skip
-    ray_executor.execute(ordered, place, workers=workers, address=address)
+    ray_executor.execute(ordered, place, **options)
 
 
 def _tell(message: str) -> None:

@@ -13,6 +13,8 @@ import torch
 import td_transform
 from benchmarks.jobs import Row
 
+COMMIT_VARIABLE = "TD_TRANSFORM_COMMIT"
+
 
 @cache
 def stamp(device: torch.device) -> Row:
@@ -32,7 +34,7 @@ def stamp(device: torch.device) -> Row:
         "cuda": torch.version.cuda if on_gpu else None,
         "python": platform.python_version(),
         "td_transform": td_transform.__version__,
-        "commit": _commit(),
+        "commit": commit(),
     }
 
 
@@ -43,8 +45,13 @@ def _processor() -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
-def _commit() -> str | None:
-    """Of the checkout that this file is in, marked where something differs from it."""
+def commit() -> str | None:
+    """Of the checkout that this file is in, marked where something differs from it.
+
+    A cluster's machines have the code without the checkout: they are told ($COMMIT_VARIABLE).
+    """
+    if COMMIT_VARIABLE in os.environ:
+        return os.environ[COMMIT_VARIABLE] or None
     here = Path(__file__).resolve().parent
     command = [
         "git",
