@@ -42,11 +42,6 @@ class Perturbations:
     images: Tensor
     l2: Tensor
 
-    @property
-    def right(self) -> Tensor:
-        """(N,) whether the clean image was right."""
-        return self.l2 != WRONG_FROM_THE_START
-
     def listed(self) -> list[float | None]:
         """The norms as they are kept in results: four decimals, None where nothing was found."""
         return [round(value, 4) if math.isfinite(value) else None for value in self.l2.tolist()]
@@ -156,7 +151,7 @@ def predict(model: nn.Module, images: Tensor, *, batch: int = 128) -> Tensor:
 def seeded(seed: int) -> Iterator[None]:
     """Seed what attacks draw from, PyTorch and NumPy, and put both back afterwards."""
     state = np.random.get_state()
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         np.random.seed(seed)
         try:

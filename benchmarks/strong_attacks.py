@@ -180,7 +180,8 @@ def _auto_attack(
 def _check_bound(change: Tensor, attack: str, norm: Norm, epsilon: float) -> None:
     order = torch.inf if norm == "linf" else 2
     largest = change.flatten(1).norm(p=order, dim=1).max().item()
-    if largest > epsilon * (1 + _RELATIVE_SLACK) + _SLACK:
+    # not a number is beyond it too
+    if not largest <= epsilon * (1 + _RELATIVE_SLACK) + _SLACK:
         raise TopDownError(
             f"attack {attack}",
             seen=f"a perturbation of {norm} norm {largest:g}",

@@ -265,7 +265,6 @@ def test_an_image_that_is_wrong_from_the_start_is_no_success(attack: str) -> Non
     found = minimal_perturbations(network, images, labels, ATTACKS[attack], effort=EFFORT)
     assert found.l2[2] == -1
     assert (found.l2 == -1).sum() == 1
-    assert found.right.tolist() == [True, True, False, True, True, True]
     assert found.listed()[2] == -1
     assert torch.equal(found.images[2], images[2])
 

@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from benchmarks import strong_attacks
 from benchmarks.attacks import ATTACKS
 from benchmarks.corruptions import CORRUPTIONS
 from benchmarks.effort import Effort, StrongEffort
@@ -139,6 +140,18 @@ def test_a_network_in_training_mode_is_refused() -> None:
         right_under_attack(
             model.train(), images, labels, attack="FGSM", norm="l2", epsilon=0.1, effort=QUICK
         )
+
+
+@pytest.mark.parametrize("wrong", [0.3, torch.nan])
+def test_an_attack_that_leaves_its_bound_is_not_believed(
+    monkeypatch: pytest.MonkeyPatch, wrong: float
+) -> None:
+    model, images, labels = linear_case()
+    monkeypatch.setattr(strong_attacks, "_foolbox_attack", lambda _, clean, *rest: clean + wrong)
+    with pytest.raises(
+        TopDownError, match=r"attack FGSM: a perturbation of linf norm .* at most 0.1"
+    ):
+        right_under_attack(model, images, labels, attack="FGSM", norm="linf", epsilon=0.1)
 
 
 # Perturbed levels

@@ -57,7 +57,7 @@ EFFORTS: dict[ProfileName, Effort] = {
 }
 STRONG_EFFORTS: dict[ProfileName, StrongEffort] = {
     "smoke": StrongEffort(pgd_steps=5, restarts=1, square_queries=20, carlini_steps=10),
-    "cpu": StrongEffort(pgd_steps=50, restarts=1, square_queries=500, carlini_steps=200),
+    "cpu": StrongEffort(pgd_steps=20, restarts=1, square_queries=200, carlini_steps=100),
     "paper": StrongEffort(),
 }
 
