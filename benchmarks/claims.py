@@ -18,6 +18,7 @@ from benchmarks.verdicts import MARGIN, SLIGHT, Rule, Verdict
 BEYOND = "beyond the spread of its L2"
 MAJORITY = f"more than half of the cases (network, data, attack), {BEYOND}"
 NOTE = (
+    "A cell is a network and a data set. "
     f"The spread of an L2: {CURVE_CRITERION}. With a single attacked run the interval says nothing "
     "about how trainings differ. A claim does not hold where the opposite is found beyond the spread, "
     "or more often than half; it is undecided where differences are within the spread, or where "

@@ -238,7 +238,9 @@ def _mean_accuracy(rows: Sequence[Row], value: str = "accuracy") -> Accuracy | N
         assert isinstance(accuracy, int | float)
         assert isinstance(images, int)
         runs.setdefault(row.get("run"), []).append(accuracy)
-        variances.append(accuracy * (1 - accuracy) / images)
+        # one more right and one more wrong: a share of 0 or 1 has an error too
+        share = (accuracy * images + 1) / (images + 2)
+        variances.append(share * (1 - share) / images)
     spread = Spread.of(math.fsum(found) / len(found) for found in runs.values())
     # the attacks share their images: their errors are taken as one and the same, not averaged out
     return spread, math.sqrt(math.fsum(variances) / len(variances))
@@ -294,7 +296,7 @@ def _middle(found: Iterable[Comparison]) -> str:
         if measure == "l2 ratio":
             parts.append(f"median L2 ×{math.exp(advantage):.2f}")
         else:
-            parts.append(f"median final loss {-advantage:+.1f} points")
+            parts.append(f"median final loss {0 - advantage:+.1f} points")
     return ", ".join(parts)
 
 
