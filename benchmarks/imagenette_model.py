@@ -53,6 +53,6 @@ def resnet18_imagenette(*, in_channels: int = 3, classes: int = 10) -> ResNet18I
 
     Example:
         >>> sum(p.numel() for p in resnet18_imagenette().parameters())
-        2797610
+        2799114
     """
     return ResNet18Imagenette(in_channels=in_channels, classes=classes)

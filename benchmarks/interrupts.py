@@ -50,6 +50,19 @@ def held_back() -> Iterator[None]:
             raise Interrupted(number)
 
 
+@contextmanager
+def ignored_by_children() -> Iterator[None]:
+    """Processes started in here don't see Ctrl-C until they are `interruptible` themselves.
+
+    A terminal sends it to all processes, also to one that is still importing.
+    """
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def pending() -> int:
     """The number of a signal that is held back; 0 where there is none."""
     return _State.pending or 0
