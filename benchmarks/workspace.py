@@ -19,6 +19,7 @@ from benchmarks.jobs import Job, Row
 from benchmarks.networks import Statistics, build
 from benchmarks.stamp import stamp
 from benchmarks.store import Store
+from td_transform.errors import TopDownError
 
 
 class JobFailed(Exception):
@@ -121,9 +122,19 @@ class Workspace:
 
         Args:
             job: of kind `train`.
+
+        Raises:
+            TopDownError: the results came without the folder runs/.
         """
         images = self.data(job.config)
-        state = torch.load(self.file(job, "model.pt"), map_location="cpu", weights_only=True)
+        weights = self.root / "runs" / job.id / "model.pt"
+        if not weights.exists():
+            raise TopDownError(
+                f"{job.label} ({job.id})", seen=f"no {weights}", expected="its trained weights",
+                remedy="name a results folder that has its runs/, or delete the training's line in "
+                "results.jsonl to train it again",
+            )  # fmt: skip
+        state = torch.load(weights, map_location="cpu", weights_only=True)
         network = build(
             job.config.model,
             arrangement=job.config.arrangement,

@@ -34,12 +34,15 @@ def in_checkout(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
 
 
-def _start(*args: str, results: Path, stderr: int = subprocess.PIPE) -> subprocess.Popen[str]:
+def _start(
+    *args: str, results: Path, stderr: int = subprocess.PIPE, session: bool = False
+) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "benchmarks", *args, "--results", str(results)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=stderr, text=True
-    )
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=stderr, text=True,
+        start_new_session=session,
+    )  # fmt: skip
 
 
 def _rows(results: Path) -> list[dict[str, Any]]:
@@ -60,6 +63,14 @@ def _wait(until: Callable[[], bool], process: subprocess.Popen[str]) -> None:
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+def _group_lives(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def _weights(results: Path) -> dict[str, torch.Tensor]:
@@ -130,6 +141,22 @@ def test_an_interrupt_leaves_a_clean_state_and_a_terminal_sees_progress(
     (saved,) = tmp_path.glob("runs/*/checkpoint.pt")
     assert "network" in torch.load(saved, weights_only=True)
     assert not (tmp_path / "results.jsonl").exists()
+
+
+def test_an_interrupt_reaches_all_worker_processes(tmp_path: Path) -> None:
+    arguments = ["exp1", *LONG, "--executor", "processes", "--workers", "1"]
+    process = _start(*arguments, results=tmp_path, session=True)
+    _wait(lambda: _epochs_saved(tmp_path) >= 1, process)
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert errors == "benchmarks: SIGINT: stopped; the same command goes on from here\n"
+    # multiprocessing's own resource tracker ends a moment after the others
+    deadline = time.monotonic() + 30
+    while _group_lives(process.pid):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert _epochs_saved(tmp_path) >= 1
 
 
 def test_a_time_budget_stops_and_a_later_call_goes_on(

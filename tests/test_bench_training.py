@@ -22,6 +22,7 @@ from benchmarks.jobs import Job, TrainConfig
 from benchmarks.networks import Normalised
 from benchmarks.training import Trainer, accuracy, learning_rate, sgd, split
 from benchmarks.workspace import BudgetSpent, JobFailed, Place, Workspace
+from td_transform import TopDownError
 
 CONFIG = TrainConfig(
     model="tests.test_bench_training:small_network", arrangement="bu", data="digits",
@@ -230,6 +231,13 @@ def test_a_loss_that_is_no_number_ends_the_run(tmp_path: Path) -> None:
     (row,) = at.store.rows()
     assert row["status"] == "failed"
     assert "the loss is nan" in str(row["message"])
+
+
+def test_results_without_weights_are_an_error_with_a_remedy(tmp_path: Path) -> None:
+    _trained(tmp_path)
+    shutil.rmtree(tmp_path / "runs")
+    with pytest.raises(TopDownError, match=r"no .*model.pt; .*delete the training's line"):
+        _workspace(tmp_path).network(Job("train", CONFIG))
 
 
 def test_nobody_sees_half_a_file(tmp_path: Path) -> None:
