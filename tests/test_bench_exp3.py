@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -104,7 +105,8 @@ def test_a_users_masks(tmp_path: Path) -> None:
             folder.mkdir(parents=True, exist_ok=True)
             Image.fromarray(content).save(folder / f"{number}.png")
     data = f"imagefolder:{tmp_path}/images"
-    profile = narrowed(PROFILES["smoke"], data=data, learning_rate=0.05, batch=10)
+    whole = replace(PROFILES["smoke"], train_limit=None, test_limit=None)
+    profile = narrowed(whole, data=data, learning_rate=0.05, batch=10)
     with pytest.raises(TopDownError, match="--masks"):
         EXPERIMENTS["exp3-localisation"].jobs(profile)
     profile = narrowed(profile, masks=f"imagefolder:{tmp_path}/masks")
