@@ -190,7 +190,8 @@ class ReceptiveFields(Mapping[str, FieldRow]):
         found = {"": list(self._nodes)[-1]}
         for name, node in self._nodes.items():
             for path in module_paths(node):
-                found[path] = name
+                parts = path.split(".")
+                found.update((".".join(parts[: i + 1]), name) for i in range(len(parts)))
         return found
 
     @cached_property
