@@ -78,12 +78,12 @@ def load(
             `imagefolder:/path` with the folders train and test (or val), or only a folder per class,
             of which a fifth is kept for testing. `imagefolder:/path@64` makes images of 64 pixels.
         root: where data sets lie; `default_root()` where None.
-        limits: how many training and test images; of each, the first ones in a fixed shuffle that
+        limits: how many training and test images at most; of each, the first ones in a fixed shuffle that
             takes all classes in turn.
 
     Raises:
         TopDownError: there is no such data set, its files are missing and can't be downloaded, or
-            it holds fewer images than `limits`.
+            a limit is below 1.
 
     Example:
         >>> digits = load("digits", limits=(100, 50))
@@ -132,10 +132,10 @@ def balanced_order(labels: Tensor, *, seed: int) -> Tensor:
 def _first(images: Tensor, labels: Tensor, limit: int | None, what: str) -> tuple[Tensor, Tensor]:
     if limit is None:
         return images, labels
-    if not 0 < limit <= len(labels):
+    if limit < 1:
         raise TopDownError(
-            what, seen=f"a limit of {limit} images", expected=f"1 to {len(labels)}",
-            remedy="choose a smaller limit, or none",
+            what, seen=f"a limit of {limit} images", expected="1 or more",
+            remedy="choose another limit, or none",
         )  # fmt: skip
     chosen = balanced_order(labels, seed=_SHUFFLE_SEED)[:limit]
     return images[chosen], labels[chosen]
