@@ -7,8 +7,9 @@ import warnings
 import pytest
 import torch
 
-from td_transform import to_topdown
+from td_transform import receptive_field, to_topdown
 from td_transform.torchvision_cpu import import_torchvision
+from tests.field_oracle import compare
 
 KINDS = [
     "cspresnet50",  # cross-stage partial blocks
@@ -48,3 +49,25 @@ def test_converts(name: str, arrangement: str) -> None:
     assert [name for name, p in td.named_parameters() if p.grad is None] == []
     assert sum(p.numel() for p in td.parameters()) == td.plan.parameters
     assert td.plan.levels[-1].stride == 1
+
+
+# 'same' padding by the layer, space-to-depth by views, anti-aliasing, recalibration, channel slices
+FIELDS = ["tf_efficientnet_b0", "tresnet_m", "resnetblur18", "ecaresnet26t", "dpn48b", "res2net50_26w_4s"]
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_receptive_fields(name: str) -> None:
+    import_torchvision()
+    import timm
+
+    with torch.device("meta"):
+        model = timm.create_model(name)
+    fields = receptive_field(model, (3, 61, 64) if name != "tresnet_m" else (3, 64, 64))
+    maps = [
+        node
+        for node, row in fields.items()
+        if row.stride != (None, None) and fields.trace_shape(node)[2:] == row.output_size
+    ]
+    torch.manual_seed(0)
+    chosen = [*maps[4 : len(maps) : len(maps) // 6], maps[-1]]
+    assert compare(fields, list(dict.fromkeys(chosen)), 2, torch.Generator().manual_seed(0)) > 5
