@@ -26,7 +26,7 @@ test: setup
 lint: setup
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/mypy td_transform
+	$(BIN)/mypy
 
 format: setup
 	$(BIN)/ruff check --fix

@@ -52,7 +52,14 @@ def test_converts(name: str, arrangement: str) -> None:
 
 
 # 'same' padding by the layer, space-to-depth by views, anti-aliasing, recalibration, channel slices
-FIELDS = ["tf_efficientnet_b0", "tresnet_m", "resnetblur18", "ecaresnet26t", "dpn48b", "res2net50_26w_4s"]
+FIELDS = [
+    "tf_efficientnet_b0",
+    "tresnet_m",
+    "resnetblur18",
+    "ecaresnet26t",
+    "dpn48b",
+    "res2net50_26w_4s",
+]
 
 
 @pytest.mark.parametrize("name", FIELDS)
