@@ -174,12 +174,15 @@ def indexed(call: Call) -> Reach:
     if not isinstance(call.values.get(call.input), TensorInfo):
         return Reach(mixes=False)
     for dim, size, item in index_items(call):
-        if isinstance(dim, Spatial):
-            if isinstance(item, slice):
-                start, _, step = item.indices(size)
-            else:
-                start, step = int(item) % size, 1
-            taps[dim.axis] = Taps(((start,),), step)
+        if not isinstance(dim, Spatial) or item == slice(None):
+            continue
+        if dim.axis == BOTH_AXES:
+            raise Conflict("an index into a flattened map")
+        if isinstance(item, slice):
+            start, _, step = item.indices(size)
+        else:
+            start, step = int(item) % size, 1
+        taps[dim.axis] = Taps(((start,),), step)
     same_rank = len(call.shape()) == len(call.values[call.node].shape)
     return Reach((taps[0], taps[1]), mixes=not same_rank)
 
