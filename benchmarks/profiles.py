@@ -123,7 +123,7 @@ PROFILES: dict[ProfileName, Profile] = {
         attack_images=20,
         attack_repeats=3,
         strong_images=8,
-        corruption_images=500,
+        corruption_images=200,
         localisation_images=500,
         pictures=4,
     ),
