@@ -1,0 +1,1 @@
+"""Receptive fields: along an axis, of a map, on a graph; measured, compared and drawn."""
