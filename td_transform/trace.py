@@ -8,21 +8,17 @@ user's modules and names; the leaves are the modules that the operator registry 
 from __future__ import annotations
 
 import copy
-import inspect
-import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import FrameType, TracebackType
 from typing import Any
 
 import torch
 from torch import fx, nn
 
-from td_transform.errors import TopDownError, TraceError
-from td_transform.operators import TensorInfo, module_operator, node_operator
+from td_transform.errors import TraceError
+from td_transform.operators import TensorInfo, node_operator
 from td_transform.operators.rules import keep
-
-_LIBRARIES = ("torch.", "td_transform.")
+from td_transform.tracer import Tracer, decided_graph, defaults_of
 
 
 @dataclass(frozen=True)
@@ -35,6 +31,7 @@ class Trace:
         model: the user's own model, only ever read.
         values: per node its shape (`TensorInfo`), or its value where it is no tensor.
         input_size: (C, H, W).
+        decisions: the outcomes of control flow on sizes at that input size.
     """
 
     graph: fx.Graph
@@ -42,6 +39,7 @@ class Trace:
     model: nn.Module
     values: Mapping[fx.Node, Any]
     input_size: tuple[int, int, int]
+    decisions: tuple[bool, ...] = ()
 
     def module(self, node: fx.Node) -> nn.Module | None:
         """The module that a node calls, None for functions and methods."""
@@ -61,9 +59,9 @@ class Trace:
 
     def _source_line(self, node: fx.Node) -> str:
         """Stack traces are costly, so they are recorded in a second trace, when an error needs one."""
-        tracer = _Tracer(self.skeleton)
+        tracer = Tracer(self.skeleton, self.decisions)
         tracer.record_stack_traces = True
-        graph = tracer.trace(self.skeleton, _defaults(self.skeleton))
+        graph = tracer.trace(self.skeleton, defaults_of(self.skeleton))
         twin = next((n for n in graph.nodes if n.name == node.name), None)
         text = (twin.stack_trace if twin is not None else None) or ""
         lines = [x.strip() for x in text.splitlines() if x.strip().startswith("File")]
@@ -91,11 +89,11 @@ def trace(
     if input_size is not None:
         _check_input_size(input_size)
     skeleton = make_skeleton(model)
-    graph = _Tracer(skeleton).trace_or_explain()
+    graph, decisions = decided_graph(skeleton, input_size or _likely_size(model))
     _check_ends(graph, any_output=any_output)
     size = input_size or guess_input_size(model, graph)
     values = _Shapes(skeleton, graph).propagate(size)
-    return Trace(graph, skeleton, model, values, size)
+    return Trace(graph, skeleton, model, values, size, decisions)
 
 
 def _check_input_size(size: tuple[int, int, int]) -> None:
@@ -148,6 +146,13 @@ def guess_input_size(model: nn.Module, graph: fx.Graph) -> tuple[int, int, int]:
         if isinstance(module, nn.Conv2d):
             return module.in_channels // unshuffled, 224, 224
     return 3, 224, 224
+
+
+def _likely_size(model: nn.Module) -> tuple[int, int, int]:
+    """Before there is a graph: the model's own configuration, else its first convolution's."""
+    configured = (getattr(model, "pretrained_cfg", None) or {}).get("input_size")
+    channels = next((m.in_channels for m in model.modules() if isinstance(m, nn.Conv2d)), 3)
+    return tuple(configured) if configured is not None else (channels, 224, 224)
 
 
 def check_convertible(model: nn.Module) -> None:
@@ -206,68 +211,6 @@ def _on_meta(tensor: torch.Tensor) -> torch.Tensor:
     if isinstance(tensor, nn.Parameter):
         return nn.Parameter(empty, requires_grad=tensor.requires_grad)
     return empty
-
-
-class _Tracer(fx.Tracer):
-    """Leaves are the modules in the registry; remembers where tracing failed."""
-
-    def __init__(self, skeleton: nn.Module) -> None:
-        super().__init__()
-        self._skeleton = skeleton
-        self._calling: list[str] = []
-        self.failed_in: str | None = None
-
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return module_operator(m) is not None or _depends_on_training(m)
-
-    def call_module(self, m: nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
-        path = self.path_of_module(m)
-        try:
-            return super().call_module(m, forward, args, kwargs)
-        except Exception:
-            self.failed_in = self.failed_in or path
-            raise
-
-    def trace_or_explain(self) -> fx.Graph:
-        try:
-            return self.trace(self._skeleton, _defaults(self._skeleton))
-        except TopDownError:
-            raise
-        except Exception as error:
-            path = self.failed_in
-            module = self._skeleton.get_submodule(path) if path else self._skeleton
-            name = type(module).__name__
-            raise TraceError(
-                f"module '{path or name}' ({name}, {_user_line(error.__traceback__)})",
-                seen=f"{type(error).__name__}: {error}".splitlines()[0],
-                expected="a forward without control flow on tensor values",
-                remedy=f"make it a leaf module by telling the registry what it does, for example "
-                f"td_transform.register_operator({name}, like=torch.nn.ReLU) if it works element-wise",
-            ) from error
-
-
-def _depends_on_training(module: nn.Module) -> bool:
-    """Has it no submodules and a forward that reads `training`? Tracing would freeze its mode."""
-    if next(module.children(), None) is not None or isinstance(module, nn.Sequential):
-        return False
-    code = getattr(type(module).forward, "__code__", None)
-    return code is not None and "training" in code.co_names
-
-
-def _user_line(tb: TracebackType | None) -> str:
-    """The last line of a traceback that is in neither torch nor this package."""
-    frames: list[tuple[FrameType, int]] = list(traceback.walk_tb(tb))
-    for frame, line in reversed(frames):
-        module = frame.f_globals.get("__name__", "")
-        if not f"{module}.".startswith(_LIBRARIES):
-            return f"{frame.f_code.co_filename}:{line}"
-    return "source unknown"
-
-
-def _defaults(model: nn.Module) -> dict[str, Any]:
-    """Arguments of forward beyond the first keep their default values."""
-    parameters = list(inspect.signature(type(model).forward).parameters.values())[2:]
-    return {p.name: p.default for p in parameters if p.default is not p.empty}
 
 
 class _Shapes(fx.Interpreter):

@@ -20,6 +20,7 @@ from td_transform import (
     to_topdown,
 )
 from td_transform.operators import registry
+from td_transform.trace import trace
 from tests.networks import Classifier, chain, cna
 
 SIZE = (3, 32, 32)
@@ -34,6 +35,19 @@ class Branching(nn.Module):
         if x.mean() > 0:
             return self.conv(x)
         return x
+
+
+class OnSizes(nn.Module):
+    """Control flow on sizes, which the input size decides."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(8, 8, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.shape[-1] < 16 or x.shape[-2] % 2:
+            return x
+        return self.conv(x) if x.shape[2] == x.shape[3] else -x
 
 
 class Rotate(nn.Module):
@@ -229,3 +243,11 @@ def test_a_registered_operator_is_known(monkeypatch: pytest.MonkeyPatch) -> None
 def test_like_must_be_known() -> None:
     with pytest.raises(KeyError):
         register_operator(Rotate, like=Branching)
+
+
+def test_control_flow_on_sizes_is_decided() -> None:
+    model = with_layer(OnSizes())
+    taken = [node.name for node in trace(model, SIZE).graph.nodes if "1_conv" in node.name]
+    assert taken == ["_1_conv"]
+    assert trace(model, (3, 32, 40)).graph.find_nodes(op="call_function")
+    assert not any("_1_conv" in n.name for n in trace(model, (3, 8, 8)).graph.nodes)

@@ -29,6 +29,7 @@ KINDS = [
     "selecsls42b",
     "seresnet33ts",
     "skresnet18",  # selective kernels
+    "vgg11_bn",  # control flow on sizes in its head
     "vovnet39a",  # one-shot aggregation
     "xception41",
 ]
