@@ -9,6 +9,7 @@ from pathlib import Path
 from benchmarks.aggregate import read_rows
 from benchmarks.claims import NOTE, Judged, as_markdown, judge
 from benchmarks.files import replace_file
+from benchmarks.jobs import Row
 from td_transform.table import format_table
 
 _WIDTHS = {"claim": 44, "paper": 34, "ours": 52}
@@ -21,11 +22,29 @@ def claims(*, results: tuple[Path, ...] = (Path("results"),), markdown: Path | N
         results: results folders; their rows are taken together.
         markdown: also write the table to this file, for example docs/claims.md.
     """
-    judged = judge(read_rows(results))
+    rows = read_rows(results)
+    judged = judge(rows)
     print(as_text(judged))
     if markdown:
         markdown.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(markdown, as_markdown(judged).encode())
+        page = f"# The paper's claims, judged\n\n{_origin(rows)}\n\n{as_markdown(judged)}"
+        replace_file(markdown, page.encode())
+
+
+def _origin(rows: Sequence[Row]) -> str:
+    """What the verdicts rest on, in a sentence or two."""
+    if not rows:
+        return "There are no results yet."
+
+    def distinct(column: str) -> str:
+        return ", ".join(sorted({str(row[column])[:40] for row in rows}))
+
+    return (
+        f"Written by `python -m benchmarks claims` from {len(rows)} results of the profile "
+        f"{distinct('profile')} (commit {distinct('commit')}; {distinct('cpu')}; torch "
+        f"{distinct('torch')}). The profiles `smoke` and `cpu` train briefly on few images: their "
+        "verdicts are about such networks, not about the paper's."
+    )
 
 
 def as_text(judged: Sequence[Judged]) -> str:
