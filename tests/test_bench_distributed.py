@@ -25,7 +25,8 @@ from benchmarks.workspace import Place
 from td_transform import TopDownError
 
 ROOT = Path(__file__).resolve().parents[1]
-SIZES = {"train_limit": 301, "test_limit": 100, "learning_rate": 0.01}
+# few steps: rounding differs between one sum and two, and grows with every step
+SIZES = {"train_limit": 301, "test_limit": 100, "learning_rate": 0.01, "batch": 128}
 
 
 def profile_of(arrangement: Arrangement, epochs: int) -> Profile:
@@ -62,7 +63,7 @@ def weights(results: Path, job: Job) -> dict[str, torch.Tensor]:
 def assert_same(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
     assert list(found) == list(expected)
     for name, value in expected.items():
-        torch.testing.assert_close(found[name], value, atol=5e-4, rtol=5e-4, msg=name)
+        torch.testing.assert_close(found[name], value, atol=5e-4, rtol=5e-4)
 
 
 def test_two_processes_train_as_one_does(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ import numpy.typing as npt
 from td_transform.operators.taps import Boundary, Taps
 
 Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
 Interval = tuple[int, int]
 
 # Neutral for minimum and maximum: a position that sees nothing (all its taps lie in the padding).
@@ -66,13 +67,13 @@ class Progression:
 
 
 @lru_cache(maxsize=4096)
-def _unbounded(taps: Taps, period: int) -> tuple[Ints, npt.NDArray[np.bool_] | None]:
+def _unbounded(taps: Taps, period: int) -> tuple[Ints, Bools | None]:
     """Positions read by the outputs of one common period: (outputs, taps), and which are none."""
     repeats = period // gcd(taps.step, period)
     return _places(taps, len(taps.offsets) * repeats)
 
 
-def _places(taps: Taps, count: int) -> tuple[Ints, npt.NDArray[np.bool_] | None]:
+def _places(taps: Taps, count: int) -> tuple[Ints, Bools | None]:
     """Per output position the positions it reads, ragged rows filled up, and what is filling."""
     longest = max(1, max(map(len, taps.offsets)))
     filled = [tuple(o) + (o[0] if o else 0,) * (longest - len(o)) for o in taps.offsets]
@@ -134,7 +135,7 @@ class Track:
 
 
 @lru_cache(maxsize=4096)
-def _bounded(taps: Taps, size: int, count: int) -> tuple[Ints, npt.NDArray[np.bool_] | None]:
+def _bounded(taps: Taps, size: int, count: int) -> tuple[Ints, Bools | None]:
     """Like `_places` for a map of that size, with the operator's own boundary."""
     places, missing = _places(taps, count)
     inside = _inside(places, size, taps.boundary)
@@ -201,17 +202,28 @@ class AxisField:
 
     Args:
         track: through paths that keep the position; None where there are none.
-        whole: what every position sees through paths that pool the whole map (squeeze-excite).
+        whole: what positions see through paths that pool the whole map (squeeze-excite).
+        sighted: which positions those are; None for all. Zero padding adds some that see nothing.
     """
 
     track: Track | None = None
     whole: Interval | None = None
+    sighted: Bools | None = None
 
     def read(self, taps: Taps, count: int) -> AxisField:
         """After an operator with `count` output positions; 0 where a flattened map keeps its own."""
         if self.track is None or (taps.is_point and count in (0, len(self.track.first))):
             return self
-        return AxisField(self.track.read(taps, count), self.whole)
+        sighted = self._sighted_after(taps, count) if self.whole else None
+        return AxisField(self.track.read(taps, count), self.whole, sighted)
+
+    def _sighted_after(self, taps: Taps, count: int) -> Bools | None:
+        if self.track is None:
+            return None
+        places, missing = _bounded(taps, len(self.track.first), count)
+        seeing = self.sighted[places] if self.sighted is not None else np.ones_like(places, bool)
+        after: Bools = np.any(seeing if missing is None else seeing & ~missing, axis=1)
+        return None if after.all() else after
 
     def pooled(self) -> AxisField:
         """All positions in one: what a global pooling sees."""
@@ -225,11 +237,11 @@ class AxisField:
 
     def interval(self, position: int, *, gates: bool) -> Interval:
         """Pixels that a position sees; (0, 0) for none."""
-        own = None
-        if self.track is not None:
-            own = int(self.track.first[position]), int(self.track.end[position])
-            own = own if own[0] < own[1] else None
-        parts = [own, self.whole if gates or self.track is None else None]
+        if self.track is None:
+            return self.whole or (0, 0)
+        first, end = int(self.track.first[position]), int(self.track.end[position])
+        sighted = self.sighted is None or bool(self.sighted[position])
+        parts = [(first, end) if first < end else None, self.whole if gates and sighted else None]
         return unite_intervals(parts) or (0, 0)
 
 
@@ -238,8 +250,12 @@ def unite_fields(fields: Sequence[AxisField]) -> AxisField:
     if len(distinct) == 1:
         return distinct[0]
     tracks = [f.track for f in distinct if f.track is not None]
+    wide = [f for f in distinct if f.whole is not None]
+    masks = [f.sighted for f in wide if f.sighted is not None]
     return AxisField(
-        unite_tracks(tracks) if tracks else None, unite_intervals([f.whole for f in distinct])
+        unite_tracks(tracks) if tracks else None,
+        unite_intervals([f.whole for f in wide]),
+        np.logical_or.reduce(masks) if masks and len(masks) == len(wide) else None,
     )
 
 

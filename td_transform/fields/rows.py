@@ -101,7 +101,7 @@ def _axis_facts(axis: AxisField) -> _AxisFacts:
 
 
 def _covers(axis: AxisField, size: int) -> bool:
-    if axis.whole == (0, size):
+    if axis.whole == (0, size) and axis.sighted is None:
         return True
     return axis.track is not None and bool(
         (axis.track.first == 0).all() and (axis.track.end == size).all()
