@@ -11,7 +11,7 @@ from torch import fx
 from td_transform.errors import StructureError, WidthConflictError
 from td_transform.fields.maps import MapField, concatenated, united
 from td_transform.infer import call_of, infer, operator_of
-from td_transform.operators import Call, Operator, Region, Spatial, TensorInfo
+from td_transform.operators import Call, Operator, Region, Spatial, TensorInfo, indexing, rules
 from td_transform.operators.reach import axes_of, index_items
 from td_transform.operators.registry import BOTH_AXES
 from td_transform.operators.taps import Reach
@@ -19,8 +19,6 @@ from td_transform.trace import Trace
 from td_transform.widths import Conflict, Width
 
 _ONE = Fraction(1)
-_CONCATENATIONS = {"cat", "concat", "concatenate"}
-_SPLITS = {"chunk", "split"}
 
 
 class Propagation:
@@ -112,7 +110,7 @@ class Propagation:
             return None
         if isinstance(info, tuple):
             return self._several(call, operator, reach, sources)
-        if operator.name in _CONCATENATIONS:
+        if operator.infer is rules.concat:
             return self._concatenation(call)
         parts = [self._through(source, call, operator, reach) for source in sources]
         return united(parts, _width(info))
@@ -120,7 +118,9 @@ class Propagation:
     def _through(self, source: fx.Node, call: Call, operator: Operator, reach: Reach) -> MapField:
         """One input's field, as the positions of the output see it."""
         field: MapField = self.fields[source].with_whole(reach.whole)
-        field = self._sliced_channels(field, source, call, operator)
+        field = self._sliced_channels(field, call, operator)
+        if len(call.tensors) > 1:
+            self._check_orientation(source, call.node)
         before, after, counts = self.axes(source), self.axes(call.node), self._counts(call.node)
         own = self._counts(source)
         read = field.read(reach.taps, (counts[0] or own[0], counts[1] or own[1]), mixes=reach.mixes)
@@ -163,7 +163,7 @@ class Propagation:
                 field.read(taps, info.shape[-2:], mixes=True)
                 for taps, info in zip(reach.levels, infos, strict=True)
             )
-        if operator.name not in _SPLITS:
+        if operator.infer not in (rules.chunk, rules.split):
             raise Conflict(f"{len(infos)} outputs")
         place = int(call.option("dim", 2, 0)) % len(infos[0].shape)
         if isinstance(self._region.dims[call.node][0][place], Spatial):
@@ -176,10 +176,17 @@ class Propagation:
             field.channels(end - info.shape[1], end) for end, info in zip(ends, infos, strict=True)
         )
 
-    def _sliced_channels(
-        self, field: MapField, source: fx.Node, call: Call, operator: Operator
-    ) -> MapField:
-        if operator.name != "getitem" or len(call.shape()) < 2 or not field.groups:
+    def _check_orientation(self, source: fx.Node, node: fx.Node) -> None:
+        """Maps that are joined have their axes in the same places, counted from the last."""
+        pairs = zip(
+            reversed(self._region.dims[source]), reversed(self._region.dims[node]), strict=False
+        )
+        for old, new in pairs:
+            if isinstance(old, Spatial) and isinstance(new, Spatial) and old.axis != new.axis:
+                raise Conflict("a map joined with a transposed one")
+
+    def _sliced_channels(self, field: MapField, call: Call, operator: Operator) -> MapField:
+        if operator.infer is not indexing.getitem or len(call.shape()) < 2 or not field.groups:
             return field
         _, size, item = index_items(call)[1]
         if isinstance(item, slice):

@@ -51,7 +51,9 @@ class FieldRow:
 def slides(propagation: Propagation, node: fx.Node) -> bool:
     """Is it a convolution or a pooling?"""
     operator = propagation.operators.get(node)
-    return operator is not None and operator.window is not None and operator.name != "getitem"
+    return (
+        operator is not None and operator.window is not None and operator.role in ("conv", "pool")
+    )
 
 
 def depths_of(sliding: Mapping[fx.Node, bool]) -> dict[fx.Node, int]:
