@@ -114,9 +114,15 @@ def _extent(seen: Tensor) -> Box:
 
 
 def positive(like: Tensor) -> Tensor:
-    """Random weights of that shape whose products with a map keep its magnitude."""
+    """Random weights of that shape whose products with a map keep its magnitude.
+
+    A prime number of values is drawn and repeated: drawing all of a large network's takes minutes.
+    """
     fan_in = max(1, math.prod(like.shape[1:]))
-    return torch.empty(like.shape, dtype=torch.float64).uniform_(0.5 / fan_in, 1.5 / fan_in)
+    count = like.numel()
+    drawn = torch.empty(min(count, 65_537), dtype=torch.float64)
+    drawn.uniform_(0.5 / fan_in, 1.5 / fan_in)
+    return drawn.repeat(-(-count // max(1, len(drawn))))[:count].view(like.shape)
 
 
 class Level(nn.Module):
@@ -164,8 +170,9 @@ def replacement(module: nn.Module) -> nn.Module:
     if isinstance(module, Pyramid) and module.kind == "maxpool":
         raise NotImplementedError("the gradient of a maximum only shows the winner")
     state = {name: positive(value) for name, value in module.state_dict().items()}
-    twin = module.to_empty(device="cpu").double()
-    twin.load_state_dict(state)
+    twin = module.to_empty(device="cpu")
+    twin.load_state_dict(state, assign=True)
+    twin = twin.double()
     for name, parameter in twin.named_parameters():
         if name.endswith("bias"):
             parameter.data.zero_()
