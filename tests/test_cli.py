@@ -205,3 +205,33 @@ def test_importing_the_package_stays_light() -> None:
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.stdout == "set()\n", done.stderr
+
+
+def test_rf_prints_the_fields(user_model: str, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["rf", f"{user_model}:build", "--input-size", "1", "28", "28"])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split()[:4] == ["node", "operator", "size", "stride"]
+    assert [line.split()[-2] for line in lines if "Conv2d" in line] == ["3", "8"]
+
+
+def test_rf_of_the_topdown_network_compares_draws_and_writes(
+    user_model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main([
+        "rf", f"{user_model}:build", "--input-size", "1", "28", "28", "--topdown",
+        "--plot", "rf.png", "--csv", "rf.csv",
+    ])  # fmt: skip
+    text = capsys.readouterr().out
+    assert "levels_1_merge_unit_conv" in text
+    assert "bottom-up: first at depth" in text
+    assert text.rstrip().endswith("drawn to rf.png")
+    assert (tmp_path / "rf.png").stat().st_size > 10_000
+    assert (tmp_path / "rf.csv").read_text().startswith("name,module_path,operator")
+
+
+def test_rf_into_a_folder_that_is_not_there(
+    user_model: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["rf", f"{user_model}:build", "--plot", "nowhere/rf.png"])
+    assert "no folder 'nowhere'; expected a folder that is there" in capsys.readouterr().err
