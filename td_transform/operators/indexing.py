@@ -56,12 +56,8 @@ def getitem(call: Call) -> Any:
         parts = call.region.dims[call.input]
         return parts[index] if parts is not None else None
     single = not isinstance(index, tuple)
-    items = list(index) if isinstance(index, tuple) else [index]
     dims, shape = call.dims(), call.shape()
-    if Ellipsis in items:
-        place = items.index(Ellipsis)
-        named = sum(item is not None for item in items) - 1
-        items[place : place + 1] = [slice(None)] * (len(shape) - named)
+    items = spelt_out(index, len(shape))
     result: list[Dim] = []
     axis = 0
     for place, item in enumerate(items):
@@ -73,6 +69,16 @@ def getitem(call: Call) -> Any:
             result.append(_slice(call, dims[axis], item, shape[axis], axis, path))
         axis += 1
     return (*result, *dims[axis:])
+
+
+def spelt_out(index: Any, rank: int) -> list[Any]:
+    """The items of an index, with slices in place of an ellipsis."""
+    items = list(index) if isinstance(index, tuple) else [index]
+    if Ellipsis in items:
+        place = items.index(Ellipsis)
+        named = sum(item is not None for item in items) - 1
+        items[place : place + 1] = [slice(None)] * (rank - named)
+    return items
 
 
 def _slice(
@@ -128,4 +134,4 @@ def slice_window(index: Any, rank: int) -> tuple[Fraction, Fraction]:
     return steps[0], steps[1]
 
 
-__all__ = ["Dims", "arithmetic", "attribute", "getitem", "size", "slice_window"]
+__all__ = ["Dims", "arithmetic", "attribute", "getitem", "size", "slice_window", "spelt_out"]

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from td_transform.operators.indexing import spelt_out
 from td_transform.operators.registry import BOTH_AXES, Call, Spatial, TensorInfo, Window
 from td_transform.operators.taps import POINT, Boundary, Plane, Reach, Taps
 from td_transform.operators.windows import pair
@@ -189,13 +190,8 @@ def indexed(call: Call) -> Reach:
 
 def index_items(call: Call) -> list[tuple[Any, int, Any]]:
     """Per dimension of the input: the dimension, its size, and what it is indexed with."""
-    index = call.number("", 1)
-    items = list(index) if isinstance(index, tuple) else [index]
     dims, shape = call.dims(), call.shape()
-    if Ellipsis in items:
-        place = items.index(Ellipsis)
-        named = sum(item is not None for item in items) - 1
-        items[place : place + 1] = [slice(None)] * (len(shape) - named)
+    items = spelt_out(call.number("", 1), len(shape))
     present = [item for item in items if item is not None]
     present += [slice(None)] * (len(shape) - len(present))
     return list(zip(dims, shape, present, strict=True))
