@@ -132,9 +132,8 @@ def _check_ends(graph: fx.Graph, *, any_output: bool) -> None:
 
 def guess_input_size(model: nn.Module, graph: fx.Graph) -> tuple[int, int, int]:
     """The model's own configuration, else the first convolution's channels at 224 x 224 pixels."""
-    configured = (getattr(model, "pretrained_cfg", None) or {}).get("input_size")
-    if configured is not None:
-        return tuple(configured)
+    if (configured := _configured_size(model)) is not None:
+        return configured
     unshuffled = 1
     for node in graph.nodes:
         module = model.get_submodule(str(node.target)) if node.op == "call_module" else None
@@ -150,9 +149,14 @@ def guess_input_size(model: nn.Module, graph: fx.Graph) -> tuple[int, int, int]:
 
 def _likely_size(model: nn.Module) -> tuple[int, int, int]:
     """Before there is a graph: the model's own configuration, else its first convolution's."""
-    configured = (getattr(model, "pretrained_cfg", None) or {}).get("input_size")
     channels = next((m.in_channels for m in model.modules() if isinstance(m, nn.Conv2d)), 3)
-    return tuple(configured) if configured is not None else (channels, 224, 224)
+    return _configured_size(model) or (channels, 224, 224)
+
+
+def _configured_size(model: nn.Module) -> tuple[int, int, int] | None:
+    """What timm's models say of themselves."""
+    size = (getattr(model, "pretrained_cfg", None) or {}).get("input_size")
+    return tuple(size) if size is not None else None
 
 
 def check_convertible(model: nn.Module) -> None:
