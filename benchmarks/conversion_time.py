@@ -18,7 +18,7 @@ from torch import fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
 
 from td_transform import plan_topdown, to_topdown
-from td_transform.model_names import load_model
+from td_transform.cli.model_names import load_model
 
 SIZE = (3, 224, 224)
 RUNS = 5

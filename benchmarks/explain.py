@@ -20,8 +20,8 @@ from torch.fx.passes.shape_prop import ShapeProp, TensorMetadata
 
 from benchmarks.networks import Normalised
 from td_transform import TopDownError, TopDownNetwork
-from td_transform.stages import Structure, structure
-from td_transform.trace import trace
+from td_transform.analyse.stages import Structure, structure
+from td_transform.trace.model import trace
 
 Scaling = Literal["min-max", "centred"]
 

@@ -16,10 +16,10 @@ from torch import nn
 from tqdm import tqdm
 
 from td_transform import TopDownError, plan_topdown, to_topdown
+from td_transform.analyse.stages import structure
 from td_transform.cost import Cost, measure
-from td_transform.stages import structure
 from td_transform.torchvision_cpu import import_torchvision
-from td_transform.trace import trace
+from td_transform.trace.model import trace
 
 SIZE = (3, 224, 224)
 TABLE = (

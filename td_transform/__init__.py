@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from td_transform.emit.network import TopDownNetwork
 from td_transform.errors import (
     StructureError,
     TopDownError,
@@ -9,14 +10,13 @@ from td_transform.errors import (
     UnknownOperatorError,
     WidthConflictError,
 )
-from td_transform.fields.comparison import Comparison, compare
+from td_transform.fields.compare import Comparison, compare
 from td_transform.fields.measure import MeasuredFields, MeasuredRow
+from td_transform.fields.receptive_field import ReceptiveFields, receptive_field
 from td_transform.fields.rows import FieldRow
 from td_transform.layers import Merge, Pyramid, Unit, Upsample
-from td_transform.network import TopDownNetwork
 from td_transform.operators import Operator, Reach, Taps, Window, register_operator
-from td_transform.plan import LevelPlan, Options, Plan
-from td_transform.receptive_field import ReceptiveFields, receptive_field
+from td_transform.plan.values import LevelPlan, Options, Plan
 from td_transform.saving import load_topdown, save_topdown
 from td_transform.transform import plan_topdown, to_topdown
 

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
+from td_transform.analyse.stages import structure
+from td_transform.emit.network import TopDownNetwork
 from td_transform.errors import TopDownError
-from td_transform.network import TopDownNetwork
-from td_transform.stages import structure
-from td_transform.trace import make_skeleton, trace
+from td_transform.trace.model import make_skeleton, trace
 
 
 @dataclass(frozen=True, kw_only=True)

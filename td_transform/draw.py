@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Literal
 
 from torch import nn
 
+from td_transform.analyse.segments import entry_kernel
+from td_transform.analyse.stages import Stage, Structure, structure
+from td_transform.emit.network import TopDownNetwork
 from td_transform.errors import TopDownError
-from td_transform.network import TopDownNetwork
-from td_transform.plan import LevelPlan, Part, Plan, SegmentPlan, UnitPlan, UpsamplePlan
-from td_transform.segments import entry_kernel
-from td_transform.stages import Stage, Structure, structure
-from td_transform.trace import trace
+from td_transform.plan.values import LevelPlan, Part, Plan, SegmentPlan, UnitPlan, UpsamplePlan
+from td_transform.trace.model import trace
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

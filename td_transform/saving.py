@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from td_transform.emit.network import TopDownNetwork
 from td_transform.errors import TopDownError
-from td_transform.network import TopDownNetwork
-from td_transform.plan import Plan
+from td_transform.plan.values import Plan
 from td_transform.transform import to_topdown
 
 _FORMAT = "td_transform.topdown/1"

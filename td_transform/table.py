@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from td_transform.plan import LevelPlan, Part, Plan, SegmentPlan, UnitPlan, UpsamplePlan
+from td_transform.plan.values import LevelPlan, Part, Plan, SegmentPlan, UnitPlan, UpsamplePlan
 
 
 def plan_table(plan: Plan) -> str:

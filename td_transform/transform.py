@@ -7,14 +7,14 @@ from typing import Any
 
 from torch import nn
 
-from td_transform.compose import Composer
-from td_transform.emit import emit
-from td_transform.initialise import Init
+from td_transform.analyse.stages import Structure, structure
+from td_transform.emit.graph import emit
+from td_transform.emit.initialise import Init
+from td_transform.emit.network import TopDownNetwork
 from td_transform.layers import MergeKind, PyramidKind, UpsampleKind
-from td_transform.network import TopDownNetwork
-from td_transform.plan import Arrangement, Options, Plan, Weights
-from td_transform.stages import Structure, structure
-from td_transform.trace import trace
+from td_transform.plan.levels import Composer
+from td_transform.plan.values import Arrangement, Options, Plan, Weights
+from td_transform.trace.model import trace
 
 
 def to_topdown(

@@ -15,10 +15,10 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from td_transform import Pyramid, ReceptiveFields
-from td_transform.infer import operator_of
+from td_transform.analyse.infer import operator_of
+from td_transform.fields.receptive_field import Box
 from td_transform.operators.windows import pair
-from td_transform.receptive_field import Box
-from td_transform.trace import Trace
+from td_transform.trace.model import Trace
 
 PASS_EVERYTHING = (nn.LeakyReLU, nn.ELU, nn.Identity)
 

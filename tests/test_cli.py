@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from torch import nn
 
-from td_transform.cli import cost_table, main
+from td_transform.cli.commands import cost_table, main
+from td_transform.cli.model_names import load_model
 from td_transform.cost import Cost
-from td_transform.model_names import load_model
 from td_transform.saving import load_topdown
 from td_transform.torchvision_cpu import import_torchvision
 

@@ -20,7 +20,7 @@ from td_transform import (
     to_topdown,
 )
 from td_transform.operators import registry
-from td_transform.trace import trace
+from td_transform.trace.model import trace
 from tests.networks import Classifier, chain, cna
 
 SIZE = (3, 32, 32)

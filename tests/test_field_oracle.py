@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from td_transform import TopDownNetwork, to_topdown
-from td_transform.receptive_field import ReceptiveFields
-from td_transform.stages import structure
-from td_transform.trace import make_skeleton, trace
+from td_transform.analyse.stages import structure
+from td_transform.fields.receptive_field import ReceptiveFields
+from td_transform.trace.model import make_skeleton, trace
 from tests.field_networks import random_network
 from tests.field_oracle import compare
 from tests.networks import TOPOLOGIES

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from td_transform import to_topdown
-from td_transform.initialise import materialise
+from td_transform.emit.initialise import materialise
 from tests.networks import TOPOLOGIES
 
 

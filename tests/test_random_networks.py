@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from td_transform import plan_topdown, to_topdown
-from td_transform.stages import structure
-from td_transform.trace import trace
+from td_transform.analyse.stages import structure
+from td_transform.trace.model import trace
 from tests.networks import (
     Blur,
     ChannelShuffle,

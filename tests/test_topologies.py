@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from td_transform import TopDownNetwork, plan_topdown, to_topdown
-from td_transform.stages import structure
-from td_transform.trace import trace
+from td_transform.analyse.stages import structure
+from td_transform.trace.model import trace
 from tests.networks import TOPOLOGIES
 from tests.properties import check_network
 

@@ -13,9 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from td_transform import TopDownError, plan_topdown, to_topdown
-from td_transform.stages import structure
+from td_transform.analyse.stages import structure
 from td_transform.torchvision_cpu import import_torchvision
-from td_transform.trace import trace
+from td_transform.trace.model import trace
 from tests.properties import check_network
 
 models = import_torchvision().models

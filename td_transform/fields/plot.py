@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from td_transform.emit.network import TopDownNetwork
 from td_transform.errors import TopDownError
-from td_transform.network import TopDownNetwork
-from td_transform.trace import make_skeleton
+from td_transform.trace.model import make_skeleton
 from td_transform.transform import to_topdown
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from td_transform.receptive_field import ReceptiveFields
+    from td_transform.fields.receptive_field import ReceptiveFields
 
 # colour-blind safe (Okabe and Ito); the paper draws bottom-up red and top-down green
 _BOTTOM_UP, _TOP_DOWN, _INK = "#d55e00", "#009e73", "#222222"
@@ -25,7 +25,7 @@ _BOTTOM_UP, _TOP_DOWN, _INK = "#d55e00", "#009e73", "#222222"
 
 def counterpart(fields: ReceptiveFields) -> ReceptiveFields | None:
     """The fields of a bottom-up model's top-down network; None where it has none."""
-    from td_transform.receptive_field import receptive_field
+    from td_transform.fields.receptive_field import receptive_field
 
     model = fields.trace.model
     if isinstance(model, TopDownNetwork):

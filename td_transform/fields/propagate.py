@@ -8,15 +8,15 @@ from typing import Any
 
 from torch import fx
 
+from td_transform.analyse.infer import call_of, infer, operator_of
 from td_transform.errors import StructureError, WidthConflictError
 from td_transform.fields.maps import MapField, concatenated, united
-from td_transform.infer import call_of, infer, operator_of
 from td_transform.operators import Call, Operator, Region, Spatial, TensorInfo, indexing, rules
 from td_transform.operators.reach import axes_of, index_items
 from td_transform.operators.registry import BOTH_AXES
 from td_transform.operators.taps import Reach
-from td_transform.trace import Trace
-from td_transform.widths import Conflict, Width
+from td_transform.operators.widths import Conflict, Width
+from td_transform.trace.model import Trace
 
 _ONE = Fraction(1)
 

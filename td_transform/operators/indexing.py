@@ -9,7 +9,7 @@ from typing import Any
 from torch import fx
 
 from td_transform.operators.registry import Call, Dim, Dims, Spatial, TensorInfo
-from td_transform.widths import Width
+from td_transform.operators.widths import Width
 
 
 def size(call: Call) -> Any:

@@ -11,7 +11,7 @@ import torch
 from torch import fx, nn
 
 from td_transform.operators.taps import Reach
-from td_transform.widths import Width, Widths
+from td_transform.operators.widths import Width, Widths
 
 Role = Literal[
     "conv",  # learned, slides over the map, sets its own width

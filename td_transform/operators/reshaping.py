@@ -7,7 +7,7 @@ from fractions import Fraction
 from typing import Any
 
 from td_transform.operators.registry import BOTH_AXES, Call, Dim, Dims, Spatial
-from td_transform.widths import Conflict, Width
+from td_transform.operators.widths import Conflict, Width
 
 
 def permute(call: Call) -> Dims:

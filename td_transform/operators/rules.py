@@ -8,7 +8,7 @@ from typing import Any
 from torch import fx
 
 from td_transform.operators.registry import Call, Dim, Dims, Spatial, Window
-from td_transform.widths import Conflict, Width
+from td_transform.operators.widths import Conflict, Width
 
 
 def same(call: Call) -> Dims:

@@ -10,7 +10,7 @@ from torch import fx, nn
 
 from td_transform.operators.registry import Call, Dims, Spatial, node_operator
 from td_transform.operators.taps import POINT, Plane, Reach, Taps
-from td_transform.widths import Conflict
+from td_transform.operators.widths import Conflict
 
 
 def pyramid(call: Call) -> tuple[Dims, ...]:

@@ -7,10 +7,10 @@ from fractions import Fraction
 
 from torch import fx
 
-from td_transform.infer import call_of
+from td_transform.analyse.infer import call_of
+from td_transform.analyse.trunk import Anatomy, Segment
 from td_transform.operators import TensorInfo
-from td_transform.plan import Action
-from td_transform.trunk import Anatomy, Segment
+from td_transform.plan.values import Action
 
 
 def segment_actions(anatomy: Anatomy, segment: Segment, *, up: bool) -> dict[fx.Node, Action]:

@@ -10,8 +10,8 @@ from torch import fx, nn
 from td_transform.layers import FunctionLayer, Merge, MergeKind, Unit, Upsample, UpsampleKind
 from td_transform.operators import module_operator
 from td_transform.operators.resizing import preserve_size, set_kernel
-from td_transform.plan import LayerPlan, UnitPlan, UpsamplePlan
-from td_transform.trace import Trace
+from td_transform.plan.values import LayerPlan, UnitPlan, UpsamplePlan
+from td_transform.trace.model import Trace
 
 
 class Blueprint:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from fractions import Fraction
 
-from td_transform.widths import Width, Widths
+from td_transform.operators.widths import Width, Widths
 
 
 def assign(

@@ -6,13 +6,13 @@ from dataclasses import replace
 
 from torch import fx
 
-from td_transform.infer import call_of
+from td_transform.analyse.infer import call_of
+from td_transform.analyse.stages import Structure
+from td_transform.analyse.trunk import Anatomy, Segment
 from td_transform.operators import Spatial, TensorInfo
 from td_transform.operators.rules import covers_map
-from td_transform.plan import NodePlan, SegmentPlan
-from td_transform.segment_plan import Copy, SegmentPlanner
-from td_transform.stages import Structure
-from td_transform.trunk import Anatomy, Segment
+from td_transform.plan.copies import Copy, SegmentPlanner
+from td_transform.plan.values import NodePlan, SegmentPlan
 
 
 def plan_head(

@@ -7,8 +7,8 @@ from itertools import takewhile
 
 from torch import fx, nn
 
-from td_transform.infer import call_of
-from td_transform.trunk import Anatomy, Segment
+from td_transform.analyse.infer import call_of
+from td_transform.analyse.trunk import Anatomy, Segment
 
 
 def matched_modules(anatomy: Anatomy, own: Segment, form: Segment) -> dict[fx.Node, str] | None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import fx, nn
 
-from td_transform.plan import Plan
+from td_transform.plan.values import Plan
 
 
 class TopDownNetwork(fx.GraphModule):

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 from torch import fx
 
-from td_transform.infer import call_of
+from td_transform.analyse.infer import call_of
+from td_transform.analyse.segments import entry_conv
+from td_transform.analyse.stages import Structure
+from td_transform.analyse.trunk import Anatomy
 from td_transform.operators import Window
-from td_transform.segments import entry_conv
-from td_transform.stages import Structure
-from td_transform.trunk import Anatomy
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from torch.nn import functional
 
 from td_transform.errors import StructureError, UnknownOperatorError, WidthConflictError
 from td_transform.operators import Call, Dims, Operator, Region, TensorInfo, node_operator
-from td_transform.trace import Trace
-from td_transform.widths import Conflict, Width
+from td_transform.operators.widths import Conflict, Width
+from td_transform.trace.model import Trace
 
 
 def operator_of(trace: Trace, node: fx.Node) -> Operator:

@@ -11,12 +11,13 @@ import torch
 import torch.nn.functional as F
 from torch import fx, nn
 
-from td_transform.blueprint import Blueprint
-from td_transform.initialise import Init, inherit, materialise, redraw
+from td_transform.analyse.stages import Structure
+from td_transform.emit.build import Blueprint
+from td_transform.emit.initialise import Init, inherit, materialise, redraw
+from td_transform.emit.network import TopDownNetwork
 from td_transform.layers import Pyramid, Scope
-from td_transform.network import TopDownNetwork
 from td_transform.operators.resizing import preserve_size
-from td_transform.plan import (
+from td_transform.plan.values import (
     LayerPlan,
     LevelPlan,
     NodePlan,
@@ -25,7 +26,6 @@ from td_transform.plan import (
     UnitPlan,
     UpsamplePlan,
 )
-from td_transform.stages import Structure
 
 # Functions whose mode tracing has frozen, and the modules that follow the network's mode.
 _DROPOUTS: dict[Any, Callable[..., nn.Module]] = {

@@ -7,18 +7,18 @@ from typing import Literal
 
 from torch import fx
 
-from td_transform.errors import StructureError
-from td_transform.infer import infer
-from td_transform.operators import Region, Spatial
-from td_transform.segments import (
+from td_transform.analyse.infer import infer
+from td_transform.analyse.segments import (
     Layout,
     is_pointwise_unit,
     lay_out,
     uncuttable,
 )
-from td_transform.trace import Trace
-from td_transform.trunk import Anatomy, Segment, analyse
-from td_transform.widths import Width
+from td_transform.analyse.trunk import Anatomy, Segment, analyse
+from td_transform.errors import StructureError
+from td_transform.operators import Region, Spatial
+from td_transform.operators.widths import Width
+from td_transform.trace.model import Trace
 
 
 @dataclass(frozen=True)

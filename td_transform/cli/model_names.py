@@ -28,7 +28,7 @@ def load_model(spec: str) -> nn.Module:
         TopDownError: there is no such model, or its library is not installed.
 
     Example:
-        >>> from td_transform.model_names import load_model
+        >>> from td_transform.cli.model_names import load_model
         >>> type(load_model("torch.nn:Identity")).__name__
         'Identity'
     """

@@ -18,7 +18,7 @@ from torch import fx, nn
 from td_transform.errors import TraceError
 from td_transform.operators import TensorInfo, node_operator
 from td_transform.operators.rules import keep
-from td_transform.tracer import Tracer, decided_graph, defaults_of
+from td_transform.trace.symbolic import Tracer, decided_graph, defaults_of
 
 
 @dataclass(frozen=True)

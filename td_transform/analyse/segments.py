@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 from torch import fx, nn
 
+from td_transform.analyse.trunk import Anatomy, Kind, Segment, Token, cut_points, tokens
 from td_transform.errors import StructureError
-from td_transform.trunk import Anatomy, Kind, Segment, Token, cut_points, tokens
 
 _CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
@@ -181,7 +181,7 @@ def entry_conv(anatomy: Anatomy, segment: Segment) -> fx.Node | None:
 
 def entry_kernel(anatomy: Anatomy, segment: Segment) -> tuple[int, int]:
     """The kernel of a segment's first convolution."""
-    from td_transform.infer import call_of
+    from td_transform.analyse.infer import call_of
 
     node = entry_conv(anatomy, segment)
     return (1, 1) if node is None else call_of(anatomy.trace, node, anatomy.region).window().kernel

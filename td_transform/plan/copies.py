@@ -8,15 +8,15 @@ from dataclasses import dataclass, field, replace
 
 from torch import fx, nn
 
-from td_transform.actions import segment_actions, without_identities
-from td_transform.assignment import assign
-from td_transform.blueprint import Blueprint, parameter_count
+from td_transform.analyse.stages import solve
+from td_transform.analyse.trunk import Anatomy, Segment, attribute_of
+from td_transform.emit.build import Blueprint, parameter_count
 from td_transform.errors import WidthConflictError
 from td_transform.operators import Region, TensorInfo
-from td_transform.plan import Action, LayerPlan, NodePlan, Options, SegmentPlan, UpsamplePlan
-from td_transform.stages import solve
-from td_transform.trunk import Anatomy, Segment, attribute_of
-from td_transform.widths import Width
+from td_transform.operators.widths import Width
+from td_transform.plan.assignment import assign
+from td_transform.plan.strides import segment_actions, without_identities
+from td_transform.plan.values import Action, LayerPlan, NodePlan, Options, SegmentPlan, UpsamplePlan
 
 
 @dataclass(frozen=True)

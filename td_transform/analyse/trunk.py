@@ -12,11 +12,11 @@ from typing import Literal
 import networkx as nx
 from torch import fx, nn
 
+from td_transform.analyse.infer import call_of, infer, operator_of
 from td_transform.errors import StructureError
-from td_transform.infer import call_of, infer, operator_of
 from td_transform.operators import Region, Spatial, TensorInfo
-from td_transform.trace import Trace
-from td_transform.widths import Width
+from td_transform.operators.widths import Width
+from td_transform.trace.model import Trace
 
 Kind = Literal["unit", "depthwise", "block", "pool"]
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from td_transform.fields.receptive_field import ReceptiveFields, receptive_field
 from td_transform.fields.rows import FieldRow
-from td_transform.receptive_field import ReceptiveFields, receptive_field
 from td_transform.table import format_table
 
 _SHARES = (0.125, 0.25, 0.5, 0.75, 1.0)

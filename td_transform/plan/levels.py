@@ -6,15 +6,15 @@ import statistics
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from td_transform.blueprint import Blueprint, parameter_count
-from td_transform.form import form_of
-from td_transform.head_plan import plan_head
-from td_transform.plan import LevelPlan, Options, Part, Plan, SegmentPlan, UnitPlan
-from td_transform.segment_plan import Copy, SegmentPlanner
-from td_transform.segments import entry_kernel, scope
-from td_transform.siblings import matched_modules
-from td_transform.stages import Stage, Structure, carries_width
-from td_transform.trunk import Segment
+from td_transform.analyse.segments import entry_kernel, scope
+from td_transform.analyse.siblings import matched_modules
+from td_transform.analyse.stages import Stage, Structure, carries_width
+from td_transform.analyse.style import form_of
+from td_transform.analyse.trunk import Segment
+from td_transform.emit.build import Blueprint, parameter_count
+from td_transform.plan.copies import Copy, SegmentPlanner
+from td_transform.plan.head import plan_head
+from td_transform.plan.values import LevelPlan, Options, Part, Plan, SegmentPlan, UnitPlan
 
 
 @dataclass
