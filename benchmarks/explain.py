@@ -21,7 +21,7 @@ from torch.fx.passes.shape_prop import ShapeProp, TensorMetadata
 from benchmarks.networks import Normalised
 from td_transform import TopDownError, TopDownNetwork
 from td_transform.analyse.stages import Structure, structure
-from td_transform.trace.model import trace
+from td_transform.trace import trace
 
 Scaling = Literal["min-max", "centred"]
 
@@ -146,7 +146,7 @@ def _ends(network: nn.Module, size: tuple[int, int, int]) -> tuple[fx.Graph, lis
     if isinstance(network, TopDownNetwork):
         ends = _top_down_ends(network)
         return network.graph, ends, ends[-1]
-    found = structure(trace(network, size))
+    found = analyse(trace(network, size))
     return found.trace.graph, _bottom_up_ends(found), found.layout.head_start.name
 
 

@@ -14,7 +14,7 @@ from benchmarks.imagenette_model import resnet18_imagenette
 from benchmarks.models import lenet_fc, nin, nin_light, resnet32
 from td_transform import TopDownError, to_topdown
 from td_transform.cli.model_names import load_model
-from td_transform.emit.initialise import Init
+from td_transform.options import Init
 from td_transform.torchvision_cpu import import_torchvision
 
 Arrangement = Literal["bu", "td", "uniform", "reversed"]

@@ -16,10 +16,10 @@ from torch import nn
 from tqdm import tqdm
 
 from td_transform import TopDownError, plan_topdown, to_topdown
-from td_transform.analyse.stages import structure
+from td_transform.analyse import analyse
 from td_transform.cost import Cost, measure
 from td_transform.torchvision_cpu import import_torchvision
-from td_transform.trace.model import trace
+from td_transform.trace import trace
 
 SIZE = (3, 224, 224)
 TABLE = (
@@ -76,7 +76,7 @@ def rows(name: str, model: nn.Module) -> Iterator[str]:
 
 def _own_stride(model: nn.Module) -> int:
     """The stride of the bottom-up model's finest stage."""
-    return structure(trace(model, SIZE)).stages[0].stride
+    return analyse(trace(model, SIZE)).stages[0].stride
 
 
 def _build(models: object, name: str) -> nn.Module:

@@ -33,5 +33,9 @@ class WidthConflictError(TopDownError):
     """Two channel counts that have to agree cannot both be had."""
 
 
+class ConversionError(TopDownError):
+    """The network was planned, but what was built is not the network of the plan."""
+
+
 class StructureError(TopDownError):
     """The graph has no stages that could be reversed."""

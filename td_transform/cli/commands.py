@@ -13,15 +13,15 @@ from torch import nn
 
 from td_transform.cli.model_names import load_model
 from td_transform.cost import Cost, measure
-from td_transform.emit.network import TopDownNetwork
+from td_transform.emit import TopDownNetwork
 from td_transform.errors import TopDownError
 from td_transform.fields.compare import compare
 from td_transform.fields.receptive_field import receptive_field
 from td_transform.layers import MergeKind, PyramidKind, UpsampleKind
-from td_transform.plan.values import Arrangement, Weights
+from td_transform.options import Arrangement, Weights
 from td_transform.saving import save_topdown
 from td_transform.table import format_table
-from td_transform.trace.model import make_skeleton
+from td_transform.trace import make_skeleton
 from td_transform.transform import to_topdown
 
 app = tyro.extras.SubcommandApp()

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from td_transform.emit.network import TopDownNetwork
+from td_transform.emit import TopDownNetwork
 from td_transform.errors import TopDownError
-from td_transform.trace.model import make_skeleton
+from td_transform.trace import make_skeleton
 from td_transform.transform import to_topdown
 
 if TYPE_CHECKING:

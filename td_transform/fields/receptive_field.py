@@ -22,7 +22,7 @@ from td_transform.fields.rows import (
     rows_table,
     slides,
 )
-from td_transform.trace.model import Trace, trace
+from td_transform.trace import Trace, trace
 
 if TYPE_CHECKING:
     import pandas
