@@ -7,7 +7,6 @@ the hooks sit on the probes, and the network's own modules never carry one.
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from torch.fx.passes.shape_prop import ShapeProp, TensorMetadata
 
 from benchmarks.networks import Normalised
 from td_transform import TopDownError, TopDownNetwork
-from td_transform.analyse.stages import Structure, structure
+from td_transform.analyse import BottomUp, analyse
 from td_transform.trace import trace
 
 Scaling = Literal["min-max", "centred"]
@@ -150,33 +149,20 @@ def _ends(network: nn.Module, size: tuple[int, int, int]) -> tuple[fx.Graph, lis
     return found.trace.graph, _bottom_up_ends(found), found.layout.head_start.name
 
 
-def _bottom_up_ends(found: Structure) -> list[str]:
+def _bottom_up_ends(found: BottomUp) -> list[str]:
     first = found.stages[0].entry.start
     entering = [] if first is found.layout.image else [first.name]
-    ends = [stage.segments[-1].end.name for stage in found.stages[:-1]]
-    return [*entering, *ends, found.layout.head_start.name]
+    return [*entering, *found.level_ends[:-1], found.layout.head_start.name]
 
 
 def _top_down_ends(network: TopDownNetwork) -> list[str]:
-    """A level is written after the item of the pyramid that it reads; the head comes last."""
-    nodes = list(network.graph.nodes)
-    starts = [i for i, n in enumerate(nodes) if _reads_pyramid(n)]
-    # one node for each that the plan keeps, two where a pooling was put before it
-    kept = [n.action for n in network.plan.head.nodes if n.action != "drop"]
-    head = len(nodes) - 1 - len(kept) - kept.count("adaptive-before")
-    ends = [nodes[i - 1].name for i in (*starts[1:], head)]
-    lift = nodes[starts[0] + 1]
-    enters_a_block = any(
-        len(node.all_input_nodes) > 1 for node in nodes[starts[0] : (*starts[1:], head)[0]]
-    )
-    return [lift.name, *ends] if enters_a_block else ends
-
-
-def _reads_pyramid(node: fx.Node) -> bool:
-    if node.target is not operator.getitem:
-        return False
-    source = node.all_input_nodes[0]
-    return source.op == "call_module" and source.target == "pyramid"
+    """The first level's lift counts as a level of its own where blocks follow it."""
+    first = network.plan.levels[0]
+    lift = next(n.name for n in network.graph.nodes if n.target == first.lift.name)
+    names = [n.name for n in network.graph.nodes]
+    inside = list(network.graph.nodes)[names.index(lift) : names.index(network.level_ends[0]) + 1]
+    enters_a_block = first.merge is None and any(len(n.all_input_nodes) > 1 for n in inside)
+    return [lift, *network.level_ends] if enters_a_block else list(network.level_ends)
 
 
 def _map_sizes(

@@ -11,10 +11,15 @@ from td_transform.errors import (
     UnknownOperatorError,
     WidthConflictError,
 )
-from td_transform.fields.compare import Comparison, compare
-from td_transform.fields.measure import MeasuredFields, MeasuredRow
-from td_transform.fields.receptive_field import ReceptiveFields, receptive_field
-from td_transform.fields.rows import FieldRow
+from td_transform.fields import (
+    Comparison,
+    FieldRow,
+    MeasuredFields,
+    MeasuredRow,
+    ReceptiveFields,
+    compare,
+    receptive_field,
+)
 from td_transform.layers import Merge, Pyramid, Unit, Upsample
 from td_transform.operators import Operator, Reach, Taps, Window, register_operator
 from td_transform.options import Conversion, Options

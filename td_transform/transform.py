@@ -8,6 +8,7 @@ from torch import nn
 
 from td_transform.analyse import BottomUp, analyse
 from td_transform.emit import TopDownNetwork, counted, emit
+from td_transform.errors import unforeseen
 from td_transform.options import Conversion, Options, keywords, shaping
 from td_transform.plan import LevelPlanner, Plan
 from td_transform.trace import trace
@@ -74,6 +75,7 @@ def plan_topdown(model: nn.Module, options: Options) -> Plan:
 
 
 def _planned(model: nn.Module, options: Options) -> tuple[BottomUp, Plan]:
-    bottom_up = analyse(trace(model, options.input_size))
-    plan = LevelPlanner(bottom_up, options).plan()
-    return bottom_up, counted(plan, bottom_up.trace)
+    with unforeseen(model):
+        bottom_up = analyse(trace(model, options.input_size))
+        plan = LevelPlanner(bottom_up, options).plan()
+        return bottom_up, counted(plan, bottom_up.trace)

@@ -13,7 +13,7 @@ from torch import nn
 
 from td_transform import TopDownNetwork, to_topdown
 from td_transform.analyse import analyse
-from td_transform.fields.receptive_field import ReceptiveFields
+from td_transform.fields import ReceptiveFields
 from td_transform.trace import make_skeleton, trace
 from tests.field_networks import random_network
 from tests.field_oracle import compare

@@ -8,7 +8,12 @@ import torch
 from torch import fx
 from torch.nn import functional
 
-from td_transform.errors import StructureError, UnknownOperatorError, WidthConflictError
+from td_transform.errors import (
+    StructureError,
+    TopDownError,
+    UnknownOperatorError,
+    WidthConflictError,
+)
 from td_transform.operators import Call, Dims, Inference, Operator, TensorInfo, node_operator
 from td_transform.operators.widths import Conflict, Variable, Width
 from td_transform.trace import Trace
@@ -86,7 +91,9 @@ def infer(
                 expected="channels that agree and can be counted",
                 remedy="register a module around this code with td_transform.register_operator",
             ) from conflict
-        except (KeyError, IndexError, TypeError) as error:
+        except TopDownError:
+            raise
+        except Exception as error:  # a rule that a stranger's use of its operator breaks
             raise StructureError(
                 trace.place(node),
                 seen=f"arguments that the rule for '{node.target}' can't read ({error!r})",

@@ -11,6 +11,7 @@ from torch import Tensor, fx, nn
 from td_transform.analyse import BottomUp
 from td_transform.emit.network import TopDownNetwork
 from td_transform.errors import ConversionError
+from td_transform.operators import module_operator
 from td_transform.plan import LevelPlan
 from td_transform.trace import Trace
 
@@ -30,7 +31,7 @@ def check_graph(network: TopDownNetwork, bottom_up: BottomUp) -> None:
     for name, level in zip(network.level_ends, network.plan.levels, strict=True):
         _check_level(level, tuple(run.shapes[name]), size)
     _check_classes(tuple(logits.shape), trace)
-    _check_reached(network, logits, bottom_up)
+    _check_reached(network, _reached(logits) | run.not_run, bottom_up)
 
 
 def check_values(network: TopDownNetwork, model: nn.Module) -> None:
@@ -64,7 +65,9 @@ class _Run(fx.Interpreter):
         super().__init__(network)
         self._trace = trace
         self._size = network.plan.input_size
+        self.extra_traceback = False
         self.shapes: dict[str, Any] = {}
+        self.not_run: set[int] = set()
 
     def on_image(self) -> Tensor:
         first = next(self.module.parameters(), None)
@@ -75,12 +78,25 @@ class _Run(fx.Interpreter):
 
     def run_node(self, n: fx.Node) -> Any:
         try:
-            result = super().run_node(n)
+            result = self._passed(n)
+            if result is None:
+                result = super().run_node(n)
         except Exception as error:
             raise self._explained(n, error) from error
         if isinstance(result, Tensor):
             self.shapes[n.name] = result.shape
         return result
+
+    def _passed(self, n: fx.Node) -> Any:
+        """What keeps its input's shape at any width isn't run: perhaps it can't, on meta tensors."""
+        if n.op != "call_module" or not isinstance(n.args[0], fx.Node):
+            return None
+        module = self.fetch_attr(str(n.target))
+        operator = module_operator(module)
+        if operator is None or not operator.keeps_shape or operator.resize is not None:
+            return None
+        self.not_run.update(id(p) for p in module.parameters())
+        return self.env[n.args[0]].contiguous()
 
     def _explained(self, node: fx.Node, error: Exception) -> ConversionError:
         source = _origin(node, self._trace)
@@ -122,8 +138,7 @@ def _check_classes(shape: tuple[int, ...], trace: Trace) -> None:
         )
 
 
-def _check_reached(network: TopDownNetwork, logits: Tensor, bottom_up: BottomUp) -> None:
-    reached = _reached(logits)
+def _check_reached(network: TopDownNetwork, reached: set[int], bottom_up: BottomUp) -> None:
     lost = [n for n, p in network.named_parameters() if p.requires_grad and id(p) not in reached]
     if not lost:
         return

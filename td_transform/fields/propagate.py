@@ -14,8 +14,8 @@ from td_transform.fields.maps import MapField, concatenated, united
 from td_transform.operators import Call, Inference, Operator, Spatial, TensorInfo
 from td_transform.operators.reach import axes_of, index_items
 from td_transform.operators.registry import BOTH_AXES
-from td_transform.operators.taps import Reach
 from td_transform.operators.widths import Conflict, Width
+from td_transform.taps import Reach
 from td_transform.trace import Trace
 
 _ONE = Fraction(1)

@@ -17,7 +17,7 @@ from td_transform.operators.registry import (
     node_operator,
     register_operator,
 )
-from td_transform.operators.taps import Reach, Taps
+from td_transform.taps import Reach, Taps
 
 __all__ = [
     "Call",

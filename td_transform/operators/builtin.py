@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from td_transform.layers import Pyramid, Upsample
 from td_transform.operators import (
     indexing,
     reach,
@@ -20,7 +21,7 @@ from td_transform.operators import (
     windows,
 )
 from td_transform.operators.registry import Call, Operator, Role, Window, register_operator
-from td_transform.operators.taps import Reach
+from td_transform.taps import Reach
 
 
 def _register(
@@ -225,10 +226,10 @@ _register(
 )
 
 _register(
-    ["td_transform.layers.Pyramid"],
+    [Pyramid],
     "pool", topdown_layers.pyramid, reach=topdown_layers.pyramid_reach,
 )  # fmt: skip
 _register(
-    ["td_transform.layers.Upsample"],
+    [Upsample],
     "pool", topdown_layers.upsample, reach=topdown_layers.upsample_reach,
 )  # fmt: skip

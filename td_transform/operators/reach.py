@@ -10,9 +10,9 @@ from torch import nn
 
 from td_transform.operators.indexing import spelt_out
 from td_transform.operators.registry import BOTH_AXES, Call, Spatial, TensorInfo, Window
-from td_transform.operators.taps import POINT, Boundary, Plane, Reach, Taps
 from td_transform.operators.widths import Conflict
 from td_transform.operators.windows import pair
+from td_transform.taps import POINT, Boundary, Plane, Reach, Taps
 
 _PADDING: dict[str, Boundary] = {
     "zeros": "drop", "constant": "drop", "reflect": "reflect", "replicate": "clamp",

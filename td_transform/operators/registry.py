@@ -10,8 +10,8 @@ from typing import Any, Literal
 import torch
 from torch import fx, nn
 
-from td_transform.operators.taps import Reach
 from td_transform.operators.widths import Variable, Width, Widths
+from td_transform.taps import Reach
 
 Role = Literal[
     "conv",  # learned, slides over the map, sets its own width

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from torch import fx, nn
@@ -67,8 +67,9 @@ class CopySpec:
 
 @dataclass(frozen=True)
 class _Solved:
-    """The widths of a copy."""
+    """The widths of a copy; `place` is where its segment stands."""
 
+    place: Callable[[], str]
     inference: Inference
     out: Width
     values: Mapping[Variable, int]
@@ -76,7 +77,12 @@ class _Solved:
     def width(self, width: Width) -> int:
         value = self.inference.widths.value(width, self.values)
         if value is None:
-            raise ValueError(f"width {width} has no whole value")
+            raise WidthConflictError(
+                self.place(),
+                seen="a width that is no whole number at the planned ones",
+                expected="widths that its divisions and groups admit",
+                remedy="use arrangement='td' or 'reversed', which keep the widths inside a block",
+            )
         return value
 
     def sizes(self) -> dict[fx.Node, dict[str, int]]:
@@ -174,7 +180,9 @@ class SegmentPlanner:
             scale=spec.scale,
             overrides={} if spec.scale else self._own_widths(spec),
         )
-        return None if values is None else _Solved(inference, out, values)
+        if values is None:
+            return None
+        return _Solved(lambda: self._trunk.trace.place(spec.segment.end), inference, out, values)
 
     def _own_widths(self, spec: CopySpec) -> dict[Variable, int]:
         """With another block's modules in the place of the segment's: the widths that those have."""

@@ -17,6 +17,7 @@ from td_transform.analyse import (
     matched_modules,
     scope,
 )
+from td_transform.layers import Merge
 from td_transform.options import Options
 from td_transform.plan.copies import CopySpec, SegmentPlanner
 from td_transform.plan.head import plan_head
@@ -132,7 +133,7 @@ class LevelPlanner:
 
     def _merge(self, level: _Level) -> None:
         level.width = level.current
-        width_in = level.width * (1 if self._options.merge == "add" else 2)
+        width_in = Merge.width(self._options.merge, level.width)
         level.merge = self._unit(f"{level.path}.merge.unit", width_in, level.width, (3, 3))
 
     def _spec(self, level: _Level, segment: Segment) -> CopySpec:

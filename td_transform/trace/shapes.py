@@ -16,6 +16,7 @@ class Shapes(fx.Interpreter):
 
     def __init__(self, skeleton: nn.Module, graph: fx.Graph) -> None:
         super().__init__(skeleton, graph=graph)
+        self.extra_traceback = False
         self.shapes: dict[fx.Node, Any] = {}
         self._running: fx.Node | None = None
 

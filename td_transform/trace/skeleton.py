@@ -59,7 +59,16 @@ def make_skeleton(model: nn.Module) -> nn.Module:
         for name, value in vars(module).items():
             if "_hooks" in name and isinstance(value, dict):
                 memo[id(value)] = type(value)()
-    return copy.deepcopy(model, memo).eval()
+    try:
+        return copy.deepcopy(model, memo).eval()
+    except Exception as error:
+        raise TraceError(
+            f"model {type(model).__name__}",
+            seen=f"that it can't be copied ({type(error).__name__}: {error})".splitlines()[0],
+            expected="a model that copy.deepcopy takes",
+            remedy="keep locks, files and generators out of its attributes, or give the module "
+            "that holds them a __deepcopy__",
+        ) from error
 
 
 def _on_meta(tensor: torch.Tensor) -> torch.Tensor:

@@ -1,17 +1,18 @@
-"""The layers of a top-down network: pyramid, unit, merge, upsampling."""
+"""The pyramid: the input image, blurred and downsampled to every level (paper, 3.1)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from td_transform.taps import POINT, Taps
+
 PyramidKind = Literal["gaussian", "blur", "antialias", "decimate", "maxpool"]
-UpsampleKind = Literal["nearest", "bilinear", "transposed"]
-MergeKind = Literal["add-concat", "add", "concat"]
 
 
 class Pyramid(nn.Module):
@@ -84,6 +85,22 @@ class Pyramid(nn.Module):
             image = _blur(image, sigma, self.blur_radius(stride))
         return image[..., ::stride, ::stride]
 
+    def taps(self, stride: int, size: int) -> Taps:
+        """The pixels of an axis of that size that a position of a level reads."""
+        if stride == 1:
+            return POINT
+        if self.kind == "gaussian":
+            # sample centres (i + 1/2) f and support 1.5 f: pixels (i - 1) f to (i + 2) f
+            return Taps.window(3 * stride, stride, padding=stride)
+        if self.kind == "antialias":
+            return Taps.antialiased(Fraction(size, -(-size // stride)))
+        if self.kind == "maxpool":
+            return Taps.window(stride, stride)
+        if self.kind == "blur":
+            radius = self.blur_radius(stride)
+            return Taps.window(2 * radius + 1, stride, padding=radius, boundary="reflect")
+        return Taps.window(1, stride)
+
     def blur_radius(self, stride: int) -> int:
         """Pixels on each side of the `blur` window's centre: three standard deviations."""
         return max(1, round(3 * (self.sigma if self.sigma is not None else stride / 2)))
@@ -123,97 +140,3 @@ def _reflected(size: int, radius: int, device: torch.device) -> Tensor:
     period = max(2 * (size - 1), 1)
     index = torch.remainder(torch.arange(-radius, size + radius, device=device), period)
     return torch.minimum(index, period - index) if size > 1 else index
-
-
-class Upsample(nn.Module):
-    """Brings a map to a finer level's exact size: by the factor, then cut at the far border."""
-
-    def __init__(self, factor: int, *, kind: UpsampleKind = "nearest", channels: int = 0) -> None:
-        super().__init__()
-        self.factor = factor
-        self.kind = kind
-        if kind == "transposed":
-            self.conv = nn.ConvTranspose2d(channels, channels, factor, factor)
-
-    def forward(self, x: Tensor, like: Tensor) -> Tensor:
-        """A map (N, C, h, w) at the size of a finer one (N, any, H, W)."""
-        if self.kind == "transposed":
-            x = self.conv(x)
-        elif self.kind == "bilinear":
-            x = F.interpolate(x, scale_factor=float(self.factor), mode="bilinear")
-        else:
-            x = F.interpolate(x, scale_factor=float(self.factor), mode="nearest")
-        return x[..., : like.shape[-2], : like.shape[-1]]
-
-    def extra_repr(self) -> str:
-        return f"factor={self.factor}, kind={self.kind}"
-
-
-class Unit(nn.Module):
-    """A convolution with its norm and activation: conv-norm-act, or norm-act-conv."""
-
-    def __init__(
-        self,
-        conv: nn.Module,
-        norm: nn.Module | None,
-        activation: nn.Module | None,
-        *,
-        pre_activation: bool = False,
-    ) -> None:
-        super().__init__()
-        layers = {"conv": conv, "norm": norm, "activation": activation}
-        order = ("norm", "activation", "conv") if pre_activation else ("conv", "norm", "activation")
-        for name in order:
-            if (layer := layers[name]) is not None:
-                self.add_module(name, layer)
-
-    def forward(self, x: Tensor) -> Tensor:
-        for layer in self.children():
-            x = layer(x)
-        return x
-
-
-class Merge(nn.Module):
-    """Joins coarse features with a lift (paper, Fig. 3): concat([up + lift, lift]) -> 3x3 unit."""
-
-    def __init__(self, unit: Unit, *, kind: MergeKind = "add-concat") -> None:
-        super().__init__()
-        self.kind = kind
-        self.unit = unit
-
-    def forward(self, up: Tensor, lift: Tensor) -> Tensor:
-        """Two maps (N, C, H, W) of one size."""
-        if self.kind == "add":
-            return self.unit(up + lift)  # type: ignore[no-any-return]
-        joined = up if self.kind == "concat" else up + lift
-        return self.unit(torch.cat([joined, lift], dim=1))  # type: ignore[no-any-return]
-
-    def extra_repr(self) -> str:
-        return f"kind={self.kind}"
-
-
-class FunctionLayer(nn.Module):
-    """A function of the bottom-up model's forward (an activation, say) as a layer."""
-
-    def __init__(self, function: Callable[..., Any] | str, *args: Any, **kwargs: Any) -> None:
-        super().__init__()
-        self.function, self.args, self.kwargs = function, args, kwargs
-
-    def forward(self, x: Tensor) -> Tensor:
-        if isinstance(self.function, str):
-            return getattr(x, self.function)(*self.args, **self.kwargs)  # type: ignore[no-any-return]
-        return self.function(x, *self.args, **self.kwargs)  # type: ignore[no-any-return]
-
-    def extra_repr(self) -> str:
-        return getattr(self.function, "__name__", str(self.function))
-
-
-class Scope(nn.Module):
-    """A name in the module tree; prints as the class of the bottom-up module that stood there."""
-
-    def __init__(self, shown_as: str = "Scope") -> None:
-        super().__init__()
-        self.shown_as = shown_as
-
-    def _get_name(self) -> str:
-        return self.shown_as
