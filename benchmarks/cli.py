@@ -13,14 +13,14 @@ from typing import Annotated
 import torch
 import tyro
 
-from benchmarks.execute import Executor, execute, rows_of, state
+from benchmarks.executors.execute import Executor, execute, rows_of, state
 from benchmarks.experiments import COMMANDS, EXPERIMENTS
 from benchmarks.experiments.experiment import Experiment
-from benchmarks.interrupts import Interrupted, interruptible
-from benchmarks.jobs import Job, Precision, in_order
-from benchmarks.networks import Arrangement
-from benchmarks.profiles import PROFILES, Profile, ProfileName, narrowed
-from benchmarks.workspace import BudgetSpent, Place, Workspace
+from benchmarks.runs.interrupts import Interrupted, interruptible
+from benchmarks.runs.jobs import Job, Precision, in_order
+from benchmarks.runs.profiles import PROFILES, Profile, ProfileName, narrowed
+from benchmarks.runs.workspace import BudgetSpent, Place, Workspace
+from benchmarks.subjects.networks import Arrangement
 from td_transform.errors import TopDownError
 from td_transform.table import format_table
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from benchmarks.experiments import exp1, exp2, exp2_scales, exp3_gradcam, exp3_localisation, table1
-from benchmarks.experiments.claims import claims
 from benchmarks.experiments.experiment import Experiment, Handler
-from benchmarks.experiments.report import report
+from benchmarks.findings.claims_command import claims
+from benchmarks.findings.report_command import report
 
 EXPERIMENTS: dict[str, Experiment] = {
     experiment.name: experiment

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from statistics import mean, stdev
 
 from benchmarks.experiments.experiment import Experiment
-from benchmarks.jobs import Row
-from benchmarks.profiles import ARRANGEMENTS
-from benchmarks.recipes import trainings
-from benchmarks.training import train
+from benchmarks.measures.training import train
+from benchmarks.runs.jobs import Row
+from benchmarks.runs.profiles import ARRANGEMENTS
+from benchmarks.runs.recipes import trainings
 from td_transform.table import format_table
 
 

@@ -8,17 +8,10 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
-from benchmarks.aggregate import Group, group_of, select
-from benchmarks.corruptions import CORRUPTIONS, SEVERITIES, corrupt
-from benchmarks.curves import Curve
-from benchmarks.datasets import as_floats, balanced_order
-from benchmarks.effort import Effort, StrongEffort
 from benchmarks.experiments.experiment import Experiment
 from benchmarks.files import save_file
-from benchmarks.jobs import Job, Row
-from benchmarks.networks import Arrangement
-from benchmarks.profiles import Profile, ProfileName, Setting
-from benchmarks.published import (
+from benchmarks.findings.aggregate import Group, group_of, select
+from benchmarks.findings.published import (
     ARRANGEMENT_TITLES,
     ATTACK_TITLES,
     ATTACKS,
@@ -26,14 +19,21 @@ from benchmarks.published import (
     cell_title,
     published_curve,
 )
-from benchmarks.recipes import training
-from benchmarks.robustness import minimal_perturbations, predict
-from benchmarks.tables import Table, corruption_table, strong_table
-from benchmarks.workspace import Workspace
+from benchmarks.findings.tables import Table, corruption_table, strong_table
+from benchmarks.measures.corruptions import CORRUPTIONS, SEVERITIES, corrupt
+from benchmarks.measures.curves import Curve
+from benchmarks.measures.effort import Effort, StrongEffort
+from benchmarks.measures.robustness import minimal_perturbations, predict
+from benchmarks.runs.jobs import Job, Row
+from benchmarks.runs.profiles import Profile, ProfileName, Setting
+from benchmarks.runs.recipes import training
+from benchmarks.runs.workspace import Workspace
+from benchmarks.subjects.datasets import as_floats, balanced_order
+from benchmarks.subjects.networks import Arrangement
 from td_transform.table import format_table
 
 if TYPE_CHECKING:
-    from benchmarks.strong_attacks import FixedAttack, Norm
+    from benchmarks.measures.strong_attacks import FixedAttack, Norm
 
 PERTURBED = "perturbed.pt"
 
@@ -67,7 +67,7 @@ class RobustnessConfig:
     """What the minimal perturbations of one network under one attack depend on.
 
     Args:
-        attack: a name of `benchmarks.attacks.ATTACKS`.
+        attack: a name of `benchmarks.measures.attacks.ATTACKS`.
         images: how many test images, in a class-balanced shuffle.
         repeats: of the attack; the worst counts.
         effort: how long it searches.
@@ -103,7 +103,7 @@ class CorruptionConfig:
     """What the accuracies under one corruption depend on.
 
     Args:
-        corruption: a name of `benchmarks.corruptions.CORRUPTIONS`.
+        corruption: a name of `benchmarks.measures.corruptions.CORRUPTIONS`.
         images: how many test images, in a class-balanced shuffle; all where None.
     """
 
@@ -195,7 +195,7 @@ def share(right: Tensor) -> float:
 
 def attack_network(job: Job, workspace: Workspace) -> Iterator[Row]:
     """One row: the minimal L2 per image. A top-down network's images are kept for exp2-scales."""
-    import benchmarks.attacks
+    import benchmarks.measures.attacks
 
     config: RobustnessConfig = job.config
     tried = subject(job.needs[0], config.images, workspace)
@@ -203,7 +203,7 @@ def attack_network(job: Job, workspace: Workspace) -> Iterator[Row]:
         tried.network,
         tried.images,
         tried.labels,
-        benchmarks.attacks.ATTACKS[config.attack],
+        benchmarks.measures.attacks.ATTACKS[config.attack],
         effort=config.effort,
         repeats=config.repeats,
         seed=job.needs[0].config.seed,
@@ -217,7 +217,7 @@ def attack_network(job: Job, workspace: Workspace) -> Iterator[Row]:
 
 def attack_strongly(job: Job, workspace: Workspace) -> Iterator[Row]:
     """A row per size of the perturbation, or one with the minimal L2 per image."""
-    from benchmarks.strong_attacks import minimal_attacks, still_right
+    from benchmarks.measures.strong_attacks import minimal_attacks, still_right
 
     config: StrongConfig = job.config
     tried = subject(job.needs[0], config.images, workspace)

@@ -9,14 +9,14 @@ import torch
 
 from benchmarks.experiments.exp2 import PERTURBED, as_text, robustness_job, share, subject
 from benchmarks.experiments.experiment import Experiment
-from benchmarks.jobs import Job, Row
-from benchmarks.networks import Normalised
-from benchmarks.profiles import Profile
-from benchmarks.published import ATTACKS
-from benchmarks.recipes import training
-from benchmarks.scales import choices, level_count, name_of, still_right
-from benchmarks.tables import levels_table
-from benchmarks.workspace import Workspace
+from benchmarks.findings.published import ATTACKS
+from benchmarks.findings.tables import levels_table
+from benchmarks.measures.scales import choices, level_count, name_of, still_right
+from benchmarks.runs.jobs import Job, Row
+from benchmarks.runs.profiles import Profile
+from benchmarks.runs.recipes import training
+from benchmarks.runs.workspace import Workspace
+from benchmarks.subjects.networks import Normalised
 
 
 @dataclass(frozen=True, kw_only=True)

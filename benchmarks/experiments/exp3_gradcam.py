@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from benchmarks.datasets import ImageSet, as_floats, balanced_order
 from benchmarks.experiments.experiment import Experiment
-from benchmarks.explain import Explainer, Layer, Scaling
-from benchmarks.jobs import Job, Row
-from benchmarks.profiles import Profile
-from benchmarks.published import data_title, model_title
-from benchmarks.recipes import training
-from benchmarks.training import predict
-from benchmarks.workspace import JobFailed, Workspace
+from benchmarks.findings.published import data_title, model_title
+from benchmarks.measures.explain import Explainer, Layer, Scaling
+from benchmarks.measures.training import predict
+from benchmarks.runs.jobs import Job, Row
+from benchmarks.runs.profiles import Profile
+from benchmarks.runs.recipes import training
+from benchmarks.runs.workspace import JobFailed, Workspace
+from benchmarks.subjects.datasets import ImageSet, as_floats, balanced_order
 from td_transform.table import format_table
 
 if TYPE_CHECKING:

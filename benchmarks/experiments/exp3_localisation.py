@@ -9,13 +9,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from benchmarks import datasets
-from benchmarks.aggregate import Spread, by_cell
-from benchmarks.datasets import ImageSet, as_floats, balanced_order
 from benchmarks.experiments.experiment import Experiment
-from benchmarks.explain import Explainer, Scaling
-from benchmarks.jobs import Job, Row
-from benchmarks.localisation import (
+from benchmarks.findings.aggregate import Spread, by_cell
+from benchmarks.findings.published import cell_title
+from benchmarks.measures.explain import Explainer, Scaling
+from benchmarks.measures.localisation import (
     BLACK_BACKGROUND,
     THRESHOLD,
     Comparison,
@@ -25,11 +23,13 @@ from benchmarks.localisation import (
     mask_objects,
     require_black_background,
 )
-from benchmarks.profiles import Profile
-from benchmarks.published import cell_title
-from benchmarks.recipes import training
-from benchmarks.training import predict
-from benchmarks.workspace import Workspace
+from benchmarks.measures.training import predict
+from benchmarks.runs.jobs import Job, Row
+from benchmarks.runs.profiles import Profile
+from benchmarks.runs.recipes import training
+from benchmarks.runs.workspace import Workspace
+from benchmarks.subjects import datasets
+from benchmarks.subjects.datasets import ImageSet, as_floats, balanced_order
 from td_transform.table import format_table
 
 PAIR = ("bu", "td")

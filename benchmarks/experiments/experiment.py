@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from benchmarks.jobs import Job, Row
-from benchmarks.profiles import Profile
-from benchmarks.workspace import Workspace
+from benchmarks.runs.jobs import Job, Row
+from benchmarks.runs.profiles import Profile
+from benchmarks.runs.workspace import Workspace
 
 Handler = Callable[[Job, Workspace], Iterable[Row]]
 

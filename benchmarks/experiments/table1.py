@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from benchmarks import datasets
 from benchmarks.experiments.experiment import Experiment
-from benchmarks.jobs import Job, Row
-from benchmarks.networks import Arrangement, build
-from benchmarks.profiles import ARRANGEMENTS, Profile
-from benchmarks.workspace import Workspace
+from benchmarks.runs.jobs import Job, Row
+from benchmarks.runs.profiles import ARRANGEMENTS, Profile
+from benchmarks.runs.workspace import Workspace
+from benchmarks.subjects import datasets
+from benchmarks.subjects.networks import Arrangement, build
 from td_transform.table import format_table
 
 # What the paper prints, and the size of the images that it is for.
@@ -28,7 +28,7 @@ class ParametersConfig:
     """One network to count.
 
     Args:
-        model, arrangement, classes: as in `benchmarks.networks.build`.
+        model, arrangement, classes: as in `benchmarks.subjects.networks.build`.
         data: whose image size it is built for; None for the paper's.
     """
 

@@ -1,0 +1,68 @@
+"""The subcommand `claims`: each claim of the paper and whether it holds."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.files import replace_file
+from benchmarks.findings.aggregate import read_rows
+from benchmarks.findings.claims import NOTE, Judged, as_markdown, judge
+from benchmarks.runs.jobs import Row
+from td_transform.table import format_table
+
+_WIDTHS = {"claim": 44, "paper": 34, "ours": 52}
+
+
+def claims(*, results: tuple[Path, ...] = (Path("results"),), markdown: Path | None = None) -> None:
+    """Each claim of the paper, its figure, ours with spread, and whether it holds.
+
+    Args:
+        results: results folders; their rows are taken together.
+        markdown: also write the table to this file, for example docs/claims.md.
+    """
+    rows = read_rows(results)
+    judged = judge(rows)
+    print(as_text(judged))
+    if markdown:
+        markdown.parent.mkdir(parents=True, exist_ok=True)
+        page = f"# The paper's claims, judged\n\n{_origin(rows)}\n\n{as_markdown(judged)}"
+        replace_file(markdown, page.encode())
+
+
+def _origin(rows: Sequence[Row]) -> str:
+    """What the verdicts rest on, in a sentence or two."""
+    if not rows:
+        return "There are no results yet."
+
+    def distinct(column: str) -> str:
+        return ", ".join(sorted({str(row[column])[:40] for row in rows}))
+
+    return (
+        f"Written by `python -m benchmarks claims` from {len(rows)} results of the profile "
+        f"{distinct('profile')} (commit {distinct('commit')}; {distinct('cpu')}; torch "
+        f"{distinct('torch')}). The profiles `smoke` and `cpu` train briefly on few images: their "
+        "verdicts are about such networks, not about the paper's."
+    )
+
+
+def as_text(judged: Sequence[Judged]) -> str:
+    """A table for the terminal, with the criteria below it."""
+    rows: list[list[str]] = []
+    for number, one in enumerate(judged, start=1):
+        wrapped = [
+            textwrap.wrap(text, _WIDTHS[name])
+            for name, text in (
+                ("claim", f"{one.claim.text} ({one.claim.source})"),
+                ("paper", one.claim.paper),
+                ("ours", one.verdict.ours or one.verdict.reason),
+            )
+        ]
+        for line in range(max(map(len, wrapped))):
+            cells = [part[line] if line < len(part) else "" for part in wrapped]
+            first = (str(number), one.verdict.label) if line == 0 else ("", "")
+            rows.append([first[0], cells[0], cells[1], cells[2], first[1]])
+    criteria = [f"{i}. {one.claim.criterion}" for i, one in enumerate(judged, start=1)]
+    headings = ["#", "claim", "the paper", "ours", "verdict"]
+    return "\n".join([*format_table(headings, rows), "", "Holds when:", *criteria, "", NOTE])
