@@ -13,6 +13,7 @@ from typing import Annotated
 import torch
 import tyro
 
+from benchmarks.errors import BenchmarkError
 from benchmarks.executors.execute import Executor, execute, rows_of, state
 from benchmarks.experiments import COMMANDS, EXPERIMENTS
 from benchmarks.experiments.experiment import Experiment
@@ -20,8 +21,7 @@ from benchmarks.runs.interrupts import Interrupted, interruptible
 from benchmarks.runs.jobs import Job, Precision, in_order
 from benchmarks.runs.profiles import PROFILES, Profile, ProfileName, narrowed
 from benchmarks.runs.workspace import BudgetSpent, Place, Workspace
-from benchmarks.subjects.networks import Arrangement
-from td_transform.errors import TopDownError
+from benchmarks.subjects.arrangements import Arrangement
 from td_transform.table import format_table
 
 _DESCRIPTION = "Every experiment of Lelekas et al. (2020), for their networks and for your own."
@@ -155,7 +155,7 @@ def main(args: Sequence[str] | None = None) -> None:
                 args=args,
                 config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
             )
-    except TopDownError as error:
+    except BenchmarkError as error:
         _tell(" ".join(str(error).split()))
         raise SystemExit(2) from None
     except Interrupted as interrupt:

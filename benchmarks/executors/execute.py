@@ -19,13 +19,13 @@ import torch
 from filelock import Timeout
 from tqdm import tqdm
 
+from benchmarks.errors import BenchmarkError
 from benchmarks.experiments import HANDLERS, OWNERS
 from benchmarks.experiments.experiment import Handler
 from benchmarks.runs.arithmetic import make_deterministic
 from benchmarks.runs.interrupts import Interrupted, held_back, ignored_by_children, interruptible
 from benchmarks.runs.jobs import Job, Row, in_order
 from benchmarks.runs.workspace import BudgetSpent, JobFailed, Place, Workspace
-from td_transform.errors import TopDownError
 
 Executor = Literal["local", "processes", "ray"]
 State = Literal["done", "failed", "started", "to do"]
@@ -56,7 +56,7 @@ def execute(
     Raises:
         BudgetSpent: the deadline is near; a later call goes on.
         Interrupted: Ctrl-C or SIGTERM; a later call goes on.
-        TopDownError: a worker process ended with an error (its traceback is on stderr).
+        BenchmarkError: a worker process ended with an error (its traceback is on stderr).
     """
     ordered = in_order(jobs)
     if "TORCHELASTIC_RUN_ID" in os.environ:
@@ -174,7 +174,7 @@ def _ended(job: Job, workspace: Workspace, blocked: set[str]) -> bool:
 def _together(ordered: Sequence[Job], place: Place, executor: Executor) -> None:
     """Under torchrun: one training at a time, by all processes."""
     if executor != "local":
-        raise TopDownError(
+        raise BenchmarkError(
             "torchrun", seen=f"the executor {executor!r} in each of its processes",
             expected="the executor 'local'", remedy="leave out --executor, or torchrun",
         )  # fmt: skip
@@ -210,7 +210,7 @@ def _in_processes(ordered: Sequence[Job], place: Place, workers: int) -> None:
     if os.EX_TEMPFAIL in codes:
         raise BudgetSpent
     if any(codes):
-        raise TopDownError(
+        raise BenchmarkError(
             "executor 'processes'", seen=f"workers ended with the codes {codes}",
             expected="0 from each", remedy="read their messages above; a later call goes on",
         )  # fmt: skip
@@ -235,7 +235,7 @@ def _ray(ordered: Sequence[Job], place: Place, **options: Any) -> None:
     try:
         ray_cluster = importlib.import_module("benchmarks.executors.ray_cluster")
     except ModuleNotFoundError as error:
-        raise TopDownError(
+        raise BenchmarkError(
             "executor 'ray'", seen=f"no module named '{error.name}'", expected="an installed Ray",
             remedy="pip install ray, or choose the executor 'processes'",
         ) from error  # fmt: skip

@@ -26,13 +26,13 @@ from tqdm import tqdm
 
 import benchmarks
 import td_transform
+from benchmarks.errors import BenchmarkError
 from benchmarks.executors.execute import work
 from benchmarks.runs.arithmetic import make_deterministic
 from benchmarks.runs.interrupts import Interrupted, held_back, interruptible
 from benchmarks.runs.jobs import Job
 from benchmarks.runs.stamp import COMMIT_VARIABLE, commit
 from benchmarks.runs.workspace import BudgetSpent, Place, Workspace
-from td_transform.errors import TopDownError
 
 Outcome = Literal["ended", "blocked", "out of time"]
 
@@ -62,7 +62,7 @@ def execute(
     Raises:
         BudgetSpent: the deadline is near; a later call goes on.
         Interrupted: Ctrl-C or SIGTERM; a later call goes on.
-        TopDownError: there is no such cluster, or jobs ended with an error.
+        BenchmarkError: there is no such cluster, or jobs ended with an error.
     """
     silent = place.quiet or None
     data_root = place.data_root.resolve() if place.data_root else None
@@ -103,7 +103,7 @@ def _check_address(address: str) -> None:
         if port.isdigit():
             socket.create_connection((host, int(port)), _CONNECT_SECONDS).close()
     except OSError as error:
-        raise TopDownError(
+        raise BenchmarkError(
             "argument 'ray_address'", seen=f"nothing that answers at {address!r} ({error})",
             expected="the address of a running cluster, as `ray start --head` prints it",
             remedy="start one, or leave out --ray-address",
@@ -156,7 +156,7 @@ def _outcomes(tasks: dict[str, Any], *, quiet: bool | None) -> list[Outcome]:
     """How all tasks ended.
 
     Raises:
-        TopDownError: some ended with an error.
+        BenchmarkError: some ended with an error.
     """
     waiting = list(tasks.values())
     outcomes: list[Outcome] = []
@@ -174,7 +174,7 @@ def _outcomes(tasks: dict[str, Any], *, quiet: bool | None) -> list[Outcome]:
                     errors.append(error)
                     tqdm.write(str(error), file=sys.stderr)
     if errors:
-        raise TopDownError(
+        raise BenchmarkError(
             "executor 'ray'", seen=f"{len(errors)} of {len(tasks)} jobs ended with an error",
             expected="none", remedy="read their messages above; a later call goes on",
         )  # fmt: skip

@@ -8,8 +8,8 @@ from statistics import mean, stdev
 from benchmarks.experiments.experiment import Experiment
 from benchmarks.measures.training import train
 from benchmarks.runs.jobs import Row
-from benchmarks.runs.profiles import ARRANGEMENTS
 from benchmarks.runs.recipes import trainings
+from benchmarks.subjects.arrangements import ARRANGEMENTS
 from td_transform.table import format_table
 
 

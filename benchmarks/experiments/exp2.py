@@ -4,51 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
 from benchmarks.experiments.experiment import Experiment
 from benchmarks.files import save_file
 from benchmarks.findings.aggregate import Group, group_of, select
-from benchmarks.findings.published import (
-    ARRANGEMENT_TITLES,
-    ATTACK_TITLES,
-    ATTACKS,
-    LEVELS,
-    cell_title,
-    published_curve,
-)
+from benchmarks.findings.published import published_curve
 from benchmarks.findings.tables import Table, corruption_table, strong_table
+from benchmarks.measures.attacks import ATTACKS, attack_title
+from benchmarks.measures.attacks.effort import Effort, StrongEffort
 from benchmarks.measures.corruptions import CORRUPTIONS, SEVERITIES, corrupt
-from benchmarks.measures.curves import Curve
-from benchmarks.measures.effort import Effort, StrongEffort
+from benchmarks.measures.curves import LEVELS, Curve
 from benchmarks.measures.robustness import minimal_perturbations, predict
+from benchmarks.measures.strong_attacks import FIXED, MINIMAL, NORMS, Norm, still_right
 from benchmarks.runs.jobs import Job, Row
 from benchmarks.runs.profiles import Profile, ProfileName, Setting
 from benchmarks.runs.recipes import training
 from benchmarks.runs.workspace import Workspace
-from benchmarks.subjects.datasets import as_floats, balanced_order
-from benchmarks.subjects.networks import Arrangement
+from benchmarks.subjects.arrangements import ARRANGEMENT_TITLES, Arrangement
+from benchmarks.subjects.datasets import ON_BLACK, as_floats, balanced_order
 from td_transform.table import format_table
-
-if TYPE_CHECKING:
-    from benchmarks.measures.strong_attacks import FixedAttack, Norm
 
 PERTURBED = "perturbed.pt"
 
 # The paper's supplement attacks all arrangements of this network.
 _ALL_ATTACKED = "resnet32"
-_GREY = ("digits", "mnist", "fashion-mnist")
 _EPSILONS: dict[tuple[bool, Norm], tuple[float, ...]] = {
     (True, "linf"): (0.05, 0.1, 0.3),
     (True, "l2"): (0.5, 1.0, 2.0),
     (False, "linf"): (1 / 255, 2 / 255, 8 / 255),
     (False, "l2"): (0.1, 0.25, 0.5),
 }
-_FIXED: tuple[FixedAttack, ...] = ("FGSM", "PGD", "AutoAttack")
-_MINIMAL = ("DeepFool", "CarliniWagner")
-_NORMS: tuple[Norm, ...] = ("linf", "l2")
 
 EFFORTS: dict[ProfileName, Effort] = {
     "smoke": Effort(steps=20, directions=20, max_pixels=20, grid=3),
@@ -144,14 +131,14 @@ def _jobs_of(trained: Job, profile: Profile) -> Iterator[Job]:
     for attack in ATTACKS:
         yield robustness_job(trained, attack, profile)
     effort, images = STRONG_EFFORTS[profile.name], profile.strong_images
-    for norm in _NORMS:
-        epsilons = _EPSILONS[trained.config.data in _GREY, norm]
-        for strong in _FIXED:
+    for norm in NORMS:
+        epsilons = _EPSILONS[trained.config.data in ON_BLACK, norm]
+        for strong in FIXED:
             config = StrongConfig(
                 attack=strong, norm=norm, epsilons=epsilons, images=images, effort=effort
             )
             yield Job("strong", config, needs=(trained,))
-    for minimal in _MINIMAL:
+    for minimal in MINIMAL:
         config = StrongConfig(attack=minimal, norm="l2", epsilons=(), images=images, effort=effort)
         yield Job("strong", config, needs=(trained,))
     for corruption in CORRUPTIONS:
@@ -195,15 +182,13 @@ def share(right: Tensor) -> float:
 
 def attack_network(job: Job, workspace: Workspace) -> Iterator[Row]:
     """One row: the minimal L2 per image. A top-down network's images are kept for exp2-scales."""
-    import benchmarks.measures.attacks
-
     config: RobustnessConfig = job.config
     tried = subject(job.needs[0], config.images, workspace)
     found = minimal_perturbations(
         tried.network,
         tried.images,
         tried.labels,
-        benchmarks.measures.attacks.ATTACKS[config.attack],
+        ATTACKS[config.attack],
         effort=config.effort,
         repeats=config.repeats,
         seed=job.needs[0].config.seed,
@@ -217,13 +202,11 @@ def attack_network(job: Job, workspace: Workspace) -> Iterator[Row]:
 
 def attack_strongly(job: Job, workspace: Workspace) -> Iterator[Row]:
     """A row per size of the perturbation, or one with the minimal L2 per image."""
-    from benchmarks.measures.strong_attacks import minimal_attacks, still_right
-
     config: StrongConfig = job.config
     tried = subject(job.needs[0], config.images, workspace)
     seed = job.needs[0].config.seed
     common: Row = {"attack": config.attack, "norm": config.norm, **tried.common}
-    if config.attack in _FIXED:
+    if config.attack in FIXED:
         for epsilon in config.epsilons:
             workspace.pause_if_due()
             right = still_right(
@@ -242,7 +225,8 @@ def attack_strongly(job: Job, workspace: Workspace) -> Iterator[Row]:
             tried.network,
             tried.images,
             tried.labels,
-            minimal_attacks(config.effort)[config.attack],
+            MINIMAL[config.attack],
+            effort=config.effort,
             seed=seed,
             quiet=workspace.place.quiet,
             before_batch=workspace.pause_if_due,
@@ -280,8 +264,8 @@ def _losses(rows: Sequence[Row]) -> str:
         found.setdefault((group_of(row), str(row["attack"])), []).append(row)
     lines = [
         [
-            cell_title(group.cell),
-            ATTACK_TITLES[attack],
+            group.cell.title,
+            attack_title(attack),
             ARRANGEMENT_TITLES[group.arrangement],
             *_beside_the_authors(Curve.of(runs), group, attack),
         ]

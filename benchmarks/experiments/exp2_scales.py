@@ -9,8 +9,8 @@ import torch
 
 from benchmarks.experiments.exp2 import PERTURBED, as_text, robustness_job, share, subject
 from benchmarks.experiments.experiment import Experiment
-from benchmarks.findings.published import ATTACKS
 from benchmarks.findings.tables import levels_table
+from benchmarks.measures.attacks import ATTACKS
 from benchmarks.measures.scales import choices, level_count, name_of, still_right
 from benchmarks.runs.jobs import Job, Row
 from benchmarks.runs.profiles import Profile

@@ -11,14 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.experiments.experiment import Experiment
-from benchmarks.findings.published import data_title, model_title
 from benchmarks.measures.explain import Explainer, Layer, Scaling
 from benchmarks.measures.training import predict
 from benchmarks.runs.jobs import Job, Row
 from benchmarks.runs.profiles import Profile
 from benchmarks.runs.recipes import training
 from benchmarks.runs.workspace import JobFailed, Workspace
-from benchmarks.subjects.datasets import ImageSet, as_floats, balanced_order
+from benchmarks.subjects.datasets import ImageSet, as_floats, balanced_order, data_title
+from benchmarks.subjects.networks import model_title
 from td_transform.table import format_table
 
 if TYPE_CHECKING:

@@ -11,10 +11,8 @@ from torch import Tensor
 
 from benchmarks.experiments.experiment import Experiment
 from benchmarks.findings.aggregate import Spread, by_cell
-from benchmarks.findings.published import cell_title
 from benchmarks.measures.explain import Explainer, Scaling
 from benchmarks.measures.localisation import (
-    BLACK_BACKGROUND,
     THRESHOLD,
     Comparison,
     black_background_objects,
@@ -59,9 +57,9 @@ def jobs(profile: Profile) -> list[Job]:
     """A job per run and setting whose objects can be told from the background.
 
     Raises:
-        TopDownError: there is no such setting.
+        BenchmarkError: there is no such setting.
     """
-    settings = [s for s in profile.explained if profile.masks or s.data in BLACK_BACKGROUND]
+    settings = [s for s in profile.explained if profile.masks or s.data in datasets.ON_BLACK]
     if not settings:
         require_black_background(profile.explained[0].data)
     config = LocalisationConfig(images=profile.localisation_images, masks=profile.masks)
@@ -143,7 +141,7 @@ def table(rows: Sequence[Row]) -> str:
     spreads = {name: by_cell(rows, name) for name in FIGURES}
     lines = [
         [
-            cell_title(cell),
+            cell.title,
             arrangement.upper(),
             *[_percent(spreads[name].get(cell, {}).get(arrangement)) for name in FIGURES],
         ]

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 from benchmarks.experiments.experiment import Experiment
 from benchmarks.runs.jobs import Job, Row
-from benchmarks.runs.profiles import ARRANGEMENTS, Profile
+from benchmarks.runs.profiles import Profile
 from benchmarks.runs.workspace import Workspace
 from benchmarks.subjects import datasets
-from benchmarks.subjects.networks import Arrangement, build
+from benchmarks.subjects.arrangements import ARRANGEMENTS, Arrangement
+from benchmarks.subjects.networks import build
 from td_transform.table import format_table
 
 # What the paper prints, and the size of the images that it is for.

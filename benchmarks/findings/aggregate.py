@@ -8,9 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from benchmarks.errors import BenchmarkError
 from benchmarks.runs.jobs import Row
+from benchmarks.runs.profiles import PROFILES
 from benchmarks.runs.store import Store
-from td_transform.errors import TopDownError
+from benchmarks.subjects.arrangements import ARRANGEMENT_TITLES, ARRANGEMENTS
+from benchmarks.subjects.datasets import data_title
+from benchmarks.subjects.networks import model_title
 
 # What tells two measurements apart; of rows that agree in all of it only the newest counts.
 IDENTITY = (
@@ -18,8 +22,6 @@ IDENTITY = (
     "attack", "perturbed", "norm", "epsilon", "corruption", "severity", "layer", "picture",
     "threshold",
 )  # fmt: skip
-PROFILES = ("smoke", "cpu", "paper")
-ARRANGEMENTS = ("bu", "td", "uniform", "reversed")
 
 
 class Cell(NamedTuple):
@@ -29,8 +31,20 @@ class Cell(NamedTuple):
     data: str
     augmented: bool
 
-    def __str__(self) -> str:
-        return f"{self.model} on {self.data}{' (augmented)' if self.augmented else ''}"
+    @property
+    def names(self) -> tuple[str, str]:
+        """Network and data as the paper writes them."""
+        return model_title(self.model), data_title(self.data, self.augmented)
+
+    @property
+    def title(self) -> str:
+        """Both in one.
+
+        Example:
+            >>> Cell("nin", "cifar10", True).title
+            'NIN, CIFAR10_aug'
+        """
+        return ", ".join(self.names)
 
 
 class Group(NamedTuple):
@@ -44,6 +58,11 @@ class Group(NamedTuple):
     @property
     def cell(self) -> Cell:
         return Cell(self.model, self.data, self.augmented)
+
+    @property
+    def names(self) -> tuple[str, str, str]:
+        """Network, data and arrangement as the paper writes them."""
+        return (*self.cell.names, ARRANGEMENT_TITLES[self.arrangement])
 
 
 @dataclass(frozen=True)
@@ -97,12 +116,12 @@ def read_rows(folders: Iterable[Path]) -> list[Row]:
     """The rows of several results folders.
 
     Raises:
-        TopDownError: a folder holds no results.
+        BenchmarkError: a folder holds no results.
     """
     rows: list[Row] = []
     for folder in folders:
         if not (folder / "results.jsonl").exists():
-            raise TopDownError(
+            raise BenchmarkError(
                 f"results folder {folder}",
                 seen="no results.jsonl in it",
                 expected="a folder that an experiment has written to",
@@ -209,7 +228,7 @@ def _measured_cell(row: Row) -> Hashable:
 
 
 def _fullness(profile: object) -> int:
-    return PROFILES.index(str(profile)) if profile in PROFILES else -1
+    return list(PROFILES).index(profile) if profile in PROFILES else -1
 
 
 def _hashable(value: object) -> Hashable:

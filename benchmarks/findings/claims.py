@@ -6,13 +6,16 @@ import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
+from benchmarks.findings import field_verdicts as fields
 from benchmarks.findings import robustness_verdicts as robust
 from benchmarks.findings import verdicts
 from benchmarks.findings.aggregate import Cell, Group, current, group_of
-from benchmarks.findings.published import ATTACKS, PAPER_CELLS, cell_title, least_published_accuracy
+from benchmarks.findings.published import PAPER_CELLS, least_published_accuracy
 from benchmarks.findings.verdicts import MARGIN, SLIGHT, Rule, Verdict
-from benchmarks.measures import fields
+from benchmarks.measures.attacks import of_families
+from benchmarks.measures.attacks.named import Family
 from benchmarks.measures.curves import CRITERION as CURVE_CRITERION
 from benchmarks.runs.jobs import Row
 
@@ -106,7 +109,7 @@ def _published_accuracies() -> str:
             for name in ("bu", "td")
         )
         if bu is not None and td is not None:
-            parts.append(f"{cell_title(cell)}: BU ≥ {100 * bu:.1f} %, TD ≥ {100 * td:.1f} %")
+            parts.append(f"{cell.title}: BU ≥ {100 * bu:.1f} %, TD ≥ {100 * td:.1f} %")
     return f"{NOT_PRINTED}; the losses in Fig. 6 bound them: " + "; ".join(parts)
 
 
@@ -200,51 +203,52 @@ _ACCURACY = (
     ),
 )
 
+_NOISE = of_families("single pixel", "uncorrelated", "correlated")
+_ALL_TEN = of_families(*get_args(Family))
+_SPATIAL = of_families("spatial")
+
+
+def _robustness_claim(
+    text: str, attacks: Sequence[str], named: str, *, source: str = "4.2, Fig. 6"
+) -> Claim:
+    return Claim(
+        text=text,
+        source=source,
+        paper=robust.published_tally(attacks),
+        criterion=f"{named}: TD is the more robust in {MAJORITY}.",
+        rule=robust.more_robust(attacks),
+    )
+
+
 _ROBUSTNESS = (
-    Claim(
-        text="Coarse-to-fine processing is a line of defence against attacks that introduce "
+    _robustness_claim(
+        "Coarse-to-fine processing is a line of defence against attacks that introduce "
         "high-frequency noise.",
+        _NOISE,
+        "All noise attacks, single pixels and Pointwise",
         source="abstract",
-        paper=robust.published_tally(robust.NOISE),
-        criterion=f"All noise attacks, single pixels and Pointwise: TD is the more robust in {MAJORITY}.",
-        rule=robust.more_robust(robust.NOISE),
     ),
-    Claim(
-        text="TD networks are more robust under most attacks.",
-        source="4.2, Fig. 6",
-        paper=robust.published_tally(ATTACKS),
-        criterion=f"All ten attacks: TD is the more robust in {MAJORITY}.",
-        rule=robust.more_robust(ATTACKS),
+    _robustness_claim(
+        "TD networks are more robust under most attacks.", _ALL_TEN, "All ten attacks"
     ),
-    Claim(
-        text="TD networks are visibly more resilient against uncorrelated noise.",
-        source="4.2, Fig. 6",
-        paper=robust.published_tally(robust.UNCORRELATED),
-        criterion="Salt and pepper, additive Gaussian and uniform, blended uniform noise: TD is the "
-        f"more robust in {MAJORITY}.",
-        rule=robust.more_robust(robust.UNCORRELATED),
+    _robustness_claim(
+        "TD networks are visibly more resilient against uncorrelated noise.",
+        of_families("uncorrelated"),
+        "Salt and pepper, additive Gaussian and uniform, blended uniform noise",
     ),
-    Claim(
-        text="They are more robust against correlated noise.",
-        source="4.2, Fig. 6",
-        paper=robust.published_tally(robust.CORRELATED),
-        criterion=f"Pointwise: TD is the more robust in {MAJORITY}.",
-        rule=robust.more_robust(robust.CORRELATED),
+    _robustness_claim(
+        "They are more robust against correlated noise.", of_families("correlated"), "Pointwise"
     ),
-    Claim(
-        text="They are more robust against blurring.",
-        source="4.2, Fig. 6",
-        paper=robust.published_tally(robust.BLUR),
-        criterion=f"Gaussian blur: TD is the more robust in {MAJORITY}.",
-        rule=robust.more_robust(robust.BLUR),
+    _robustness_claim(
+        "They are more robust against blurring.", of_families("blur"), "Gaussian blur"
     ),
     Claim(
         text="They are not more robust against spatial attacks.",
         source="4.2, Fig. 6",
-        paper=robust.published_tally(robust.SPATIAL),
+        paper=robust.published_tally(_SPATIAL),
         criterion="Spatial, Shifts: in more than half of the cases the interval rules out that TD "
         "needs 10 % more L2 (or loses 5 points less).",
-        rule=robust.no_gain(robust.SPATIAL),
+        rule=robust.no_gain(_SPATIAL),
     ),
     Claim(
         text="Against the spatial attack ResNet32's TD is substantially less robust.",
@@ -258,11 +262,10 @@ _ROBUSTNESS = (
 
 def _level_claim(level: str, cell: Cell, published: Cell | None = None) -> Claim:
     return Claim(
-        text=f"On {cell_title(cell).split(', ')[1]} the {level}-resolution input is the most "
-        "vulnerable.",
+        text=f"On {cell.title.split(', ')[1]} the {level}-resolution input is the most vulnerable.",
         source="4.2, Fig. 5",
         paper=robust.published_levels(published or cell),
-        criterion=f"{cell_title(cell)}: test accuracy, mean over the attacks, is lowest when only "
+        criterion=f"{cell.title}: test accuracy, mean over the attacks, is lowest when only "
         f"the {level} level is perturbed, and lower than with each other level by more than {SPREAD} "
         f"(with a single run: by {robust.ERRORS:.0f} standard errors of the share of images).",
         rule=robust.most_vulnerable(level, cell),

@@ -12,15 +12,13 @@ from matplotlib.lines import Line2D
 
 from benchmarks.findings.aggregate import Group, Spread, group_of, select, spreads
 from benchmarks.findings.figures import COLOURS, INK, Drawing
-from benchmarks.findings.published import (
-    ARRANGEMENT_TITLES,
-    ATTACK_TITLES,
-    data_title,
-    model_title,
-    published_curve,
-)
+from benchmarks.findings.published import published_curve
+from benchmarks.measures.attacks import ATTACKS, attack_title
 from benchmarks.measures.curves import Curve, Floats
 from benchmarks.runs.jobs import Row
+from benchmarks.subjects.arrangements import ARRANGEMENT_TITLES
+from benchmarks.subjects.datasets import data_title
+from benchmarks.subjects.networks import model_title
 
 # Models of one data set are told apart by line and marker, networks of a model by colour.
 Line = Literal["-", "--", ":", "-."]
@@ -84,12 +82,12 @@ def curve_drawings(rows: Sequence[Row]) -> list[Drawing]:
 def robustness_drawing(rows: Sequence[Row]) -> Drawing | None:
     """Fig. 6: accuracy loss over L2, attacks by data sets; None without rows."""
     own = select(rows, kind="robustness")
-    attacks = [attack for attack in ATTACK_TITLES if select(own, attack=attack)]
+    attacks = [attack for attack in ATTACKS if select(own, attack=attack)]
     if not attacks:
         return None
     figure = _grid(
         own, {attack: select(own, attack=attack) for attack in attacks}, _losses,
-        titles=ATTACK_TITLES, x="L2 norm", y="accuracy loss\n(points)",
+        x="L2 norm", y="accuracy loss\n(points)",
         authors=any(published_curve(group_of(row), str(row["attack"])) for row in own),
     )  # fmt: skip
     images = sorted({str(row["images"]) for row in own}, key=int)
@@ -224,7 +222,6 @@ def _grid(
     *,
     x: str,
     y: str,
-    titles: Mapping[str, str] | None = None,
     authors: bool = False,
 ) -> Figure:
     """A line of panels per key, a column per data set."""
@@ -244,7 +241,7 @@ def _grid(
             panel.grid(color="#dddddd", linewidth=0.6)
             panel.spines[["top", "right"]].set_visible(False)
             panel.tick_params(labelsize=8)
-        row_of_panels[0].set_ylabel(f"{(titles or {}).get(key, key)}\n{y}", fontsize=8)
+        row_of_panels[0].set_ylabel(f"{attack_title(key)}\n{y}", fontsize=8)
     for panel, data_set in zip(panels[0], sets, strict=True):
         panel.set_title(data_title(*data_set))
     for panel in panels[-1]:

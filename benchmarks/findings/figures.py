@@ -11,32 +11,23 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchmarks.findings.aggregate import (
-    ARRANGEMENTS,
-    Cell,
-    Spread,
-    by_cell,
-    group_of,
-    select,
-    spreads,
-)
-from benchmarks.findings.published import (
-    ARRANGEMENT_TITLES,
-    ATTACK_TITLES,
-    cell_title,
-    data_title,
-    model_title,
-    published_scales,
-)
+from benchmarks.findings.aggregate import Cell, Spread, by_cell, group_of, select, spreads
+from benchmarks.findings.published import published_scales
+from benchmarks.measures.attacks import ATTACKS, attack_title
+from benchmarks.measures.scales import PAPER_NAMES, choices, name_of
 from benchmarks.runs.jobs import Row
+from benchmarks.subjects.arrangements import ARRANGEMENT_TITLES, ARRANGEMENTS
+from benchmarks.subjects.datasets import data_title
+from benchmarks.subjects.networks import model_title
 
 # Okabe and Ito's colours, which the colour-blind can tell apart; BU is red and TD green as in the
 # paper.
-COLOURS = {"bu": "#D55E00", "td": "#009E73", "uniform": "#56B4E9", "reversed": "#0072B2"}
+COLOURS: dict[str, str] = dict(
+    zip(ARRANGEMENTS, ("#D55E00", "#009E73", "#56B4E9", "#0072B2"), strict=True)
+)
 LEVEL_COLOURS = ("#0072B2", "#E69F00", "#CC79A7", "#56B4E9", "#F0E442", "#009E73")
 INK = "#222222"
 HATCHES = ("", "///", "...", "xx", "\\\\\\", "++")
-LEVELS = {1: ("high", "medium", "low"), 2: ("high-medium", "high-low", "medium-low")}
 _ERROR = {"ecolor": INK, "elinewidth": 1, "capsize": 2.5}
 
 
@@ -149,18 +140,18 @@ def _levels_drawing(rows: Sequence[Row], count: int, name: str, title: str) -> D
 def _levels_panel(panel: Axes, cell: Cell, rows: Sequence[Row], count: int) -> None:
     found = spreads(rows, "accuracy", by=("attack", "perturbed"))
     values = {(str(attack), str(level)): s for (_, attack, level), s in found.items()}
-    attacks = [attack for attack in ATTACK_TITLES if attack in {key[0] for key in values}]
+    attacks = [attack for attack in ATTACKS if attack in {key[0] for key in values}]
     levels = _ordered({key[1] for key in values}, count)
     series = [
         _series(
-            level.replace("-", " and ") if level in LEVELS[count] else level,
+            level.replace("-", " and ") if level in _paper_levels(count) else level,
             LEVEL_COLOURS[number % len(LEVEL_COLOURS)],
             HATCHES[number % len(HATCHES)],
             [values.get((attack, level)) for attack in attacks],
         )
         for number, level in enumerate(levels)
     ]
-    grouped_bars(panel, [_wrapped(ATTACK_TITLES[attack]) for attack in attacks], series)
+    grouped_bars(panel, [_wrapped(attack_title(attack)) for attack in attacks], series)
     clean = Spread.of(float(row["clean_accuracy"]) for row in rows)  # type: ignore[arg-type]
     panel.axhline(100 * clean.mean, color=INK, linestyle="--", linewidth=1, label="original images")
     published = [published_scales(cell, attack) for attack in attacks]
@@ -171,12 +162,17 @@ def _levels_panel(panel: Axes, cell: Cell, rows: Sequence[Row], count: int) -> N
             [x for x, _ in points], [y for _, y in points], marker="D", s=16, color="white",
             edgecolor=INK, zorder=3, label="authors" if points else None,
         )  # fmt: skip
-    panel.set(title=f"{cell_title(cell)}, TD", ylabel="test accuracy (%)", ylim=(0, 102))
+    panel.set(title=f"{cell.title}, TD", ylabel="test accuracy (%)", ylim=(0, 102))
 
 
 def _ordered(levels: set[str], count: int) -> list[str]:
-    known = [level for level in LEVELS[count] if level in levels]
+    known = [level for level in _paper_levels(count) if level in levels]
     return known + sorted(levels - set(known))
+
+
+def _paper_levels(count: int) -> list[str]:
+    three = len(PAPER_NAMES)
+    return [name_of(levels, three) for levels in choices(three) if len(levels) == count]
 
 
 # Fig. 9
@@ -205,7 +201,7 @@ def localisation_drawing(rows: Sequence[Row]) -> Drawing | None:
             )
             for name, hatch in (("bu", ""), ("td", "///"))
         ]
-        grouped_bars(panel, [cell_title(cell).replace(", ", "\n") for cell in cells], series)
+        grouped_bars(panel, [cell.title.replace(", ", "\n") for cell in cells], series)
         if len(cells) > 2:
             panel.tick_params(axis="x", labelsize=8)
             for label in panel.get_xticklabels():

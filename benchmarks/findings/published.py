@@ -1,4 +1,4 @@
-"""The authors' own figures, and the paper's names for what is compared.
+"""The authors' own figures.
 
 `published_robustness.json` was read off the plots in the authors' published notebook; it says how,
 and how exactly. The accuracies of Fig. 4 and the precisions of Fig. 9 were printed nowhere.
@@ -13,36 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.findings.aggregate import Cell, Group
+from benchmarks.measures.attacks import ATTACKS
+from benchmarks.subjects.datasets import data_title
+from benchmarks.subjects.networks import model_title
 
-MODEL_TITLES = {
-    "lenet-fc": "LeNetFC",
-    "nin-light": "NIN-light",
-    "nin": "NIN",
-    "resnet32": "ResNet32",
-    "resnet18-imagenette": "ResNet18",
-}
-DATA_TITLES = {
-    "digits": "digits",
-    "mnist": "MNIST",
-    "fashion-mnist": "Fashion-MNIST",
-    "cifar10": "CIFAR10",
-    "imagenette": "Imagenette",
-}
-ARRANGEMENT_TITLES = {"bu": "BU", "td": "TD", "uniform": "TD_uni", "reversed": "TD_rev"}
-ATTACK_TITLES = {
-    "SinglePixelAttack": "Single pixel",
-    "Salt&PepperNoiseAttack": "Salt & pepper noise",
-    "PointwiseAttack": "Pointwise",
-    "AdditiveGaussianNoiseAttack": "Additive Gaussian noise",
-    "AdditiveUniformNoiseAttack": "Additive uniform noise",
-    "BlendedUniformNoiseAttack": "Blended uniform noise",
-    "GaussianBlurAttack": "Gaussian blur",
-    "ContrastReductionAttack": "Contrast reduction",
-    "SpatialAttack": "Spatial",
-    "ShiftsAttack": "Shifts",
-}
-ATTACKS = tuple(ATTACK_TITLES)
-LEVELS = (10, 25, 50, 75)
 # The paper's cells, in its order.
 PAPER_CELLS = (
     Cell("lenet-fc", "mnist", False), Cell("nin-light", "mnist", False),
@@ -66,27 +40,6 @@ class PublishedCurve:
     l2_at_loss: dict[int, float | None]
     plateau: float
     max_l2: float
-
-
-def model_title(model: str) -> str:
-    """As the paper writes it; another model's own name."""
-    return MODEL_TITLES.get(model, model)
-
-
-def data_title(data: str, augmented: bool = False) -> str:
-    """As the paper writes it; the last part of a path."""
-    title = DATA_TITLES.get(data, Path(data).name if ":" in data else data)
-    return f"{title}_aug" if augmented else title
-
-
-def cell_title(cell: Cell) -> str:
-    """Network and data.
-
-    Example:
-        >>> cell_title(Cell("nin", "cifar10", True))
-        'NIN, CIFAR10_aug'
-    """
-    return f"{model_title(cell.model)}, {data_title(cell.data, cell.augmented)}"
 
 
 def published_curve(group: Group, attack: str) -> PublishedCurve | None:

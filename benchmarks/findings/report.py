@@ -19,7 +19,6 @@ from benchmarks.findings.aggregate import current, group_of, read_rows
 from benchmarks.findings.claims import NOTE, Judged, judge, write_csv
 from benchmarks.findings.curve_figures import curve_drawings
 from benchmarks.findings.figures import Drawing, bar_drawings
-from benchmarks.findings.published import cell_title
 from benchmarks.findings.tables import (
     MEASURED,
     Table,
@@ -84,7 +83,7 @@ def write_report(folders: Sequence[Path], out: Path) -> Path:
         The page, which needs no other file and no network.
 
     Raises:
-        TopDownError: a folder holds no results.
+        BenchmarkError: a folder holds no results.
     """
     everything = read_rows(folders)
     rows, judged = current(everything), judge(everything)
@@ -160,7 +159,7 @@ def _explained(
         if found is None:
             missing.append(str(inside))
             continue
-        what = f"Grad-CAM, {row['layer']}: {cell_title(group_of(row).cell)}"
+        what = f"Grad-CAM, {row['layer']}: {group_of(row).cell.title}"
         file = f"gradcam_{row['job']}_{found.name}"
         content = found.read_bytes()
         (out / file).write_bytes(content)

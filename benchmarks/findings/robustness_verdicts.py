@@ -10,21 +10,12 @@ from statistics import median
 import numpy as np
 
 from benchmarks.findings.aggregate import Cell, Spread, by_cell, group_of, pooled_deviation, select
-from benchmarks.findings.published import ATTACKS, cell_title, published_scales
+from benchmarks.findings.comparisons import comparisons, published_comparisons
+from benchmarks.findings.published import published_scales
 from benchmarks.findings.verdicts import Rule, Verdict, all_of, beyond, majority, not_run
-from benchmarks.measures.curves import Comparison, comparisons, published_comparisons
+from benchmarks.measures.attacks import ATTACKS
+from benchmarks.measures.curves import Comparison
 from benchmarks.runs.jobs import Row
-
-UNCORRELATED = (
-    "Salt&PepperNoiseAttack",
-    "AdditiveGaussianNoiseAttack",
-    "AdditiveUniformNoiseAttack",
-    "BlendedUniformNoiseAttack",
-)
-CORRELATED = ("PointwiseAttack",)
-NOISE = ("SinglePixelAttack", *UNCORRELATED, *CORRELATED)
-BLUR = ("GaussianBlurAttack",)
-SPATIAL = ("SpatialAttack", "ShiftsAttack")
 
 # A gain in robustness that matters: 10 % in L2, 5 points where final losses are compared.
 GAIN = {"l2 ratio": math.log(1.1), "loss difference": 5.0}
@@ -131,7 +122,7 @@ def most_vulnerable(level: str, cell: Cell) -> Rule:
         }
         known = {name: found for name, found in levels.items() if found}
         if len(known) < len(levels):
-            return not_run(f"exp2-scales for {cell_title(cell)}")
+            return not_run(f"exp2-scales for {cell.title}")
         ours = ", ".join(f"{name} {100 * found[0].mean:.1f} %" for name, found in known.items())
         others = {name: found for name, found in known.items() if name != level}
         states, gaps = [], []
@@ -146,7 +137,7 @@ def most_vulnerable(level: str, cell: Cell) -> Rule:
 
 def published_levels(cell: Cell) -> str:
     """Mean accuracy over the ten attacks in the authors' Fig. 5."""
-    figures = [published_scales(cell, attack) for attack in ATTACKS]
+    figures = [found for attack in ATTACKS if (found := published_scales(cell, attack))]
     means = {
         name: np.mean([found[name] for found in figures]) for name in ("high", "medium", "low")
     }
@@ -188,12 +179,12 @@ def _strong_cases(rows: Sequence[Row]) -> list[_Case]:
         same = [row for row in bounded if _strength(row) == (attack, norm, epsilon)]
         for cell, found in _accuracy_pairs(same, "robust_accuracy").items():
             lead, error = _lead(found), _error(*found.values())
-            shown = f"{attack} {norm} {epsilon:.3g}, {cell_title(cell)}: {_shown(found)}"
+            shown = f"{attack} {norm} {epsilon:.3g}, {cell.title}: {_shown(found)}"
             lost = max(accuracy[0].mean for accuracy in found.values()) < LOST
             cases.append(_Case(shown, beyond(lead, error), lost))
     minimal = [row for row in rows if row.get("epsilon") is None]
     for (cell, attack), compared in comparisons(minimal).items():
-        shown = f"{attack}, {cell_title(cell)}: {compared}"
+        shown = f"{attack}, {cell.title}: {compared}"
         cases.append(_Case(shown, compared.state))
     return cases
 
@@ -208,7 +199,7 @@ def survives_corruptions(rows: Sequence[Row]) -> Verdict:
         f"TD better beyond the spread in {states.count(True)} of {len(pairs)} cells, worse in "
         f"{states.count(False)}"
     )
-    shown = "; ".join(f"{cell_title(cell)}: {_shown(found)}" for cell, found in pairs.items())
+    shown = "; ".join(f"{cell.title}: {_shown(found)}" for cell, found in pairs.items())
     return Verdict(ours, majority(states), shown)
 
 
@@ -304,7 +295,7 @@ def _middle(found: Iterable[Comparison]) -> str:
 def _by_cell(found: Compared) -> str:
     cells = dict.fromkeys(cell for cell, _ in found)
     return "; ".join(
-        f"{cell_title(cell)}: "
+        f"{cell.title}: "
         + ", ".join(
             f"{attack.removesuffix('Attack')} {comparison}"
             for (other, attack), comparison in found.items()

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.findings.aggregate import (
-    ARRANGEMENTS,
     Cell,
     Group,
     Spread,
@@ -19,17 +18,14 @@ from benchmarks.findings.aggregate import (
     select,
     spreads,
 )
-from benchmarks.findings.published import (
-    ARRANGEMENT_TITLES,
-    ATTACK_TITLES,
-    LEVELS,
-    PAPER_CELLS,
-    data_title,
-    model_title,
-    published_scales,
-)
-from benchmarks.measures.curves import Curve, comparisons, published_comparisons
+from benchmarks.findings.comparisons import comparisons, published_comparisons
+from benchmarks.findings.published import PAPER_CELLS, published_scales
+from benchmarks.measures.attacks import attack_title
+from benchmarks.measures.curves import LEVELS, Curve
 from benchmarks.runs.jobs import Row
+from benchmarks.subjects.arrangements import ARRANGEMENT_TITLES, ARRANGEMENTS
+from benchmarks.subjects.datasets import data_title
+from benchmarks.subjects.networks import model_title
 
 Value = str | int | float | None
 KINDS = {
@@ -112,7 +108,7 @@ def robustness_table(rows: Sequence[Row]) -> Table | None:
         for name, runs in networks.items():
             curve = Curve.of(runs)
             lines.append(
-                (*_names(cell), ATTACK_TITLES.get(attack, attack), ARRANGEMENT_TITLES[name],
+                (*_names(cell), attack_title(attack), ARRANGEMENT_TITLES[name],
                  *(_rounded(curve.l2_at(level), 3) for level in LEVELS),
                  _rounded(curve.plateau, 1), *(verdict if name == "td" else (None, None)))
             )  # fmt: skip
@@ -129,7 +125,7 @@ def levels_table(rows: Sequence[Row]) -> Table | None:
     own = select(rows, kind="scales")
     clean = by_cell(own, "clean_accuracy")
     lines = [
-        (*_names(_group(key).cell), ATTACK_TITLES.get(str(key[1]), str(key[1])), str(key[2]),
+        (*_names(_group(key).cell), attack_title(str(key[1])), str(key[2]),
          *_percent(spread), _percent(clean[_group(key).cell][_group(key).arrangement])[0],
          _authors_level(_group(key).cell, str(key[1]), str(key[2])))
         for key, spread in spreads(own, "accuracy", by=("attack", "perturbed")).items()

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from statistics import median
 
 from benchmarks.findings.aggregate import Cell, Spread, by_cell, pooled_deviation, select
-from benchmarks.findings.published import ARRANGEMENT_TITLES, cell_title, model_title
 from benchmarks.runs.jobs import Row
+from benchmarks.subjects.arrangements import ARRANGEMENT_TITLES
+from benchmarks.subjects.networks import model_title
 
 # A difference in test accuracy that matters, as a share.
 MARGIN = 0.01
@@ -184,7 +185,7 @@ def applicable(rows: Sequence[Row]) -> Verdict:
         math.isnan(bu.deviation) for bu, _ in pairs.values()
     )
     ours = f"on par: {len(models)} of {len(run[0])} models, {len(sets)} of {len(run[1])} data sets"
-    reason = "; ".join(map(cell_title, good)) or "on par nowhere"
+    reason = "; ".join(cell.title for cell in good) or "on par nowhere"
     return Verdict(ours, enough or (False if could else None), reason)
 
 
@@ -293,7 +294,7 @@ def _complete(rows: Sequence[Row]) -> dict[Cell, dict[str, Spread]]:
 
 def _listed(pairs: dict[Cell, tuple[Spread, Spread]], other: str = "bu") -> str:
     changes = "; ".join(
-        f"{cell_title(cell)}: {_versus(one, td, other)}" for cell, (one, td) in pairs.items()
+        f"{cell.title}: {_versus(one, td, other)}" for cell, (one, td) in pairs.items()
     )
     middle = median(td.mean - one.mean for one, td in pairs.values())
     return f"{changes}; median difference {100 * middle:+.2f} points"
@@ -301,7 +302,7 @@ def _listed(pairs: dict[Cell, tuple[Spread, Spread]], other: str = "bu") -> str:
 
 def _best_means(cells: dict[Cell, dict[str, Spread]]) -> str:
     return "; ".join(
-        f"{cell_title(cell)}: "
+        f"{cell.title}: "
         + ", ".join(f"{ARRANGEMENT_TITLES[name]} {s.percent}" for name, s in found.items())
         for cell, found in cells.items()
     )
@@ -324,7 +325,7 @@ def _tally(states: dict[Cell, bool | None], what: str) -> str:
     found = list(states.values())
     parts = [f"{what} in {found.count(True)} of {len(found)}"]
     for state, words in ((False, "not in"), (None, "within the spread, or single runs, in")):
-        named = [cell_title(cell) for cell, found_state in states.items() if found_state is state]
+        named = [cell.title for cell, found_state in states.items() if found_state is state]
         if named:
             parts.append(f"{words} {', '.join(named)}")
     return "; ".join(parts)

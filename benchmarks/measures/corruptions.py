@@ -23,7 +23,7 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 from torch import Generator, Tensor
 
-from td_transform.errors import TopDownError
+from benchmarks.errors import BenchmarkError
 
 SEVERITIES = (1, 2, 3, 4, 5)
 
@@ -51,19 +51,19 @@ def corrupt(images: Tensor, name: str, severity: int, *, seed: int = 0) -> Tenso
         seed: of what is drawn; the same images get the same corruption.
 
     Raises:
-        TopDownError: there is no such corruption or severity, or values lie outside [0, 1].
+        BenchmarkError: there is no such corruption or severity, or values lie outside [0, 1].
 
     Example:
         >>> corrupt(torch.zeros(1, 1, 28, 28), "brightness", 5).unique()
         tensor([0.2980])
     """
     if name not in CORRUPTIONS:
-        raise TopDownError(
+        raise BenchmarkError(
             "corruption", seen=repr(name), expected=f"one of {', '.join(CORRUPTIONS)}",
             remedy="choose one of these",
         )  # fmt: skip
     if severity not in SEVERITIES:
-        raise TopDownError(
+        raise BenchmarkError(
             "severity",
             seen=repr(severity),
             expected="1, 2, 3, 4 or 5",
@@ -72,7 +72,7 @@ def corrupt(images: Tensor, name: str, severity: int, *, seed: int = 0) -> Tenso
     clean = images.cpu()
     clean = clean.float() / 255 if clean.dtype == torch.uint8 else clean.float()
     if clean.min() < 0 or clean.max() > 1:
-        raise TopDownError(
+        raise BenchmarkError(
             "images", seen=f"values from {clean.min():g} to {clean.max():g}",
             expected="values in [0, 1], or bytes", remedy="divide bytes by 255",
         )  # fmt: skip

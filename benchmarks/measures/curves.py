@@ -9,20 +9,13 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.findings.aggregate import Cell, Group, group_of, select
-from benchmarks.findings.published import (
-    ATTACKS,
-    LEVELS,
-    PAPER_CELLS,
-    PublishedCurve,
-    published_curve,
-)
 from benchmarks.runs.jobs import Row
 
 Floats = NDArray[np.float64]
+# The losses of accuracy, in points, at which curves are compared.
+LEVELS = (10, 25, 50, 75)
 RESAMPLES = 500
 CONFIDENCE = 0.95
-FIXED_SIZE = ("SinglePixelAttack",)
 CRITERION = (
     "TD's L2 over BU's at 10, 25, 50 and 75 points of accuracy loss, median of those that either "
     "network reaches (where none is, and for single pixels: the final losses); beyond the spread = "
@@ -161,62 +154,22 @@ def compare(
     values = np.nan_to_num(statistic(bu, td, *several), nan=0.0, posinf=np.inf, neginf=-np.inf)
     low, high = np.percentile(values, [tail, 100 - tail], method="nearest")
     advantage = float(statistic(bu, td, *once)[0])
-    return Comparison(_measure(by_loss), advantage, float(low), float(high))
+    return Comparison(measure_of(by_loss), advantage, float(low), float(high))
 
 
-def compare_published(
-    bu: PublishedCurve, td: PublishedCurve, *, fixed_size: bool = False
-) -> Comparison:
-    """The same from the authors' figures, which have no spread."""
-    one, other = (
-        np.array([[_infinite(curve.l2_at_loss[level]) for level in LEVELS]]) for curve in (bu, td)
-    )
-    ratio = float(_median_log_ratio(one, other)[0])
-    by_loss = fixed_size or bool(np.isnan(ratio))
-    advantage = bu.plateau - td.plateau if by_loss else ratio
-    return Comparison(_measure(by_loss), advantage, np.nan, np.nan)
-
-
-def comparisons(rows: Sequence[Row]) -> dict[tuple[Cell, str], Comparison]:
-    """TD against BU for every cell and attack whose rows hold per-image L2 for both."""
-    found: dict[tuple[Cell, str], dict[str, list[Row]]] = {}
-    for row in select(rows, arrangement=("bu", "td")):
-        if isinstance(row.get("l2"), list):
-            key = (group_of(row).cell, str(row["attack"]))
-            found.setdefault(key, {}).setdefault(str(row["arrangement"]), []).append(row)
-    return {
-        key: compare(Curve.of(pair["bu"]), Curve.of(pair["td"]), fixed_size=key[1] in FIXED_SIZE)
-        for key, pair in found.items()
-        if len(pair) == 2
-    }
-
-
-def published_comparisons() -> dict[tuple[Cell, str], Comparison]:
-    """TD against BU in the authors' own Fig. 6."""
-    found = {}
-    for cell in PAPER_CELLS:
-        bu, td = (Group(cell.model, name, cell.data, cell.augmented) for name in ("bu", "td"))
-        for attack in ATTACKS:
-            one, other = published_curve(bu, attack), published_curve(td, attack)
-            if one and other:
-                fixed = attack in FIXED_SIZE
-                found[cell, attack] = compare_published(one, other, fixed_size=fixed)
-    return found
-
-
-def _measure(by_loss: bool) -> Literal["l2 ratio", "loss difference"]:
+def measure_of(by_loss: bool) -> Literal["l2 ratio", "loss difference"]:
     return "loss difference" if by_loss else "l2 ratio"
 
 
 def _log_ratio(bu: Curve, td: Curve, bu_weights: Any, td_weights: Any) -> Floats:
-    return _median_log_ratio(bu._l2_at(LEVELS, bu_weights), td._l2_at(LEVELS, td_weights))
+    return median_log_ratio(bu._l2_at(LEVELS, bu_weights), td._l2_at(LEVELS, td_weights))
 
 
 def _saved(bu: Curve, td: Curve, bu_weights: Any, td_weights: Any) -> Floats:
     return bu._plateau(bu_weights) - td._plateau(td_weights)
 
 
-def _median_log_ratio(bu: Floats, td: Floats) -> Floats:
+def median_log_ratio(bu: Floats, td: Floats) -> Floats:
     # (R, levels) to (R,); a level that neither reaches is left out, nan where that is every one
     with np.errstate(invalid="ignore", divide="ignore"):
         # an L2 of 0 was rounded from less than 0.00005
@@ -235,7 +188,3 @@ def _distances(values: Any) -> Floats:
     found = np.array([np.inf if value is None else value for value in values], dtype=float)
     found[found < 0] = np.inf
     return found
-
-
-def _infinite(value: float | None) -> float:
-    return np.inf if value is None else value

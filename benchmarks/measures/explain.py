@@ -18,8 +18,9 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 from torch.fx.passes.shape_prop import ShapeProp, TensorMetadata
 
+from benchmarks.errors import BenchmarkError
 from benchmarks.subjects.networks import Normalised
-from td_transform import TopDownError, TopDownNetwork
+from td_transform import TopDownNetwork
 from td_transform.analyse.stages import Structure, structure
 from td_transform.trace.model import trace
 
@@ -61,7 +62,7 @@ class Explainer:
             where the network has one, and after a pre-activation network's last norm-act.
 
     Raises:
-        TopDownError: the network has no stages (see `to_topdown`).
+        BenchmarkError: the network has no stages (see `to_topdown`).
 
     Example:
         >>> from benchmarks.subjects.models import lenet_fc
@@ -113,10 +114,10 @@ class Explainer:
             Heatmaps (layers, N, H, W) with values in [0, 1].
 
         Raises:
-            TopDownError: there is no such scaling.
+            BenchmarkError: there is no such scaling.
         """
         if scaling not in get_args(Scaling):
-            raise TopDownError(
+            raise BenchmarkError(
                 "argument 'scaling'", seen=repr(scaling),
                 expected=" or ".join(map(repr, get_args(Scaling))),
                 remedy="pass scaling='min-max', the default",

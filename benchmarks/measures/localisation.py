@@ -9,10 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from td_transform import TopDownError
+from benchmarks.errors import BenchmarkError
+from benchmarks.subjects.datasets import ON_BLACK
 
-# Data sets whose objects stand on black: a threshold cuts them out.
-BLACK_BACKGROUND = ("digits", "mnist", "fashion-mnist")
 THRESHOLD = 0.2
 
 
@@ -63,10 +62,10 @@ def compare(heatmaps: Tensor, objects: Tensor, *, threshold: float = THRESHOLD) 
         threshold: a heatmap marks the pixels where it is greater.
 
     Raises:
-        TopDownError: the shapes differ, or `objects` isn't bool.
+        BenchmarkError: the shapes differ, or `objects` isn't bool.
     """
     if heatmaps.shape != objects.shape or heatmaps.ndim != 3 or objects.dtype != torch.bool:
-        raise TopDownError(
+        raise BenchmarkError(
             "argument 'objects'", seen=f"{objects.dtype} of shape {tuple(objects.shape)}",
             expected=f"torch.bool of the heatmaps' shape, {tuple(heatmaps.shape)}, (N, H, W)",
             remedy="compare images or masks with a threshold first (see black_background_objects)",
@@ -115,12 +114,12 @@ def require_black_background(data: str) -> None:
         data: its name.
 
     Raises:
-        TopDownError: its background isn't known to be black.
+        BenchmarkError: its background isn't known to be black.
     """
-    if data not in BLACK_BACKGROUND:
-        raise TopDownError(
+    if data not in ON_BLACK:
+        raise BenchmarkError(
             f"data {data!r}", seen="images whose background isn't known to be black",
-            expected=" or ".join(BLACK_BACKGROUND) + ", where a threshold cuts the object out",
+            expected=" or ".join(ON_BLACK) + ", where a threshold cuts the object out",
             remedy="pass --masks with a data set of masks that is laid out like the images, "
             "for example imagefolder:/path",
         )  # fmt: skip
@@ -138,7 +137,7 @@ def black_background_objects(images: Tensor, *, data: str, threshold: float = TH
         The pixels of the objects, (N, H, W), bool.
 
     Raises:
-        TopDownError: the data set's background isn't black.
+        BenchmarkError: the data set's background isn't black.
     """
     require_black_background(data)
     return (images > threshold).any(dim=1)
@@ -160,11 +159,11 @@ def mask_objects(
         The pixels of the objects, (N, H, W), bool.
 
     Raises:
-        TopDownError: there isn't one mask of the image's size and class for every image.
+        BenchmarkError: there isn't one mask of the image's size and class for every image.
     """
     fits = masks.shape[-2:] == images.shape[-2:] and torch.equal(mask_labels, labels)
     if not fits:
-        raise TopDownError(
+        raise BenchmarkError(
             "argument 'masks'",
             seen=f"{len(masks)} masks of {_by(masks)} pixels, or masks in another order",
             expected=f"one mask for each of the {len(images)} test images of {_by(images)} pixels, "

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from benchmarks.measures.effort import Effort
-from td_transform.errors import TopDownError
+from benchmarks.errors import BenchmarkError
+from benchmarks.measures.attacks.effort import Effort, StrongEffort
 
 if TYPE_CHECKING:
     from foolbox.attacks.base import MinimizationAttack
@@ -53,7 +53,7 @@ def minimal_perturbations(
     labels: Tensor,
     attack: NamedAttack,
     *,
-    effort: Effort | None = None,
+    effort: Effort | StrongEffort | None = None,
     repeats: int = 3,
     batch: int = 128,
     seed: int = 0,
@@ -68,7 +68,8 @@ def minimal_perturbations(
         model: takes images in [0, 1]; in eval mode.
         images: (N, C, H, W) float, in [0, 1].
         labels: (N,).
-        attack: one of `benchmarks.measures.attacks.ATTACKS`.
+        attack: one of `ATTACKS` of benchmarks.measures.attacks, or of `MINIMAL` of
+            benchmarks.measures.strong_attacks.
         effort: how long to search; as the paper where None.
         repeats: how often to attack.
         batch: images attacked at once.
@@ -77,7 +78,7 @@ def minimal_perturbations(
         before_batch: called before each batch; may raise to stop.
 
     Raises:
-        TopDownError: the model is in training mode, or values lie outside [0, 1].
+        BenchmarkError: the model is in training mode, or values lie outside [0, 1].
     """
     check(model, images)
     foolbox_attack = attack.make(effort or Effort())
@@ -122,10 +123,10 @@ def check(model: nn.Module, images: Tensor) -> None:
     """Whether these can be attacked.
 
     Raises:
-        TopDownError: the model is in training mode, or values lie outside [0, 1].
+        BenchmarkError: the model is in training mode, or values lie outside [0, 1].
     """
     if model.training:
-        raise TopDownError(
+        raise BenchmarkError(
             "model",
             seen="a model in training mode",
             expected="one whose answers don't depend on the rest of the batch",
@@ -133,7 +134,7 @@ def check(model: nn.Module, images: Tensor) -> None:
         )
     low, high = images.aminmax()
     if low < 0 or high > 1:
-        raise TopDownError(
+        raise BenchmarkError(
             "images",
             seen=f"values from {low:g} to {high:g}",
             expected="values in [0, 1]",

@@ -8,9 +8,9 @@ from itertools import combinations
 import torch
 from torch import Tensor
 
+from benchmarks.errors import BenchmarkError
 from benchmarks.measures.robustness import check
 from benchmarks.subjects.networks import Normalised
-from td_transform.errors import TopDownError
 
 PAPER_NAMES = ("high", "medium", "low")
 
@@ -21,11 +21,11 @@ def level_count(model: Normalised) -> int:
     """How many pyramid levels a top-down network reads.
 
     Raises:
-        TopDownError: the network is not a top-down network.
+        BenchmarkError: the network is not a top-down network.
     """
     plan = getattr(model.network, "plan", None)
     if plan is None:
-        raise TopDownError(
+        raise BenchmarkError(
             "model",
             seen=f"a {type(model.network).__name__} without levels",
             expected="a network that `to_topdown` made",
@@ -82,12 +82,12 @@ def still_right(
         batch: images at once.
 
     Raises:
-        TopDownError: the network has no levels or not these, is in training mode, or values lie
+        BenchmarkError: the network has no levels or not these, is in training mode, or values lie
             outside [0, 1].
     """
     chosen, count = set(levels), level_count(model)
     if not chosen <= set(range(count)):
-        raise TopDownError(
+        raise BenchmarkError(
             "levels",
             seen=str(sorted(chosen)),
             expected=f"numbers from 0 (finest) to {count - 1}",

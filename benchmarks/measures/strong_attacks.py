@@ -13,7 +13,7 @@ numbers.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import foolbox.attacks as fa
 import numpy as np
@@ -22,13 +22,13 @@ from foolbox import PyTorchModel
 from foolbox.attacks.base import Attack
 from torch import Tensor, nn
 
+from benchmarks.errors import BenchmarkError
 from benchmarks.measures.attacks import NamedAttack
-from benchmarks.measures.effort import StrongEffort
+from benchmarks.measures.attacks.effort import StrongEffort
 from benchmarks.measures.robustness import check, predict, seeded
-from td_transform.errors import TopDownError
 from td_transform.torchvision_cpu import import_torchvision
 
-Norm = Literal["l2", "linf"]
+Norm = Literal["linf", "l2"]
 FixedAttack = Literal["FGSM", "PGD", "AutoAttack"]
 
 # Rounding may carry a perturbation this far beyond its bound.
@@ -36,16 +36,19 @@ _SLACK = 1e-6
 _RELATIVE_SLACK = 1e-3
 
 
-def minimal_attacks(effort: StrongEffort) -> dict[str, NamedAttack]:
-    """DeepFool and Carlini-Wagner, for `benchmarks.measures.robustness.minimal_perturbations`."""
-    return {
-        "DeepFool": NamedAttack("DeepFool", lambda _: fa.L2DeepFoolAttack(), random=False),
-        "CarliniWagner": NamedAttack(
-            "CarliniWagner",
-            lambda _: fa.L2CarliniWagnerAttack(steps=effort.carlini_steps),
-            random=False,
-        ),
-    }
+FIXED: tuple[FixedAttack, ...] = get_args(FixedAttack)
+NORMS: tuple[Norm, ...] = get_args(Norm)
+# for `benchmarks.measures.robustness.minimal_perturbations`, with a `StrongEffort`
+MINIMAL: dict[str, NamedAttack] = {
+    "DeepFool": NamedAttack(
+        name="DeepFool", make=lambda effort: fa.L2DeepFoolAttack(), random=False
+    ),
+    "CarliniWagner": NamedAttack(
+        name="CarliniWagner",
+        make=lambda effort: fa.L2CarliniWagnerAttack(steps=effort.carlini_steps),
+        random=False,
+    ),
+}
 
 
 def still_right(
@@ -74,7 +77,7 @@ def still_right(
         seed: of all random draws; the global generators are left as they were.
 
     Raises:
-        TopDownError: the model is in training mode, values lie outside [0, 1], or an attack left
+        BenchmarkError: the model is in training mode, values lie outside [0, 1], or an attack left
             its bound.
     """
     check(model, images)
@@ -182,7 +185,7 @@ def _check_bound(change: Tensor, attack: str, norm: Norm, epsilon: float) -> Non
     largest = change.flatten(1).norm(p=order, dim=1).max().item()
     # not a number is beyond it too
     if not largest <= epsilon * (1 + _RELATIVE_SLACK) + _SLACK:
-        raise TopDownError(
+        raise BenchmarkError(
             f"attack {attack}",
             seen=f"a perturbation of {norm} norm {largest:g}",
             expected=f"at most {epsilon:g}",

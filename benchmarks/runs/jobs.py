@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any, Literal
 
-from benchmarks.subjects.networks import Arrangement
+from benchmarks.subjects.arrangements import Arrangement
 
 JSON = str | int | float | bool | None | list[Any] | dict[str, Any]
 Row = dict[str, JSON]

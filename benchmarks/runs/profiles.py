@@ -6,11 +6,9 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from benchmarks.runs.jobs import Precision
-from benchmarks.subjects.networks import Arrangement
+from benchmarks.subjects.arrangements import ARRANGEMENTS, Arrangement
 
 ProfileName = Literal["smoke", "cpu", "paper"]
-
-ARRANGEMENTS: tuple[Arrangement, ...] = ("bu", "td", "uniform", "reversed")
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,9 @@ from typing import Literal
 
 from benchmarks.runs.jobs import Job, TrainConfig
 from benchmarks.runs.profiles import Profile, Setting
+from benchmarks.subjects.arrangements import Arrangement
 from benchmarks.subjects.augment import Augmentation
-from benchmarks.subjects.networks import Arrangement
+from benchmarks.subjects.datasets import ON_BLACK
 
 Normalisation = Literal["none", "pixel-mean", "channel"]
 
@@ -63,14 +64,14 @@ def augmentation_of(data: str, augmented: bool) -> Augmentation:
         return Augmentation()
     if data == "imagenette":
         return Augmentation(flip=True, random_crop=True, colour_jitter=0.1)
-    if data in ("digits", "mnist", "fashion-mnist"):
+    if data in ON_BLACK:
         return Augmentation(shift=0.1)
     return Augmentation(shift=0.1, flip=True)
 
 
 def normalisation_of(data: str) -> Normalisation:
     """What a network does to images in [0, 1] before its first layer."""
-    if data in ("digits", "mnist", "fashion-mnist"):
+    if data in ON_BLACK:
         return "none"
     return "pixel-mean" if data == "cifar10" else "channel"
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from benchmarks.errors import BenchmarkError
 from benchmarks.files import replace_file
 from benchmarks.runs.jobs import Row
-from td_transform.errors import TopDownError
 
 
 class Store:
@@ -49,7 +49,7 @@ class Store:
         """All rows in the order in which they were added.
 
         Raises:
-            TopDownError: a line is not a JSON object.
+            BenchmarkError: a line is not a JSON object.
         """
         if not self.path.exists():
             return []
@@ -77,7 +77,7 @@ class Store:
             except ValueError:
                 row = None
             if not isinstance(row, dict):
-                raise TopDownError(
+                raise BenchmarkError(
                     f"{self.path}, line {number}", seen=f"{line[:40]!r}",
                     expected="a JSON object on each line", remedy="delete that line",
                 )  # fmt: skip

@@ -13,13 +13,13 @@ import torch
 from filelock import FileLock
 from torch import nn
 
+from benchmarks.errors import BenchmarkError
 from benchmarks.runs.jobs import Job, Row
 from benchmarks.runs.stamp import stamp
 from benchmarks.runs.store import Store
 from benchmarks.subjects import datasets
 from benchmarks.subjects.datasets import ImageSet
 from benchmarks.subjects.networks import Statistics, build
-from td_transform.errors import TopDownError
 
 
 class JobFailed(Exception):
@@ -124,12 +124,12 @@ class Workspace:
             job: of kind `train`.
 
         Raises:
-            TopDownError: the results came without the folder runs/.
+            BenchmarkError: the results came without the folder runs/.
         """
         images = self.data(job.config)
         weights = self.root / "runs" / job.id / "model.pt"
         if not weights.exists():
-            raise TopDownError(
+            raise BenchmarkError(
                 f"{job.label} ({job.id})", seen=f"no {weights}", expected="its trained weights",
                 remedy="name a results folder that has its runs/, or delete the training's line in "
                 "results.jsonl to train it again",

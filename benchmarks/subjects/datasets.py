@@ -18,9 +18,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from benchmarks.errors import BenchmarkError
 from benchmarks.files import save_file
 from benchmarks.subjects.image_folders import Splits, decode, folder_side, splits_of
-from td_transform.errors import TopDownError
 from td_transform.torchvision_cpu import import_torchvision
 
 # goes into every cache's key: raise it when decoding changes
@@ -82,7 +82,7 @@ def load(
             takes all classes in turn.
 
     Raises:
-        TopDownError: there is no such data set, its files are missing and can't be downloaded, or
+        BenchmarkError: there is no such data set, its files are missing and can't be downloaded, or
             a limit is below 1.
 
     Example:
@@ -93,16 +93,23 @@ def load(
     name, _, path = spec.partition(":")
     if name == "imagefolder" and path:
         images = _image_folder(spec, path)
-    elif spec in _LOADERS:
-        images = _LOADERS[spec](root or default_root())
+    elif spec in _SOURCES:
+        images = _SOURCES[spec].load(root or default_root())
     else:
-        raise TopDownError(
+        raise BenchmarkError(
             f"data '{spec}'", seen="no such data set",
-            expected=f"{', '.join(_LOADERS)} or imagefolder:/path", remedy="name one of these",
+            expected=f"{', '.join(_SOURCES)} or imagefolder:/path", remedy="name one of these",
         )  # fmt: skip
     train = _first(images.train_images, images.train_labels, limits[0], f"data '{spec}', training")
     test = _first(images.test_images, images.test_labels, limits[1], f"data '{spec}', test")
     return ImageSet(spec, images.classes, *train, *test)
+
+
+def data_title(data: str, augmented: bool = False) -> str:
+    """As the paper writes it; the last part of a path."""
+    title = _SOURCES[data].title if data in _SOURCES else data
+    title = Path(data).name if ":" in data else title
+    return f"{title}_aug" if augmented else title
 
 
 def as_floats(images: Tensor) -> Tensor:
@@ -133,7 +140,7 @@ def _first(images: Tensor, labels: Tensor, limit: int | None, what: str) -> tupl
     if limit is None:
         return images, labels
     if limit < 1:
-        raise TopDownError(
+        raise BenchmarkError(
             what, seen=f"a limit of {limit} images", expected="1 or more",
             remedy="choose another limit, or none",
         )  # fmt: skip
@@ -200,7 +207,7 @@ def _downloaded(name: str, root: Path, make: Callable[..., Any]) -> Any:
         return make(download=True)
     except (URLError, RuntimeError, OSError) as error:
         reason = " ".join(str(error).split())
-        raise TopDownError(
+        raise BenchmarkError(
             f"data set {name} in {root}", seen=f"its files are not there, and {reason}",
             expected="the files as torchvision lays them out, or internet access",
             remedy="name the folder that holds them (--data-root, or TD_TRANSFORM_DATA)",
@@ -247,10 +254,28 @@ def _decoded(what: str, splits: Splits, side: int | None) -> ImageSet:
     return ImageSet("", splits.classes, images[:n], labels[:n], images[n:], labels[n:])
 
 
-_LOADERS: dict[str, Callable[[Path], ImageSet]] = {
-    "digits": _digits,
-    "mnist": partial(_torchvision_set, name="MNIST"),
-    "fashion-mnist": partial(_torchvision_set, name="FashionMNIST"),
-    "cifar10": _cifar10,
-    "imagenette": _imagenette,
+@dataclass(frozen=True)
+class _Source:
+    """A data set with a name.
+
+    Args:
+        title: as the paper writes it.
+        load: from the folder of all data sets.
+        on_black: grey objects on a black background.
+    """
+
+    title: str
+    load: Callable[[Path], ImageSet]
+    on_black: bool = False
+
+
+_SOURCES: dict[str, _Source] = {
+    "digits": _Source("digits", _digits, on_black=True),
+    "mnist": _Source("MNIST", partial(_torchvision_set, name="MNIST"), on_black=True),
+    "fashion-mnist": _Source(
+        "Fashion-MNIST", partial(_torchvision_set, name="FashionMNIST"), on_black=True
+    ),
+    "cifar10": _Source("CIFAR10", _cifar10),
+    "imagenette": _Source("Imagenette", _imagenette),
 }
+ON_BLACK = tuple(name for name, source in _SOURCES.items() if source.on_black)

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from td_transform.errors import TopDownError
+from benchmarks.errors import BenchmarkError
 
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff", ".webp"}
 _TEST_NAMES = ("test", "val", "valid", "validation")
@@ -55,7 +55,7 @@ def splits_of(what: str, tree: Path) -> Splits:
         tree: its folder.
 
     Raises:
-        TopDownError: there are no such folders, or their classes differ.
+        BenchmarkError: there are no such folders, or their classes differ.
     """
     train_folder = tree / "train" if (tree / "train").is_dir() else tree
     test_folder = next((tree / name for name in _TEST_NAMES if (tree / name).is_dir()), None)
@@ -64,13 +64,13 @@ def splits_of(what: str, tree: Path) -> Splits:
     classes = _classes(train_folder)
     train = _samples(train_folder, classes)
     if not train:
-        raise TopDownError(
+        raise BenchmarkError(
             what, seen=f"no folder of images in {train_folder}",
             expected="train/CLASS/IMAGE and test/CLASS/IMAGE, or CLASS/IMAGE",
             remedy="name the folder that holds these",
         )  # fmt: skip
     if test_folder is not None and _classes(test_folder) != classes:
-        raise TopDownError(
+        raise BenchmarkError(
             what, seen=f"other classes in {test_folder.name} than in train",
             expected="the same folders in both", remedy="compare the names of the folders",
         )  # fmt: skip

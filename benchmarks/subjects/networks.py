@@ -5,19 +5,17 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from benchmarks.subjects.imagenette_model import resnet18_imagenette
-from benchmarks.subjects.models import lenet_fc, nin, nin_light, resnet32
-from td_transform import TopDownError, to_topdown
+from benchmarks.errors import BenchmarkError
+from benchmarks.subjects.arrangements import Arrangement
+from benchmarks.subjects.models import lenet_fc, nin, nin_light, resnet18_imagenette, resnet32
+from td_transform import to_topdown
 from td_transform.cli.model_names import load_model
 from td_transform.emit.initialise import Init
 from td_transform.torchvision_cpu import import_torchvision
-
-Arrangement = Literal["bu", "td", "uniform", "reversed"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,8 +80,9 @@ class Normalised(nn.Module):
 
 @dataclass(frozen=True)
 class _Own:
-    """One of the paper's networks: how to build it, and its initialisation."""
+    """One of the paper's networks: its title, how to build it, and its initialisation."""
 
+    title: str
     build: Callable[..., nn.Module]
     init: Init
 
@@ -108,12 +107,17 @@ def _zero_bias(module: nn.Conv2d | nn.Linear) -> None:
 
 
 _OWN: dict[str, _Own] = {
-    "lenet-fc": _Own(lenet_fc, glorot_uniform),
-    "nin-light": _Own(nin_light, glorot_uniform),
-    "nin": _Own(nin, glorot_uniform),
-    "resnet32": _Own(resnet32, he_normal),
-    "resnet18-imagenette": _Own(resnet18_imagenette, he_normal),
+    "lenet-fc": _Own("LeNetFC", lenet_fc, glorot_uniform),
+    "nin-light": _Own("NIN-light", nin_light, glorot_uniform),
+    "nin": _Own("NIN", nin, glorot_uniform),
+    "resnet32": _Own("ResNet32", resnet32, he_normal),
+    "resnet18-imagenette": _Own("ResNet18", resnet18_imagenette, he_normal),
 }
+
+
+def model_title(spec: str) -> str:
+    """As the paper writes it; another model's own name."""
+    return _OWN[spec].title if spec in _OWN else spec
 
 
 def build(
@@ -135,7 +139,7 @@ def build(
         statistics: of the images; without them they are not normalised.
 
     Raises:
-        TopDownError: there is no such network, it can't be turned upside down, or a callable's
+        BenchmarkError: there is no such network, it can't be turned upside down, or a callable's
             network has another number of logits.
 
     Example:
@@ -191,7 +195,7 @@ def _check_logits(spec: str, network: nn.Module, size: tuple[int, int, int], cla
     network.train()
     if not isinstance(logits, Tensor) or logits.shape != (1, classes):
         shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        raise TopDownError(
+        raise BenchmarkError(
             f"model '{spec}'", seen=f"output {shape} for one image",
             expected=f"logits (1, {classes}), one per class of the data",
             remedy="name a model made for this number of classes",

@@ -9,7 +9,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from td_transform.errors import TopDownError
+from benchmarks.errors import BenchmarkError
 
 
 def normalise_whole_batches(network: nn.Module) -> None:
@@ -19,12 +19,12 @@ def normalise_whole_batches(network: nn.Module) -> None:
         network: changed in place; its parameters and the names of its state stay.
 
     Raises:
-        TopDownError: it holds a batch normalisation that is not torch's own.
+        BenchmarkError: it holds a batch normalisation that is not torch's own.
     """
     kinds = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
     for name, module in network.named_modules():
         if isinstance(module, _BatchNorm) and type(module) not in kinds:
-            raise TopDownError(
+            raise BenchmarkError(
                 f"module '{name}' ({type(module).__name__})",
                 seen="a batch normalisation with an own forward", expected="one of torch.nn's",
                 remedy="train this network in one process, without torchrun",

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.findings.published import ATTACKS
+from benchmarks.measures.attacks import ATTACKS
 from benchmarks.runs.jobs import Row
 
 COMMON: Row = {

@@ -24,7 +24,7 @@ from PIL import Image
 from benchmarks.cli import main
 
 ROOT = Path(__file__).resolve().parents[2]
-MODEL = "tests.test_bench_training:small_network"
+MODEL = "tests.benchmarks.measures.test_training:small_network"
 QUICK = ["--model", MODEL, "--arrangements", "bu", "--train-limit", "200", "--test-limit", "50"]
 LONG = ["--model", MODEL, "--arrangements", "bu", "--epochs", "12", "--batch", "32"]
 

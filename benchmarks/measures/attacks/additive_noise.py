@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.measures.attacks.candidates import CandidateAttack
+from benchmarks.measures.attacks.named import NamedAttack
 
 
 class AdditiveNoiseAttack(CandidateAttack):
@@ -55,3 +56,23 @@ class AdditiveGaussianNoiseAttack(AdditiveNoiseAttack):
 
     def noise(self, images: Tensor) -> Tensor:
         return torch.randn_like(images) / 3**0.5
+
+
+ATTACKS = (
+    NamedAttack(
+        name="AdditiveGaussianNoiseAttack",
+        title="Additive Gaussian noise",
+        make=lambda effort: AdditiveGaussianNoiseAttack(steps=effort.steps),
+        random=True,
+        panel=4,
+        family="uncorrelated",
+    ),
+    NamedAttack(
+        name="AdditiveUniformNoiseAttack",
+        title="Additive uniform noise",
+        make=lambda effort: AdditiveUniformNoiseAttack(steps=effort.steps),
+        random=True,
+        panel=5,
+        family="uncorrelated",
+    ),
+)

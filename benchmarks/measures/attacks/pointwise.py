@@ -17,7 +17,8 @@ from foolbox.criteria import Misclassification
 from foolbox.distances import l2
 from foolbox.models import Model
 
-from td_transform.errors import TopDownError
+from benchmarks.errors import BenchmarkError
+from benchmarks.measures.attacks.named import NamedAttack
 
 T = TypeVar("T")
 
@@ -50,13 +51,13 @@ class StartedPointwiseAttack(MinimizationAttack):
         """The closest images found; unchanged where there was no start.
 
         Raises:
-            TopDownError: the criterion is not misclassification.
+            BenchmarkError: the criterion is not misclassification.
         """
         raise_if_kwargs(kwargs)
         images, restore_type = ep.astensor_(inputs)
         criterion = get_criterion(criterion)
         if not isinstance(criterion, Misclassification):
-            raise TopDownError(
+            raise BenchmarkError(
                 "criterion",
                 seen=repr(criterion),
                 expected="foolbox.criteria.Misclassification",
@@ -78,3 +79,15 @@ class StartedPointwiseAttack(MinimizationAttack):
                 break
             chosen = chosen[wrong]
         return restore_type(ep.astensor(best))  # type: ignore[no-any-return]
+
+
+ATTACKS = (
+    NamedAttack(
+        name="PointwiseAttack",
+        title="Pointwise",
+        make=lambda effort: StartedPointwiseAttack(steps=effort.steps),
+        random=True,
+        panel=3,
+        family="correlated",
+    ),
+)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.measures.attacks.candidates import CandidateAttack
+from benchmarks.measures.attacks.named import NamedAttack
 
 
 class SinglePixelAttack(CandidateAttack):
@@ -38,3 +39,16 @@ class SinglePixelAttack(CandidateAttack):
                 candidate = images.clone()
                 candidate[rows, :, places // width, places % width] = value
                 yield candidate
+
+
+ATTACKS = (
+    NamedAttack(
+        name="SinglePixelAttack",
+        title="Single pixel",
+        make=lambda effort: SinglePixelAttack(max_pixels=effort.max_pixels),
+        random=True,
+        panel=1,
+        family="single pixel",
+        fixed_size=True,
+    ),
+)

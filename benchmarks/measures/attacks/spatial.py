@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks.measures.attacks.candidates import CandidateAttack
+from benchmarks.measures.attacks.named import NamedAttack
 
 
 class SpatialAttack(CandidateAttack):
@@ -72,3 +73,23 @@ def rotate_and_shift(images: Tensor, degrees: float, *, down: float, right: floa
     theta = torch.cat([turn * half / half[:, None], offset / half[:, None]], dim=1)
     grid = F.affine_grid(theta.expand(len(images), 2, 3), list(images.shape), align_corners=False)
     return F.grid_sample(images, grid, padding_mode="zeros", align_corners=False)
+
+
+ATTACKS = (
+    NamedAttack(
+        name="SpatialAttack",
+        title="Spatial",
+        make=lambda effort: SpatialAttack(grid=effort.grid),
+        random=False,
+        panel=9,
+        family="spatial",
+    ),
+    NamedAttack(
+        name="ShiftsAttack",
+        title="Shifts",
+        make=lambda effort: SpatialAttack(max_rotation=0, grid=effort.grid),
+        random=False,
+        panel=10,
+        family="spatial",
+    ),
+)

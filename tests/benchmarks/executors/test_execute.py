@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks.errors import BenchmarkError
 from benchmarks.executors import execute
 from benchmarks.executors.execute import attempt, rows_of, state, work
 from benchmarks.runs.jobs import Job, Row, in_order
@@ -19,7 +20,6 @@ from benchmarks.runs.profiles import PROFILES, Setting, narrowed
 from benchmarks.runs.recipes import recipe, training, trainings
 from benchmarks.runs.store import Store
 from benchmarks.runs.workspace import BudgetSpent, JobFailed, Place, Workspace
-from td_transform import TopDownError
 
 
 @dataclass(frozen=True)
@@ -191,7 +191,7 @@ def test_numbers_that_json_does_not_have_are_refused(tmp_path: Path) -> None:
 
 def test_a_broken_line_is_named(tmp_path: Path) -> None:
     (tmp_path / "results.jsonl").write_text('{"job": "a", "status": "done"}\nno json\n')
-    with pytest.raises(TopDownError, match=r"line 2: b'no json.*Remedy: delete that line"):
+    with pytest.raises(BenchmarkError, match=r"line 2: b'no json.*Remedy: delete that line"):
         Store(tmp_path).rows()
 
 

@@ -18,6 +18,7 @@ from filelock import FileLock
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 from ray.cluster_utils import Cluster
 
+from benchmarks.errors import BenchmarkError
 from benchmarks.executors import ray_cluster
 from benchmarks.executors.execute import execute
 from benchmarks.experiments.exp3_localisation import LocalisationConfig
@@ -26,7 +27,6 @@ from benchmarks.runs.profiles import PROFILES, narrowed
 from benchmarks.runs.recipes import training
 from benchmarks.runs.store import Store
 from benchmarks.runs.workspace import BudgetSpent, Place
-from td_transform import TopDownError
 
 MEGABYTES = 2**20
 
@@ -102,7 +102,7 @@ def test_an_error_in_a_worker_is_told_and_reaches_what_depends_on_it(
     config = jobs_of(1)[0].config
     broken = Job("no such kind", config)
     place = Place(root=tmp_path, quiet=True)
-    with pytest.raises(TopDownError, match="2 of 2 jobs ended with an error"):
+    with pytest.raises(BenchmarkError, match="2 of 2 jobs ended with an error"):
         execute([Job("localisation", config, needs=(broken,))], place, executor="ray",
                 address=cluster.address)  # fmt: skip
     assert "KeyError: 'no such kind'" in capfd.readouterr().err
@@ -131,5 +131,5 @@ def test_ctrl_c_lets_the_workers_write_their_checkpoints(cluster: Cluster, tmp_p
 
 
 def test_an_address_without_a_cluster_is_a_clear_error(tmp_path: Path) -> None:
-    with pytest.raises(TopDownError, match=r"ray_address.*127\.0\.0\.1:9.*ray start --head"):
+    with pytest.raises(BenchmarkError, match=r"ray_address.*127\.0\.0\.1:9.*ray start --head"):
         execute(jobs_of(1), Place(root=tmp_path, quiet=True), executor="ray", address="127.0.0.1:9")

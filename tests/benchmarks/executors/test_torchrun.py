@@ -14,15 +14,15 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from benchmarks.errors import BenchmarkError
 from benchmarks.executors.execute import execute
 from benchmarks.experiments import EXPERIMENTS
 from benchmarks.runs.jobs import Job, Row
 from benchmarks.runs.profiles import PROFILES, Profile, narrowed
 from benchmarks.runs.store import Store
 from benchmarks.runs.workspace import Place
-from benchmarks.subjects.networks import Arrangement
+from benchmarks.subjects.arrangements import Arrangement
 from benchmarks.subjects.whole_batch_norm import WholeBatchNorm, normalise_whole_batches
-from td_transform import TopDownError
 
 ROOT = Path(__file__).resolve().parents[3]
 # few steps: rounding differs between one sum and two, and grows with every step
@@ -106,7 +106,7 @@ def test_torchrun_and_another_executor_exclude_each_other(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
-    with pytest.raises(TopDownError, match=r"torchrun.*'processes'.*leave out --executor"):
+    with pytest.raises(BenchmarkError, match=r"torchrun.*'processes'.*leave out --executor"):
         execute([], Place(root=tmp_path), executor="processes")
 
 
@@ -170,5 +170,5 @@ def test_a_batch_normalisation_of_ones_own_is_refused() -> None:
     class Own(nn.BatchNorm2d):
         """Activates as well."""
 
-    with pytest.raises(TopDownError, match=r"'1' \(Own\).*in one process"):
+    with pytest.raises(BenchmarkError, match=r"'1' \(Own\).*in one process"):
         normalise_whole_batches(nn.Sequential(nn.Conv2d(1, 2, 1), Own(2)))

@@ -12,6 +12,7 @@ from matplotlib.image import imread
 from PIL import Image
 from torch import nn
 
+from benchmarks.errors import BenchmarkError
 from benchmarks.executors.execute import execute, rows_of
 from benchmarks.experiments import EXPERIMENTS
 from benchmarks.experiments.exp3_gradcam import right_in_all
@@ -19,7 +20,6 @@ from benchmarks.runs.jobs import Job, Row
 from benchmarks.runs.profiles import PROFILES, Profile, narrowed
 from benchmarks.runs.workspace import JobFailed, Place, Workspace
 from benchmarks.subjects.datasets import load
-from td_transform import TopDownError
 
 SMOKE = PROFILES["smoke"]
 
@@ -107,7 +107,7 @@ def test_a_users_masks(tmp_path: Path) -> None:
     data = f"imagefolder:{tmp_path}/images"
     whole = replace(PROFILES["smoke"], train_limit=None, test_limit=None)
     profile = narrowed(whole, data=data, learning_rate=0.05, batch=10)
-    with pytest.raises(TopDownError, match="--masks"):
+    with pytest.raises(BenchmarkError, match="--masks"):
         EXPERIMENTS["exp3-localisation"].jobs(profile)
     profile = narrowed(profile, masks=f"imagefolder:{tmp_path}/masks")
     _, rows = run("exp3-localisation", profile, tmp_path / "results")

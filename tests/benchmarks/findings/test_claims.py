@@ -15,8 +15,9 @@ from benchmarks.cli import main
 from benchmarks.findings import verdicts
 from benchmarks.findings.aggregate import Group, Spread, current, failed, pooled_deviation, spreads
 from benchmarks.findings.claims import CLAIMS, as_markdown, judge, write_csv
+from benchmarks.findings.field_verdicts import ends_fine, starts_coarse
 from benchmarks.findings.verdicts import Rule
-from benchmarks.measures.fields import EXAMPLE, ends_fine, example_fields, starts_coarse
+from benchmarks.measures.fields import EXAMPLE, example_fields
 from benchmarks.runs.jobs import Row
 from benchmarks.runs.store import Store
 from tests.benchmarks.synthetic_rows import accuracies, everything, row

@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 
 from benchmarks.cli import main
+from benchmarks.errors import BenchmarkError
 from benchmarks.findings.report import write_report
 from benchmarks.runs.store import Store
-from td_transform.errors import TopDownError
 from tests.benchmarks.synthetic_rows import everything, row
 from tests.browser import screenshot, visit
 
@@ -150,5 +150,5 @@ def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_no_results(tmp_path: Path) -> None:
-    with pytest.raises(TopDownError, match=r"no results\.jsonl in it; expected a folder that an"):
+    with pytest.raises(BenchmarkError, match=r"no results\.jsonl in it; expected a folder that an"):
         write_report([tmp_path / "nothing"], tmp_path)

@@ -11,9 +11,10 @@ import pytest
 
 from benchmarks.findings import robustness_verdicts as robust
 from benchmarks.findings.aggregate import Cell, Group
+from benchmarks.findings.comparisons import published_comparisons
 from benchmarks.findings.published import published_curve, published_scales
 from benchmarks.findings.verdicts import Rule
-from benchmarks.measures.curves import Curve, compare, published_comparisons
+from benchmarks.measures.curves import Curve, compare
 from benchmarks.runs.jobs import Row
 from tests.benchmarks.synthetic_rows import l2_row, row
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
+from benchmarks.errors import BenchmarkError
 from benchmarks.measures.corruptions import CORRUPTIONS, SEVERITIES, corrupt
-from td_transform import TopDownError
 
 
 @pytest.mark.parametrize("size", [(1, 28, 28), (3, 32, 32)], ids=["grey", "colour"])
@@ -62,9 +62,11 @@ def test_blurs_keep_the_mean_and_lose_detail(name: str) -> None:
 
 def test_corruption_errors_name_the_choices() -> None:
     images = torch.rand(1, 1, 28, 28)
-    with pytest.raises(TopDownError, match="'rain'; expected one of gaussian_noise, shot_noise"):
+    with pytest.raises(BenchmarkError, match="'rain'; expected one of gaussian_noise, shot_noise"):
         corrupt(images, "rain", 1)
-    with pytest.raises(TopDownError, match="severity: 6; expected 1, 2, 3, 4 or 5"):
+    with pytest.raises(BenchmarkError, match="severity: 6; expected 1, 2, 3, 4 or 5"):
         corrupt(images, "contrast", 6)
-    with pytest.raises(TopDownError, match=r"images: values from .*; expected values in \[0, 1\]"):
+    with pytest.raises(
+        BenchmarkError, match=r"images: values from .*; expected values in \[0, 1\]"
+    ):
         corrupt(images * 255, "contrast", 1)

@@ -11,10 +11,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchcam.methods import GradCAM
 
+from benchmarks.errors import BenchmarkError
 from benchmarks.measures.explain import Explainer
 from benchmarks.subjects.models import lenet_fc, nin, nin_light, resnet32
 from benchmarks.subjects.networks import build
-from td_transform import TopDownError, to_topdown
+from td_transform import to_topdown
 from td_transform.torchvision_cpu import import_torchvision
 
 DIGIT, SMALL, PHOTO = (1, 28, 28), (3, 32, 32), (3, 64, 64)
@@ -245,5 +246,5 @@ def test_batches_make_no_difference() -> None:
 
 def test_the_error_for_an_unknown_scaling_names_those_there_are() -> None:
     explainer = Explainer(lenet_fc(), input_size=DIGIT)
-    with pytest.raises(TopDownError, match=r"scaling.*'softmax'.*'min-max' or 'centred'"):
+    with pytest.raises(BenchmarkError, match=r"scaling.*'softmax'.*'min-max' or 'centred'"):
         explainer.heatmaps(torch.rand(1, *DIGIT), torch.tensor([0]), scaling="softmax")  # type: ignore[arg-type]

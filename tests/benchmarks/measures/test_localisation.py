@@ -9,13 +9,13 @@ import pytest
 import torch
 from sklearn.metrics import jaccard_score, precision_score, recall_score
 
+from benchmarks.errors import BenchmarkError
 from benchmarks.measures.localisation import (
     black_background_objects,
     compare,
     localisation,
     mask_objects,
 )
-from td_transform import TopDownError
 
 
 def test_agrees_with_scikit_learn() -> None:
@@ -62,7 +62,7 @@ def test_objects_on_black_are_cut_out_by_the_threshold() -> None:
 
 
 def test_other_data_sets_need_masks() -> None:
-    with pytest.raises(TopDownError, match=r"cifar10.*digits or mnist or fashion-mnist.*--masks"):
+    with pytest.raises(BenchmarkError, match=r"cifar10.*digits or mnist or fashion-mnist.*--masks"):
         black_background_objects(torch.rand(2, 3, 4, 4), data="cifar10")
 
 
@@ -76,10 +76,10 @@ def test_masks_have_to_fit_the_images() -> None:
         (masks[:1], labels[:1]),
         (masks[..., 1:], labels),
     ):
-        with pytest.raises(TopDownError, match="one mask for each of the 2 test images of 4×4"):
+        with pytest.raises(BenchmarkError, match="one mask for each of the 2 test images of 4×4"):
             mask_objects(wrong, classes, images=images, labels=labels, threshold=0.2)
 
 
 def test_objects_have_to_be_bool() -> None:
-    with pytest.raises(TopDownError, match=r"float32.*torch.bool.*threshold first"):
+    with pytest.raises(BenchmarkError, match=r"float32.*torch.bool.*threshold first"):
         compare(torch.rand(1, 2, 2), torch.rand(1, 2, 2))

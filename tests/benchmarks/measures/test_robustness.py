@@ -13,23 +13,23 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from benchmarks.errors import BenchmarkError
 from benchmarks.executors.execute import execute
 from benchmarks.experiments import EXPERIMENTS, OWNERS, exp2, exp2_scales
 from benchmarks.measures import strong_attacks
 from benchmarks.measures.attacks import ATTACKS
+from benchmarks.measures.attacks.effort import Effort, StrongEffort
 from benchmarks.measures.corruptions import CORRUPTIONS
-from benchmarks.measures.effort import Effort, StrongEffort
 from benchmarks.measures.robustness import minimal_perturbations, predict
 from benchmarks.measures.scales import choices, level_count, name_of
 from benchmarks.measures.scales import still_right as right_at_levels
-from benchmarks.measures.strong_attacks import FixedAttack, Norm, minimal_attacks
+from benchmarks.measures.strong_attacks import MINIMAL, FixedAttack, Norm
 from benchmarks.measures.strong_attacks import still_right as right_under_attack
 from benchmarks.runs.jobs import Job, Row
 from benchmarks.runs.profiles import PROFILES, Profile, Setting
 from benchmarks.runs.store import Store
 from benchmarks.runs.workspace import Place
 from benchmarks.subjects.networks import Normalised, Statistics, build
-from td_transform import TopDownError
 
 QUICK = StrongEffort(pgd_steps=20, restarts=1, square_queries=50, carlini_steps=100)
 
@@ -97,8 +97,7 @@ def test_what_is_wrong_from_the_start_is_not_right_under_attack(attack: FixedAtt
 @pytest.mark.parametrize(("attack", "within"), [("DeepFool", 0.03), ("CarliniWagner", 0.1)])
 def test_minimal_attacks_find_the_distance_of_the_boundary(attack: str, within: float) -> None:
     model, images, labels = linear_case()
-    assert list(minimal_attacks(QUICK)) == ["DeepFool", "CarliniWagner"]
-    found = minimal_perturbations(model, images, labels, minimal_attacks(QUICK)[attack])
+    found = minimal_perturbations(model, images, labels, MINIMAL[attack], effort=QUICK)
     torch.testing.assert_close(found.l2, radii(model, images, "l2"), rtol=within, atol=0)
 
 
@@ -136,7 +135,7 @@ def test_the_top_down_network_is_attacked_end_to_end(attack: FixedAttack) -> Non
 
 def test_a_network_in_training_mode_is_refused() -> None:
     model, images, labels = linear_case()
-    with pytest.raises(TopDownError, match=r"call model.eval\(\)"):
+    with pytest.raises(BenchmarkError, match=r"call model.eval\(\)"):
         right_under_attack(
             model.train(), images, labels, attack="FGSM", norm="l2", epsilon=0.1, effort=QUICK
         )
@@ -149,7 +148,7 @@ def test_an_attack_that_leaves_its_bound_is_not_believed(
     model, images, labels = linear_case()
     monkeypatch.setattr(strong_attacks, "_foolbox_attack", lambda _, clean, *rest: clean + wrong)
     with pytest.raises(
-        TopDownError, match=r"attack FGSM: a perturbation of linf norm .* at most 0.1"
+        BenchmarkError, match=r"attack FGSM: a perturbation of linf norm .* at most 0.1"
     ):
         right_under_attack(model, images, labels, attack="FGSM", norm="linf", epsilon=0.1)
 
@@ -207,9 +206,9 @@ def test_names_of_levels() -> None:
 def test_levels_errors() -> None:
     images, labels = torch.rand(1, 1, 28, 28), torch.zeros(1, dtype=torch.int64)
     bottom_up = build("lenet-fc", arrangement="bu", size=(1, 28, 28), classes=10).eval()
-    with pytest.raises(TopDownError, match="a LeNetFC without levels; expected a network that"):
+    with pytest.raises(BenchmarkError, match="a LeNetFC without levels; expected a network that"):
         right_at_levels(bottom_up, images, images, labels, (0,))
-    with pytest.raises(TopDownError, match=r"levels: \[3\]; expected numbers from 0 .* to 2"):
+    with pytest.raises(BenchmarkError, match=r"levels: \[3\]; expected numbers from 0 .* to 2"):
         right_at_levels(three_levels(0), images, images, labels, (3,))
 
 

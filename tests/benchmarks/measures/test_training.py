@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from benchmarks.errors import BenchmarkError
 from benchmarks.executors.execute import attempt, state
 from benchmarks.files import save_file
 from benchmarks.measures import training
@@ -23,10 +24,9 @@ from benchmarks.runs.jobs import Job, TrainConfig
 from benchmarks.runs.workspace import BudgetSpent, JobFailed, Place, Workspace
 from benchmarks.subjects.datasets import load
 from benchmarks.subjects.networks import Normalised
-from td_transform import TopDownError
 
 CONFIG = TrainConfig(
-    model="tests.test_bench_training:small_network", arrangement="bu", data="digits",
+    model="tests.benchmarks.measures.test_training:small_network", arrangement="bu", data="digits",
     augmented=True, run=0, epochs=3, batch=50, learning_rate=0.1, weight_decay=1e-3,
     train_limit=400, test_limit=100, norm_momentum=0.1,
 )  # fmt: skip
@@ -237,7 +237,7 @@ def test_a_loss_that_is_no_number_ends_the_run(tmp_path: Path) -> None:
 def test_results_without_weights_are_an_error_with_a_remedy(tmp_path: Path) -> None:
     _trained(tmp_path)
     shutil.rmtree(tmp_path / "runs")
-    with pytest.raises(TopDownError, match=r"no .*model.pt; .*delete the training's line"):
+    with pytest.raises(BenchmarkError, match=r"no .*model.pt; .*delete the training's line"):
         _workspace(tmp_path).network(Job("train", CONFIG))
 
 

@@ -10,10 +10,10 @@ import torch
 from PIL import Image
 from torch import Generator, Tensor
 
+from benchmarks.errors import BenchmarkError
 from benchmarks.subjects import augment, datasets, image_folders
 from benchmarks.subjects.augment import Augmentation
 from benchmarks.subjects.datasets import balanced_order, load
-from td_transform import TopDownError
 from tests.real_data import UNPACKED, unpack
 
 
@@ -177,7 +177,7 @@ def test_errors_name_the_remedy(
     other = tmp_path / "other"
     _two_class_folders_that_differ(other)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(TopDownError, match=text):
+    with pytest.raises(BenchmarkError, match=text):
         load(spec.format(empty=tmp_path / "empty", other=other), limits=limits)
 
 
@@ -188,7 +188,7 @@ def test_missing_files_without_internet(tmp_path: Path, monkeypatch: pytest.Monk
         raise URLError("no route to host")
 
     monkeypatch.setattr("urllib.request.urlopen", offline)
-    with pytest.raises(TopDownError, match=r"MNIST in .*not there.*Remedy: .*--data-root"):
+    with pytest.raises(BenchmarkError, match=r"MNIST in .*not there.*Remedy: .*--data-root"):
         load("mnist", root=tmp_path)
 
 
