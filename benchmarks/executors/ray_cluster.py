@@ -27,7 +27,7 @@ from tqdm import tqdm
 import benchmarks
 import td_transform
 from benchmarks.errors import BenchmarkError
-from benchmarks.executors.execute import work
+from benchmarks.executors.local import work
 from benchmarks.runs.arithmetic import make_deterministic
 from benchmarks.runs.interrupts import Interrupted, held_back, interruptible
 from benchmarks.runs.jobs import Job

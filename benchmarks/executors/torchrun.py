@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
-from benchmarks.executors.execute import run, work
+from benchmarks.executors.local import run, work
 from benchmarks.measures.training import Trainer, outcome
 from benchmarks.runs.interrupts import Interrupted, held_back, pending
 from benchmarks.runs.jobs import Job, Row

@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
 from benchmarks.experiments.experiment import Experiment
 from benchmarks.files import save_file
-from benchmarks.findings.aggregate import Group, group_of, select
-from benchmarks.findings.published import published_curve
-from benchmarks.findings.tables import Table, corruption_table, strong_table
-from benchmarks.measures.attacks import ATTACKS, attack_title
+from benchmarks.findings.curve_figures import (
+    corruptions_drawing,
+    robustness_drawing,
+    strong_drawing,
+)
+from benchmarks.findings.section import Section
+from benchmarks.findings.tables import corruption_table, robustness_table, strong_table
+from benchmarks.measures.attacks import ATTACKS
 from benchmarks.measures.attacks.effort import Effort, StrongEffort
 from benchmarks.measures.corruptions import CORRUPTIONS, SEVERITIES, corrupt
-from benchmarks.measures.curves import LEVELS, Curve
 from benchmarks.measures.robustness import minimal_perturbations, predict
 from benchmarks.measures.strong_attacks import FIXED, MINIMAL, NORMS, Norm, still_right
 from benchmarks.runs.jobs import Job, Row
 from benchmarks.runs.profiles import Profile, ProfileName, Setting
 from benchmarks.runs.recipes import training
 from benchmarks.runs.workspace import Workspace
-from benchmarks.subjects.arrangements import ARRANGEMENT_TITLES, Arrangement
+from benchmarks.subjects.arrangements import Arrangement
 from benchmarks.subjects.datasets import ON_BLACK, as_floats, balanced_order
-from td_transform.table import format_table
 
 PERTURBED = "perturbed.pt"
 
@@ -248,69 +250,37 @@ def corrupt_images(job: Job, workspace: Workspace) -> Iterator[Row]:
         yield {"corruption": config.corruption, **measured, **tried.common}
 
 
-# Tables
-
-
-def table(rows: Sequence[Row]) -> str:
-    """L2 at losses of accuracy next to the authors', then the strong attacks and corruptions."""
-    parts = [_losses(select(rows, kind="robustness"))]
-    parts += [as_text(made) for made in (strong_table(rows), corruption_table(rows)) if made]
-    return "\n\n".join(part for part in parts if part)
-
-
-def _losses(rows: Sequence[Row]) -> str:
-    found: dict[tuple[Group, str], list[Row]] = {}
-    for row in rows:
-        found.setdefault((group_of(row), str(row["attack"])), []).append(row)
-    lines = [
-        [
-            group.cell.title,
-            attack_title(attack),
-            ARRANGEMENT_TITLES[group.arrangement],
-            *_beside_the_authors(Curve.of(runs), group, attack),
-        ]
-        for (group, attack), runs in found.items()
-    ]
-    if not lines:
-        return ""
-    columns = [f"{level} %" for level in LEVELS]
-    headings = ["network and data", "attack", "", *columns, "final loss"]
-    title = "L2 at a loss of accuracy, in points, and the final loss; in brackets the authors'"
-    note = (
-        "Here the closest of all pixels, rotations and shifts counts; the authors' foolbox stopped "
-        "at the first that worked: compare only the final losses of these three attacks."
-    )
-    return "\n".join([title, *format_table(headings, lines), note])
-
-
-def _beside_the_authors(ours: Curve, group: Group, attack: str) -> list[str]:
-    theirs = published_curve(group, attack)
-
-    def both(own: float | None, published: float | None, digits: int) -> str:
-        shown = "never" if own is None else f"{own:.{digits}f}"
-        if theirs is None:
-            return shown
-        return f"{shown} ({'never' if published is None else f'{published:.{digits}f}'})"
-
-    reached = theirs.l2_at_loss if theirs else {}
-    cells = [both(ours.l2_at(level), reached.get(level), 2) for level in LEVELS]
-    return [*cells, both(ours.plateau, theirs.plateau if theirs else None, 1)]
-
-
-def as_text(made: Table) -> str:
-    """A table of the report for the terminal."""
-    lines = [["" if value is None else str(value) for value in line] for line in made.lines]
-    return "\n".join([made.title, *format_table(list(made.columns), lines)])
-
-
 EXPERIMENT = Experiment(
     name="exp2",
     summary="Robustness against ten attacks (paper, Fig. 6), strong attacks and corruptions.",
+    source="4.2",
     jobs=jobs,
     handlers={
         "robustness": attack_network,
         "strong": attack_strongly,
         "corruptions": corrupt_images,
     },
-    table=table,
+    sections=(
+        Section(
+            kind="robustness",
+            title="Exp. 2: robustness (Fig. 6)",
+            table=robustness_table,
+            drawings=(robustness_drawing,),
+            covered="Exp. 2, ten attacks",
+        ),
+        Section(
+            kind="strong",
+            title="Beyond the paper: strong attacks",
+            table=strong_table,
+            drawings=(strong_drawing,),
+            covered="strong attacks",
+        ),
+        Section(
+            kind="corruptions",
+            title="Beyond the paper: common corruptions",
+            table=corruption_table,
+            drawings=(corruptions_drawing,),
+            covered="corruptions",
+        ),
+    ),
 )

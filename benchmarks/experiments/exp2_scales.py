@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 
-from benchmarks.experiments.exp2 import PERTURBED, as_text, robustness_job, share, subject
+from benchmarks.experiments.exp2 import PERTURBED, robustness_job, share, subject
 from benchmarks.experiments.experiment import Experiment
+from benchmarks.findings.figures import one_level_drawing, two_levels_drawing
+from benchmarks.findings.section import Section
 from benchmarks.findings.tables import levels_table
 from benchmarks.measures.attacks import ATTACKS
 from benchmarks.measures.scales import choices, level_count, name_of, still_right
@@ -61,16 +63,19 @@ def feed_levels(job: Job, workspace: Workspace) -> Iterator[Row]:
         yield {"attack": job.config.attack, **measured, **tried.common}
 
 
-def table(rows: Sequence[Row]) -> str:
-    """Accuracy per attack and perturbed levels, next to the authors'."""
-    made = levels_table(rows)
-    return as_text(made) if made else ""
-
-
 EXPERIMENT = Experiment(
     name="exp2-scales",
     summary="Perturbations fed to single levels of the top-down input (paper, Fig. 5).",
+    source="4.2",
     jobs=jobs,
     handlers={"scales": feed_levels},
-    table=table,
+    sections=(
+        Section(
+            kind="scales",
+            title="Exp. 2: perturbed levels (Fig. 5)",
+            table=levels_table,
+            drawings=(one_level_drawing, two_levels_drawing),
+            covered="Exp. 2, levels",
+        ),
+    ),
 )

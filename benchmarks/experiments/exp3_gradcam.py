@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.experiments.experiment import Experiment
+from benchmarks.findings.section import Section
+from benchmarks.findings.tables import gradcam_table
 from benchmarks.measures.explain import Explainer, Layer, Scaling
 from benchmarks.measures.training import predict
 from benchmarks.runs.jobs import Job, Row
@@ -19,7 +21,6 @@ from benchmarks.runs.recipes import training
 from benchmarks.runs.workspace import JobFailed, Workspace
 from benchmarks.subjects.datasets import ImageSet, as_floats, balanced_order, data_title
 from benchmarks.subjects.networks import model_title
-from td_transform.table import format_table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -204,24 +205,18 @@ def _by(layer: Layer) -> str:
     return "×".join(map(str, layer.size))
 
 
-def table(rows: Sequence[Row]) -> str:
-    """Where the pictures are, in the results folder."""
-    lines = [
-        [
-            str(row["model"]),
-            str(row["data"]),
-            str(row["layer"]),
-            f"runs/{row['job']}/{row['picture']}",
-        ]
-        for row in rows
-    ]
-    return "\n".join(format_table(["network", "data", "layer", "picture"], lines))
-
-
 EXPERIMENT = Experiment(
     name="exp3-gradcam",
     summary="Grad-CAM at every level of both networks (Fig. 7, 8)",
+    source="4.3 (a)",
     jobs=jobs,
     handlers={"gradcam": draw},
-    table=table,
+    sections=(
+        Section(
+            kind="gradcam",
+            title="Exp. 3: Grad-CAM (Fig. 7 and 8)",
+            table=gradcam_table,
+            covered="Exp. 3, Grad-CAM",
+        ),
+    ),
 )

@@ -10,9 +10,12 @@ import torch
 from torch import Tensor
 
 from benchmarks.experiments.experiment import Experiment
-from benchmarks.findings.aggregate import Spread, by_cell
+from benchmarks.findings.figures import localisation_drawing
+from benchmarks.findings.section import Section
+from benchmarks.findings.tables import localisation_table
 from benchmarks.measures.explain import Explainer, Scaling
 from benchmarks.measures.localisation import (
+    FIGURES,
     THRESHOLD,
     Comparison,
     black_background_objects,
@@ -28,10 +31,7 @@ from benchmarks.runs.recipes import training
 from benchmarks.runs.workspace import Workspace
 from benchmarks.subjects import datasets
 from benchmarks.subjects.datasets import ImageSet, as_floats, balanced_order
-from td_transform.table import format_table
 
-PAIR = ("bu", "td")
-FIGURES = ("precision", "recall", "iou", "pointing")
 _CHUNK = 256
 
 
@@ -136,29 +136,19 @@ def _figures(comparisons: Sequence[Comparison]) -> Row:
     }
 
 
-def table(rows: Sequence[Row]) -> str:
-    """Fig. 9 as a table: mean and standard deviation over runs."""
-    spreads = {name: by_cell(rows, name) for name in FIGURES}
-    lines = [
-        [
-            cell.title,
-            arrangement.upper(),
-            *[_percent(spreads[name].get(cell, {}).get(arrangement)) for name in FIGURES],
-        ]
-        for cell in dict.fromkeys(cell for found in spreads.values() for cell in found)
-        for arrangement in PAIR
-    ]
-    return "\n".join(format_table(["network and data", "", *FIGURES], lines))
-
-
-def _percent(spread: Spread | None) -> str:
-    return "undefined" if spread is None else spread.percent
-
-
 EXPERIMENT = Experiment(
     name="exp3-localisation",
     summary="precision and recall of Grad-CAM masks against objects (Fig. 9)",
+    source="4.3 (b)",
     jobs=jobs,
     handlers={"localisation": localise},
-    table=table,
+    sections=(
+        Section(
+            kind="localisation",
+            title="Exp. 3: localisation (Fig. 9)",
+            table=localisation_table,
+            drawings=(localisation_drawing,),
+            covered="Exp. 3, localisation",
+        ),
+    ),
 )

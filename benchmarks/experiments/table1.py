@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from benchmarks.experiments.experiment import Experiment
+from benchmarks.findings.section import Section
+from benchmarks.findings.tables import parameter_table
 from benchmarks.runs.jobs import Job, Row
 from benchmarks.runs.profiles import Profile
 from benchmarks.runs.workspace import Workspace
 from benchmarks.subjects import datasets
 from benchmarks.subjects.arrangements import ARRANGEMENTS, Arrangement
 from benchmarks.subjects.networks import build
-from td_transform.table import format_table
 
 # What the paper prints, and the size of the images that it is for.
 PAPER: dict[str, tuple[tuple[int, int, int], tuple[str, str, str, str]]] = {
@@ -73,21 +73,11 @@ def count(job: Job, workspace: Workspace) -> list[Row]:
     return [{"parameters": parameters, "paper": paper}]
 
 
-def table(rows: Sequence[Row]) -> str:
-    """A line per network and a column per arrangement, with the paper's figure in brackets."""
-    cells: dict[str, dict[str, str]] = {}
-    for row in rows:
-        shown = f"{row['parameters']:,}" + (f" ({row['paper']})" if row["paper"] else "")
-        cells.setdefault(str(row["model"]), {})[str(row["arrangement"])] = shown
-    columns = [a for a in ARRANGEMENTS if any(a in found for found in cells.values())]
-    lines = [[model, *(found.get(a, "") for a in columns)] for model, found in cells.items()]
-    return "\n".join(format_table(["parameters (paper)", *columns], lines))
-
-
 EXPERIMENT = Experiment(
     name="table1",
     summary="Parameter counts of all networks (paper, Table 1).",
+    source="4",
     jobs=jobs,
     handlers={"parameters": count},
-    table=table,
+    sections=(Section(kind="parameters", title="Table 1: parameters", table=parameter_table),),
 )

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import get_args
 
 from benchmarks.findings import field_verdicts as fields
@@ -67,31 +65,6 @@ def judge(rows: Sequence[Row]) -> list[Judged]:
     """
     chosen = _in_scope(current(rows))
     return [Judged(claim, claim.rule(chosen)) for claim in CLAIMS]
-
-
-def as_markdown(judged: Sequence[Judged]) -> str:
-    """A table with one line per claim, and the criteria below it."""
-    lines = ["| # | claim | source | the paper | ours | verdict |", "|" + " --- |" * 6]
-    for number, (claim, verdict) in enumerate(((j.claim, j.verdict) for j in judged), start=1):
-        ours = f"{verdict.ours}. {verdict.reason}" if verdict.ours else verdict.reason
-        cells = [str(number), claim.text, claim.source, claim.paper, ours, f"**{verdict.label}**"]
-        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
-    lines += ["", "A claim holds when:", ""]
-    lines += [f"{i}. {j.claim.criterion}" for i, j in enumerate(judged, start=1)]
-    return "\n".join([*lines, "", NOTE]) + "\n"
-
-
-def write_csv(judged: Sequence[Judged], path: Path) -> None:
-    """One line per claim."""
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["claim", "source", "paper", "ours", "verdict", "reason", "criterion"])
-        for one in judged:
-            claim, verdict = one.claim, one.verdict
-            writer.writerow(
-                [claim.text, claim.source, claim.paper, verdict.ours, verdict.label,
-                 verdict.reason, claim.criterion]
-            )  # fmt: skip
 
 
 def _in_scope(rows: Sequence[Row]) -> list[Row]:

@@ -11,9 +11,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from benchmarks.findings.aggregate import Group, Spread, group_of, select, spreads
-from benchmarks.findings.figures import COLOURS, INK, Drawing
+from benchmarks.findings.figures import COLOURS, INK
 from benchmarks.findings.published import published_curve
+from benchmarks.findings.section import Drawing
 from benchmarks.measures.attacks import ATTACKS, attack_title
+from benchmarks.measures.corruptions import SEVERITIES
 from benchmarks.measures.curves import Curve, Floats
 from benchmarks.runs.jobs import Row
 from benchmarks.subjects.arrangements import ARRANGEMENT_TITLES
@@ -67,16 +69,6 @@ class Style:
                 for model in self.models
             ]  # fmt: skip
         return entries
-
-
-def curve_drawings(rows: Sequence[Row]) -> list[Drawing]:
-    """Every grid of curves for which there are rows.
-
-    Args:
-        rows: as `current` returns them.
-    """
-    makers = (robustness_drawing, strong_drawing, corruptions_drawing)
-    return [drawing for make in makers if (drawing := make(rows))]
 
 
 def robustness_drawing(rows: Sequence[Row]) -> Drawing | None:
@@ -185,7 +177,7 @@ def _severities(panel: Axes, _: str, rows: list[Row], style: Style) -> None:
         flat = [
             {**own[0], "run": run, "severity": severity, "accuracy": _mean(chosen, "accuracy")}
             for run in runs
-            for severity in range(1, 6)
+            for severity in SEVERITIES
             if (chosen := select(own, run=run, severity=severity))
         ]
         clean = [
@@ -196,7 +188,7 @@ def _severities(panel: Axes, _: str, rows: list[Row], style: Style) -> None:
         found = spreads([*clean, *flat], "accuracy", by=("severity",))
         points = [(_number(severity), spread) for (_, severity), spread in found.items()]
         _errorbars(panel, points, group, style)
-    panel.set(ylim=(0, 102), xticks=range(6))
+    panel.set(ylim=(0, 102), xticks=(0, *SEVERITIES))
 
 
 def _errorbars(

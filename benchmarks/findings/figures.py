@@ -13,7 +13,9 @@ from matplotlib.figure import Figure
 
 from benchmarks.findings.aggregate import Cell, Spread, by_cell, group_of, select, spreads
 from benchmarks.findings.published import published_scales
+from benchmarks.findings.section import Drawing
 from benchmarks.measures.attacks import ATTACKS, attack_title
+from benchmarks.measures.localisation import FIGURES
 from benchmarks.measures.scales import PAPER_NAMES, choices, name_of
 from benchmarks.runs.jobs import Row
 from benchmarks.subjects.arrangements import ARRANGEMENT_TITLES, ARRANGEMENTS
@@ -31,23 +33,6 @@ HATCHES = ("", "///", "...", "xx", "\\\\\\", "++")
 _ERROR = {"ecolor": INK, "elinewidth": 1, "capsize": 2.5}
 
 
-@dataclass(frozen=True, eq=False)
-class Drawing:
-    """A figure and what is said about it.
-
-    Args:
-        name: of its files.
-        title: as the paper counts it.
-        caption: what is seen, on what it rests.
-        figure: not bound to any window or backend.
-    """
-
-    name: str
-    title: str
-    caption: str
-    figure: Figure
-
-
 @dataclass(frozen=True)
 class Bars:
     """One series of a grouped bar chart, in percent; nan where there is nothing."""
@@ -57,16 +42,6 @@ class Bars:
     hatch: str
     heights: tuple[float, ...]
     errors: tuple[float, ...]
-
-
-def bar_drawings(rows: Sequence[Row]) -> list[Drawing]:
-    """Every bar chart for which there are rows.
-
-    Args:
-        rows: as `current` returns them.
-    """
-    makers = (accuracy_drawing, one_level_drawing, two_levels_drawing, localisation_drawing)
-    return [drawing for make in makers if (drawing := make(rows))]
 
 
 # Fig. 4
@@ -181,13 +156,8 @@ def _paper_levels(count: int) -> list[str]:
 def localisation_drawing(rows: Sequence[Row]) -> Drawing | None:
     """Precision, recall, IoU and pointing game of Grad-CAM masks; None without rows."""
     own = select(rows, kind="localisation")
-    measures = {
-        "precision": "precision",
-        "recall": "recall",
-        "iou": "IoU",
-        "pointing": "pointing game",
-    }
-    found = {title: by_cell(own, name) for name, title in measures.items()}
+    titles = {"iou": "IoU", "pointing": "pointing game"}
+    found = {titles.get(name, name): by_cell(own, name) for name in FIGURES}
     found = {title: cells for title, cells in found.items() if cells}
     if not found:
         return None

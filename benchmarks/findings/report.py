@@ -6,7 +6,7 @@ import base64
 import io
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import jinja2
@@ -16,33 +16,16 @@ from matplotlib.figure import Figure
 
 from benchmarks.files import replace_file
 from benchmarks.findings.aggregate import current, group_of, read_rows
-from benchmarks.findings.claims import NOTE, Judged, judge, write_csv
-from benchmarks.findings.curve_figures import curve_drawings
-from benchmarks.findings.figures import Drawing, bar_drawings
-from benchmarks.findings.tables import (
-    MEASURED,
-    Table,
-    Value,
-    coverage_table,
-    failed_table,
-    provenance_table,
-)
+from benchmarks.findings.claims import NOTE, Judged, judge
+from benchmarks.findings.claims_page import claims_table
+from benchmarks.findings.coverage import coverage_table, failed_table, provenance_table
+from benchmarks.findings.section import Drawing, Section
+from benchmarks.findings.table import Table, shown
 from benchmarks.runs.jobs import Row
 
 TITLE = "Top-down networks: the paper's experiments, re-run"
 PAGE = "report.html"
 _DPI = 150
-# The paper's order: parameters, then the experiments; a section is its pictures and its table.
-_SECTIONS = (
-    ("table1_parameters", "Table 1: parameters", ()),
-    ("fig4_accuracy", "Exp. 1: bottom-up versus top-down (Fig. 4)", ("fig4_accuracy",)),
-    ("fig6_robustness", "Exp. 2: robustness (Fig. 6)", ("fig6_robustness",)),
-    ("fig5_levels", "Exp. 2: perturbed levels (Fig. 5)", ("fig5_one_level", "fig5_two_levels")),
-    ("strong_attacks", "Beyond the paper: strong attacks", ("strong_attacks",)),
-    ("corruptions", "Beyond the paper: common corruptions", ("corruptions",)),
-    ("gradcam", "Exp. 3: Grad-CAM (Fig. 7 and 8)", ("gradcam",)),
-    ("fig9_localisation", "Exp. 3: localisation (Fig. 9)", ("fig9_localisation",)),
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -63,8 +46,8 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Section:
-    """A heading with its pictures and its table."""
+class Part:
+    """A section of the page: a heading with its pictures and its table."""
 
     anchor: str
     title: str
@@ -72,12 +55,13 @@ class Section:
     table: Table | None
 
 
-def write_report(folders: Sequence[Path], out: Path) -> Path:
+def write_report(folders: Sequence[Path], out: Path, sections: Sequence[Section]) -> Path:
     """Write `report.html`, `figures/*.png` and `tables/*.csv`.
 
     Args:
         folders: results folders; their rows are taken together.
         out: where to write; made where it is missing.
+        sections: what is shown, in this order, where there are rows.
 
     Returns:
         The page, which needs no other file and no network.
@@ -89,33 +73,20 @@ def write_report(folders: Sequence[Path], out: Path) -> Path:
     rows, judged = current(everything), judge(everything)
     for name in ("figures", "tables"):
         (out / name).mkdir(parents=True, exist_ok=True)
-    pictures: dict[str, tuple[Picture, ...]] = {
-        drawing.name: (_drawn(drawing, out / "figures"),)
-        for drawing in (*bar_drawings(rows), *curve_drawings(rows))
-    }
-    pictures["gradcam"], missing = _explained(rows, folders, out / "figures")
-    tables = {table.name: table for make in MEASURED if (table := make(rows))}
-    sections = [
-        Section(
-            name,
-            title,
-            tuple(p for part in parts for p in pictures.get(part, ())),
-            tables.get(name),
-        )
-        for name, title, parts in _SECTIONS
-    ]
-    rest = (provenance_table(rows), coverage_table(rows), failed_table(everything))
-    for table in (*tables.values(), *rest):
+    parts = [_part(section, rows, out / "figures") for section in sections]
+    kept, missing = _kept(rows, folders, out / "figures")
+    parts = [replace(p, pictures=p.pictures + kept.get(p.anchor, ())) for p in parts]
+    rest = (provenance_table(rows), coverage_table(rows, sections), failed_table(everything))
+    for table in (*(part.table for part in parts), *rest, claims_table(judged)):
         if table:
             table.write_csv(out / "tables" / f"{table.name}.csv")
-    write_csv(judged, out / "tables" / "claims.csv")
     page = _template().render(
         title=TITLE,
         summary=_summary(rows),
         counts=_counts(judged),
         judged=judged,
         note=NOTE,
-        sections=[section for section in sections if section.pictures or section.table],
+        sections=[part for part in parts if part.pictures or part.table],
         provenance=rest[0],
         coverage=rest[1],
         failures=rest[2],
@@ -127,6 +98,12 @@ def write_report(folders: Sequence[Path], out: Path) -> Path:
 
 
 # Pictures
+
+
+def _part(section: Section, rows: Sequence[Row], folder: Path) -> Part:
+    drawings = [drawing for draw in section.drawings if (drawing := draw(rows))]
+    pictures = tuple(_drawn(drawing, folder) for drawing in drawings)
+    return Part(section.kind, section.title, pictures, section.table(rows))
 
 
 def _drawn(drawing: Drawing, folder: Path) -> Picture:
@@ -146,26 +123,28 @@ def _as_svg(figure: Figure) -> str:
     return _data_uri("image/svg+xml", buffer.getvalue())
 
 
-def _explained(
+def _kept(
     rows: Sequence[Row], folders: Sequence[Path], out: Path
-) -> tuple[tuple[Picture, ...], list[str]]:
-    """The heatmaps as their experiment drew them, and those that have gone."""
-    pictures, missing = [], []
+) -> tuple[dict[str, tuple[Picture, ...]], list[str]]:
+    """The pictures that jobs drew, per kind, and those that have gone."""
+    pictures: dict[str, tuple[Picture, ...]] = {}
+    missing = []
     for row in rows:
-        if row["kind"] != "gradcam":
+        if not row.get("picture"):
             continue
-        inside = Path("runs", str(row["job"]), str(row["picture"]))
+        kind, inside = str(row["kind"]), Path("runs", str(row["job"]), str(row["picture"]))
         found = next((folder / inside for folder in folders if (folder / inside).exists()), None)
         if found is None:
             missing.append(str(inside))
             continue
-        what = f"Grad-CAM, {row['layer']}: {group_of(row).cell.title}"
-        file = f"gradcam_{row['job']}_{found.name}"
+        what = f"{row['experiment']}, {row.get('layer', kind)}: {group_of(row).cell.title}"
+        file = f"{kind}_{row['job']}_{found.name}"
         content = found.read_bytes()
         (out / file).write_bytes(content)
         caption = f"{what}, run {row['run']}."
-        pictures.append(Picture(what, caption, _data_uri("image/png", content), file))
-    return tuple(pictures), missing
+        picture = Picture(what, caption, _data_uri("image/png", content), file)
+        pictures[kind] = (*pictures.get(kind, ()), picture)
+    return pictures, missing
 
 
 def _data_uri(kind: str, content: bytes) -> str:
@@ -182,17 +161,9 @@ def _template() -> jinja2.Template:
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
     )
-    environment.filters["shown"] = _shown
+    environment.filters["shown"] = shown
     environment.filters["listed"] = _listed
     return environment.get_template("report.html.j2")
-
-
-def _shown(value: Value) -> str:
-    if value is None:
-        return "–"
-    if isinstance(value, int) and not isinstance(value, bool):
-        return f"{value:,}"
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _listed(text: str) -> Markup:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
@@ -34,6 +34,9 @@ class Localisation:
     iou: float
     pointing: float
     images: int
+
+
+FIGURES = tuple(field.name for field in fields(Localisation) if field.name != "images")
 
 
 @dataclass(frozen=True, eq=False)

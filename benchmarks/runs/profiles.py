@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+import tyro
+
 from benchmarks.runs.jobs import Precision
 from benchmarks.subjects.arrangements import ARRANGEMENTS, Arrangement
 
@@ -30,16 +32,25 @@ class Setting:
 class Profile:
     """The size of every experiment. Where a value of the recipe is None here, the authors' holds.
 
+    The command line has an option for every field but the first three.
+
     Args:
         name: what the rows' column `profile` says.
         settings: the pairs of model and data that are compared and attacked.
         explained: those whose heatmaps are compared (paper, 4.3).
-        arrangements: the networks of every setting.
+        arrangements: which networks of every setting; bu is the model itself.
         runs: repetitions of every training.
         attacked_runs: how many of these are attacked.
-        epochs, batch, learning_rate, weight_decay, norm_momentum: see `TrainConfig`.
-        train_limit, test_limit: how many images of each part; all where None.
-        precision, channels_last, compile: how a training computes.
+        epochs: passes through the training images.
+        batch: images per step.
+        learning_rate: of the first half of the epochs.
+        weight_decay: as PyTorch counts it, on kernels only.
+        norm_momentum: of the batch normalisations' running averages.
+        train_limit: how many training images; all where None.
+        test_limit: how many test images; all where None.
+        precision: of a training's arithmetic on a GPU.
+        channels_last: order of the maps in memory.
+        compile: train through torch.compile.
         seed: of everything.
         attack_images: test images per network of the ten attacks and of the levels' perturbations.
         attack_repeats: of which the worst counts.
@@ -47,13 +58,13 @@ class Profile:
         corruption_images: test images per network and corruption; all where None.
         localisation_images: test images per pair of networks; all where None.
         pictures: heatmaps drawn per network.
-        masks: a data set whose test images are the objects in the explained ones; None where these
-            stand on black.
+        masks: the explained objects as a data set laid out like the images, for example
+            imagefolder:/path; None where they stand on black.
     """
 
-    name: ProfileName
-    settings: tuple[Setting, ...]
-    explained: tuple[Setting, ...]
+    name: tyro.conf.Suppress[ProfileName]
+    settings: tyro.conf.Suppress[tuple[Setting, ...]]
+    explained: tyro.conf.Suppress[tuple[Setting, ...]]
     arrangements: tuple[Arrangement, ...] = ARRANGEMENTS
     runs: int = 4
     attacked_runs: int = 1

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from benchmarks.errors import BenchmarkError
-from benchmarks.executors import execute
-from benchmarks.executors.execute import attempt, rows_of, state, work
+from benchmarks.executors import local
+from benchmarks.executors.local import attempt, rows_of, state, work
 from benchmarks.runs.jobs import Job, Row, in_order
 from benchmarks.runs.profiles import PROFILES, Setting, narrowed
 from benchmarks.runs.recipes import recipe, training, trainings
@@ -42,8 +42,8 @@ def _handle(job: Job, workspace: Workspace) -> list[Row]:
 
 @pytest.fixture
 def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
-    monkeypatch.setitem(execute.HANDLERS, "work", _handle)
-    monkeypatch.setitem(execute.OWNERS, "work", "test")
+    monkeypatch.setitem(local.HANDLERS, "work", _handle)
+    monkeypatch.setitem(local.OWNERS, "work", "test")
     return Workspace(Place(root=tmp_path / "results", quiet=True))
 
 
@@ -224,7 +224,7 @@ def test_jobs_run_after_what_they_need_and_only_once(
         ran.append(job.config.name)
         return [{}]
 
-    monkeypatch.setitem(execute.HANDLERS, "work", handle)
+    monkeypatch.setitem(local.HANDLERS, "work", handle)
     first = _job("first")
     ordered = in_order([_job("second", first), _job("third")])
     work(ordered, workspace)
@@ -257,11 +257,11 @@ def test_an_error_leaves_no_row_and_no_lock(
         yield {"value": 1}
         raise ZeroDivisionError
 
-    monkeypatch.setitem(execute.HANDLERS, "work", broken)
+    monkeypatch.setitem(local.HANDLERS, "work", broken)
     with pytest.raises(ZeroDivisionError):
         work([_job("a")], workspace)
     assert workspace.store.rows() == []
-    monkeypatch.setitem(execute.HANDLERS, "work", _handle)
+    monkeypatch.setitem(local.HANDLERS, "work", _handle)
     work([_job("a")], workspace)
     assert workspace.store.done(_job("a").id)
 
@@ -269,7 +269,7 @@ def test_an_error_leaves_no_row_and_no_lock(
 def test_a_handler_without_rows_is_a_mistake(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(execute.HANDLERS, "work", lambda job, workspace: [])
+    monkeypatch.setitem(local.HANDLERS, "work", lambda job, workspace: [])
     with pytest.raises(RuntimeError, match="handler of 'work' returned no row"):
         work([_job("a")], workspace)
 

@@ -14,7 +14,8 @@ import pytest
 from benchmarks.cli import main
 from benchmarks.findings import verdicts
 from benchmarks.findings.aggregate import Group, Spread, current, failed, pooled_deviation, spreads
-from benchmarks.findings.claims import CLAIMS, as_markdown, judge, write_csv
+from benchmarks.findings.claims import CLAIMS, judge
+from benchmarks.findings.claims_page import as_markdown, claims_table
 from benchmarks.findings.field_verdicts import ends_fine, starts_coarse
 from benchmarks.findings.verdicts import Rule
 from benchmarks.measures.fields import EXAMPLE, example_fields
@@ -257,7 +258,7 @@ def test_the_table_as_markdown_and_csv(tmp_path: Path) -> None:
     assert {line.replace("\\|", "").count("|") for line in table} == {7}
     # the criterion of each claim stands below
     assert all(f"{i}. {claim.criterion}" in lines for i, claim in enumerate(CLAIMS, start=1))
-    write_csv(judged, tmp_path / "claims.csv")
+    claims_table(judged).write_csv(tmp_path / "claims.csv")
     with (tmp_path / "claims.csv").open() as file:
         found = list(csv.DictReader(file))
     assert [one["claim"] for one in found] == [claim.text for claim in CLAIMS]

@@ -11,24 +11,24 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.container import BarContainer, ErrorbarContainer
 
+from benchmarks.experiments import SECTIONS
 from benchmarks.findings.aggregate import Cell, current
 from benchmarks.findings.curve_figures import (
     corruptions_drawing,
-    curve_drawings,
     robustness_drawing,
     strong_drawing,
 )
 from benchmarks.findings.figures import (
     COLOURS,
-    Drawing,
     accuracy_drawing,
-    bar_drawings,
     localisation_drawing,
     one_level_drawing,
     two_levels_drawing,
 )
 from benchmarks.findings.published import published_scales
+from benchmarks.findings.section import Drawing
 from benchmarks.measures.curves import Floats
+from benchmarks.runs.jobs import Row
 from tests.benchmarks.synthetic_rows import accuracies, everything, l2_row, row
 
 
@@ -42,17 +42,22 @@ def bars(panel: Axes) -> dict[str, list[float]]:
     return {str(c.get_label()): [patch.get_height() for patch in c] for c in found}
 
 
+def drawn(rows: Sequence[Row]) -> list[Drawing]:
+    """All that the experiments' sections draw."""
+    return [found for s in SECTIONS for draw in s.drawings if (found := draw(rows))]
+
+
 def test_without_rows_there_is_nothing_to_draw() -> None:
-    assert bar_drawings([]) == []
-    assert curve_drawings([]) == []
+    assert drawn([]) == []
+    assert [section.table([]) for section in SECTIONS] == [None] * len(SECTIONS)
 
 
 def test_every_figure_is_drawn() -> None:
     rows = current(everything(attacks=("PointwiseAttack",), images=10))
-    drawings = bar_drawings(rows) + curve_drawings(rows)
+    drawings = drawn(rows)
     assert [drawing.name for drawing in drawings] == [
-        "fig4_accuracy", "fig5_one_level", "fig5_two_levels", "fig9_localisation",
-        "fig6_robustness", "strong_attacks", "corruptions",
+        "fig4_accuracy", "fig6_robustness", "strong_attacks", "corruptions", "fig5_one_level",
+        "fig5_two_levels", "fig9_localisation",
     ]  # fmt: skip
     for drawing in drawings:
         assert len(drawing.caption) > 30

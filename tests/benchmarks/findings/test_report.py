@@ -13,6 +13,7 @@ from PIL import Image
 
 from benchmarks.cli import main
 from benchmarks.errors import BenchmarkError
+from benchmarks.experiments import SECTIONS
 from benchmarks.findings.report import write_report
 from benchmarks.runs.store import Store
 from tests.benchmarks.synthetic_rows import everything, row
@@ -48,10 +49,10 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
         file.parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (40, 20), "teal").save(file)
     gone = row("gradcam", "bu", job="gone", model="nin", layer="last", picture="gone.png", images=1)
-    broken = row("train", job="f00", status="failed", error="the loss is <nan>")
+    broken = row("train", job="f00", status="failed", message="the loss is <nan>")
     rows = everything(attacks=("PointwiseAttack",), images=20)
     Store(results).append(*rows, *pictures, gone, broken)
-    return write_report([results], out)
+    return write_report([results], out, SECTIONS)
 
 
 def seen(page: Path, folder: Path, width: int) -> dict[str, object]:
@@ -139,7 +140,9 @@ def test_tables_hold_the_numbers(report: Path) -> None:
 
 def test_the_same_results_give_the_same_page(tmp_path: Path) -> None:
     Store(tmp_path).append(row("train", "bu", test_accuracy=0.9), row("train", test_accuracy=0.8))
-    pages = [write_report([tmp_path], tmp_path / name).read_bytes() for name in ("one", "two")]
+    pages = [
+        write_report([tmp_path], tmp_path / name, SECTIONS).read_bytes() for name in ("one", "two")
+    ]
     assert pages[0] == pages[1]
 
 
@@ -151,4 +154,4 @@ def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
 
 def test_no_results(tmp_path: Path) -> None:
     with pytest.raises(BenchmarkError, match=r"no results\.jsonl in it; expected a folder that an"):
-        write_report([tmp_path / "nothing"], tmp_path)
+        write_report([tmp_path / "nothing"], tmp_path, SECTIONS)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.errors import BenchmarkError
-from benchmarks.executors.execute import attempt, state
+from benchmarks.executors.local import attempt, state
 from benchmarks.files import save_file
 from benchmarks.measures import training
 from benchmarks.measures.training import Trainer, accuracy, learning_rate, sgd, split

@@ -1,4 +1,4 @@
-"""The subcommand `claims`: each claim of the paper and whether it holds."""
+"""Each claim of the paper and whether it holds: for the terminal, in Markdown, and as a table."""
 
 from __future__ import annotations
 
@@ -7,28 +7,44 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.files import replace_file
-from benchmarks.findings.aggregate import read_rows
-from benchmarks.findings.claims import NOTE, Judged, as_markdown, judge
+from benchmarks.findings.claims import NOTE, Judged
+from benchmarks.findings.table import Table
 from benchmarks.runs.jobs import Row
 from td_transform.table import format_table
 
 _WIDTHS = {"claim": 44, "paper": 34, "ours": 52}
 
 
-def claims(*, results: tuple[Path, ...] = (Path("results"),), markdown: Path | None = None) -> None:
-    """Each claim of the paper, its figure, ours with spread, and whether it holds.
+def claims_table(judged: Sequence[Judged]) -> Table:
+    """One line per claim."""
+    columns = ("claim", "source", "paper", "ours", "verdict", "reason", "criterion")
+    lines = tuple(
+        (
+            one.claim.text, one.claim.source, one.claim.paper, one.verdict.ours, one.verdict.label,
+            one.verdict.reason, one.claim.criterion,
+        )
+        for one in judged
+    )  # fmt: skip
+    return Table("claims", "The paper's claims", columns, lines)
 
-    Args:
-        results: results folders; their rows are taken together.
-        markdown: also write the table to this file, for example docs/claims.md.
-    """
-    rows = read_rows(results)
-    judged = judge(rows)
-    print(as_text(judged))
-    if markdown:
-        markdown.parent.mkdir(parents=True, exist_ok=True)
-        page = f"# The paper's claims, judged\n\n{_origin(rows)}\n\n{as_markdown(judged)}"
-        replace_file(markdown, page.encode())
+
+def write_page(rows: Sequence[Row], judged: Sequence[Judged], path: Path) -> None:
+    """The claims as a page in Markdown, with what the verdicts rest on."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    page = f"# The paper's claims, judged\n\n{_origin(rows)}\n\n{as_markdown(judged)}"
+    replace_file(path, page.encode())
+
+
+def as_markdown(judged: Sequence[Judged]) -> str:
+    """A table with one line per claim, and the criteria below it."""
+    lines = ["| # | claim | source | the paper | ours | verdict |", "|" + " --- |" * 6]
+    for number, (claim, verdict) in enumerate(((j.claim, j.verdict) for j in judged), start=1):
+        ours = f"{verdict.ours}. {verdict.reason}" if verdict.ours else verdict.reason
+        cells = [str(number), claim.text, claim.source, claim.paper, ours, f"**{verdict.label}**"]
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    lines += ["", "A claim holds when:", ""]
+    lines += [f"{i}. {j.claim.criterion}" for i, j in enumerate(judged, start=1)]
+    return "\n".join([*lines, "", NOTE]) + "\n"
 
 
 def _origin(rows: Sequence[Row]) -> str:
