@@ -27,6 +27,7 @@ lint: setup
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 format: setup
 	$(BIN)/ruff check --fix
@@ -34,5 +35,5 @@ format: setup
 
 # The environment stays: it takes minutes to make again.
 clean:
-	rm -rf build dist demo *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf build dist demo *.egg-info .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find td_transform benchmarks tools examples tests -name __pycache__ -prune -exec rm -rf {} +
