@@ -17,11 +17,8 @@ EXPERIMENT = Experiment(
     handlers={"train": train},
     sections=(
         Section(
-            kind="train",
-            title="Exp. 1: bottom-up versus top-down (Fig. 4)",
-            table=accuracy_table,
-            drawings=(accuracy_drawing,),
-            covered="Exp. 1",
+            kind="train", title="Exp. 1: bottom-up versus top-down (Fig. 4)",
+            table=accuracy_table, drawings=(accuracy_drawing,), covered="Exp. 1",
         ),
     ),
-)
+)  # fmt: skip

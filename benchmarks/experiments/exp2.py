@@ -16,16 +16,16 @@ from benchmarks.findings.curve_figures import (
 )
 from benchmarks.findings.section import Section
 from benchmarks.findings.tables import corruption_table, robustness_table, strong_table
-from benchmarks.measures.attacks import ATTACKS
+from benchmarks.measures.attacks import ATTACKS, NamedAttack
 from benchmarks.measures.attacks.effort import Effort, StrongEffort
 from benchmarks.measures.corruptions import CORRUPTIONS, SEVERITIES, corrupt
-from benchmarks.measures.robustness import minimal_perturbations, predict
+from benchmarks.measures.robustness import Perturbations, minimal_perturbations, predict
 from benchmarks.measures.strong_attacks import FIXED, MINIMAL, NORMS, Norm, still_right
 from benchmarks.runs.jobs import Job, Row
 from benchmarks.runs.profiles import Profile, ProfileName, Setting
 from benchmarks.runs.recipes import training
 from benchmarks.runs.workspace import Workspace
-from benchmarks.subjects.arrangements import Arrangement
+from benchmarks.subjects.arrangements import PAIR, Arrangement
 from benchmarks.subjects.datasets import ON_BLACK, as_floats, balanced_order
 
 PERTURBED = "perturbed.pt"
@@ -113,7 +113,7 @@ def jobs(profile: Profile) -> list[Job]:
 
 def attacked(setting: Setting, profile: Profile) -> list[Arrangement]:
     """The networks of a setting that are compared: BU and TD where these are among the profile's."""
-    both: list[Arrangement] = [name for name in profile.arrangements if name in ("bu", "td")]
+    both: list[Arrangement] = [name for name in profile.arrangements if name in PAIR]
     all_of_them = setting.model == _ALL_ATTACKED or not both
     return list(profile.arrangements) if all_of_them else both
 
@@ -186,17 +186,7 @@ def attack_network(job: Job, workspace: Workspace) -> Iterator[Row]:
     """One row: the minimal L2 per image. A top-down network's images are kept for exp2-scales."""
     config: RobustnessConfig = job.config
     tried = subject(job.needs[0], config.images, workspace)
-    found = minimal_perturbations(
-        tried.network,
-        tried.images,
-        tried.labels,
-        ATTACKS[config.attack],
-        effort=config.effort,
-        repeats=config.repeats,
-        seed=job.needs[0].config.seed,
-        quiet=workspace.place.quiet,
-        before_batch=workspace.pause_if_due,
-    )
+    found = _searched(ATTACKS[config.attack], tried, job, workspace, repeats=config.repeats)
     if job.needs[0].config.arrangement == "td":
         save_file(workspace.file(job, PERTURBED), found.images.cpu())
     yield {"attack": config.attack, "l2": found.listed(), **tried.common}
@@ -206,35 +196,29 @@ def attack_strongly(job: Job, workspace: Workspace) -> Iterator[Row]:
     """A row per size of the perturbation, or one with the minimal L2 per image."""
     config: StrongConfig = job.config
     tried = subject(job.needs[0], config.images, workspace)
-    seed = job.needs[0].config.seed
     common: Row = {"attack": config.attack, "norm": config.norm, **tried.common}
-    if config.attack in FIXED:
-        for epsilon in config.epsilons:
-            workspace.pause_if_due()
-            right = still_right(
-                tried.network,
-                tried.images,
-                tried.labels,
-                attack=config.attack,
-                norm=config.norm,
-                epsilon=epsilon,
-                effort=config.effort,
-                seed=seed,
-            )
-            yield {**common, "epsilon": epsilon, "robust_accuracy": share(right)}
-    else:
-        found = minimal_perturbations(
-            tried.network,
-            tried.images,
-            tried.labels,
-            MINIMAL[config.attack],
-            effort=config.effort,
-            seed=seed,
-            quiet=workspace.place.quiet,
-            before_batch=workspace.pause_if_due,
-        )
+    if config.attack in MINIMAL:
+        found = _searched(MINIMAL[config.attack], tried, job, workspace, repeats=1)
         never = share(found.l2.isinf())
         yield {**common, "l2": found.listed(), "robust_accuracy": never}
+        return
+    for epsilon in config.epsilons:
+        workspace.pause_if_due()
+        right = still_right(
+            tried.network, tried.images, tried.labels, attack=config.attack, norm=config.norm,
+            epsilon=epsilon, effort=config.effort, seed=job.needs[0].config.seed,
+        )  # fmt: skip
+        yield {**common, "epsilon": epsilon, "robust_accuracy": share(right)}
+
+
+def _searched(
+    attack: NamedAttack, tried: Subject, job: Job, workspace: Workspace, *, repeats: int
+) -> Perturbations:
+    return minimal_perturbations(
+        tried.network, tried.images, tried.labels, attack, effort=job.config.effort,
+        repeats=repeats, seed=job.needs[0].config.seed, quiet=workspace.place.quiet,
+        before_batch=workspace.pause_if_due,
+    )  # fmt: skip
 
 
 def corrupt_images(job: Job, workspace: Workspace) -> Iterator[Row]:
@@ -262,25 +246,16 @@ EXPERIMENT = Experiment(
     },
     sections=(
         Section(
-            kind="robustness",
-            title="Exp. 2: robustness (Fig. 6)",
-            table=robustness_table,
-            drawings=(robustness_drawing,),
-            covered="Exp. 2, ten attacks",
+            kind="robustness", title="Exp. 2: robustness (Fig. 6)",
+            table=robustness_table, drawings=(robustness_drawing,), covered="Exp. 2, ten attacks",
         ),
         Section(
-            kind="strong",
-            title="Beyond the paper: strong attacks",
-            table=strong_table,
-            drawings=(strong_drawing,),
-            covered="strong attacks",
+            kind="strong", title="Beyond the paper: strong attacks",
+            table=strong_table, drawings=(strong_drawing,), covered="strong attacks",
         ),
         Section(
-            kind="corruptions",
-            title="Beyond the paper: common corruptions",
-            table=corruption_table,
-            drawings=(corruptions_drawing,),
-            covered="corruptions",
+            kind="corruptions", title="Beyond the paper: common corruptions",
+            table=corruption_table, drawings=(corruptions_drawing,), covered="corruptions",
         ),
     ),
-)
+)  # fmt: skip

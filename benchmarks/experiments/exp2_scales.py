@@ -71,11 +71,8 @@ EXPERIMENT = Experiment(
     handlers={"scales": feed_levels},
     sections=(
         Section(
-            kind="scales",
-            title="Exp. 2: perturbed levels (Fig. 5)",
-            table=levels_table,
-            drawings=(one_level_drawing, two_levels_drawing),
-            covered="Exp. 2, levels",
+            kind="scales", title="Exp. 2: perturbed levels (Fig. 5)", covered="Exp. 2, levels",
+            table=levels_table, drawings=(one_level_drawing, two_levels_drawing),
         ),
     ),
-)
+)  # fmt: skip

@@ -19,6 +19,7 @@ from benchmarks.runs.jobs import Job, Row
 from benchmarks.runs.profiles import Profile
 from benchmarks.runs.recipes import training
 from benchmarks.runs.workspace import JobFailed, Workspace
+from benchmarks.subjects.arrangements import PAIR
 from benchmarks.subjects.datasets import ImageSet, as_floats, balanced_order, data_title
 from benchmarks.subjects.networks import model_title
 
@@ -66,7 +67,7 @@ def jobs(profile: Profile) -> list[Job]:
         Job(
             "gradcam",
             config,
-            needs=(training(setting, "bu", 0, profile), training(setting, "td", 0, profile)),
+            needs=tuple(training(setting, arrangement, 0, profile) for arrangement in PAIR),
         )
         for setting in profile.explained
     ]
@@ -213,10 +214,8 @@ EXPERIMENT = Experiment(
     handlers={"gradcam": draw},
     sections=(
         Section(
-            kind="gradcam",
-            title="Exp. 3: Grad-CAM (Fig. 7 and 8)",
-            table=gradcam_table,
-            covered="Exp. 3, Grad-CAM",
+            kind="gradcam", title="Exp. 3: Grad-CAM (Fig. 7 and 8)",
+            table=gradcam_table, covered="Exp. 3, Grad-CAM",
         ),
     ),
-)
+)  # fmt: skip

@@ -30,6 +30,7 @@ from benchmarks.runs.profiles import Profile
 from benchmarks.runs.recipes import training
 from benchmarks.runs.workspace import Workspace
 from benchmarks.subjects import datasets
+from benchmarks.subjects.arrangements import PAIR
 from benchmarks.subjects.datasets import ImageSet, as_floats, balanced_order
 
 _CHUNK = 256
@@ -67,7 +68,7 @@ def jobs(profile: Profile) -> list[Job]:
         Job(
             "localisation",
             config,
-            needs=(training(setting, "bu", run, profile), training(setting, "td", run, profile)),
+            needs=tuple(training(setting, arrangement, run, profile) for arrangement in PAIR),
         )
         for run in range(profile.runs)
         for setting in settings
@@ -144,11 +145,9 @@ EXPERIMENT = Experiment(
     handlers={"localisation": localise},
     sections=(
         Section(
-            kind="localisation",
-            title="Exp. 3: localisation (Fig. 9)",
-            table=localisation_table,
-            drawings=(localisation_drawing,),
+            kind="localisation", title="Exp. 3: localisation (Fig. 9)",
+            table=localisation_table, drawings=(localisation_drawing,),
             covered="Exp. 3, localisation",
         ),
     ),
-)
+)  # fmt: skip

@@ -12,14 +12,14 @@ from benchmarks.runs.profiles import Profile
 from benchmarks.runs.workspace import Workspace
 from benchmarks.subjects import datasets
 from benchmarks.subjects.arrangements import ARRANGEMENTS, Arrangement
-from benchmarks.subjects.networks import build
+from benchmarks.subjects.networks import build, made_for
 
-# What the paper prints, and the size of the images that it is for.
-PAPER: dict[str, tuple[tuple[int, int, int], tuple[str, str, str, str]]] = {
-    "lenet-fc": ((1, 28, 28), ("8k", "14k", "23k", "58k")),
-    "nin-light": ((1, 28, 28), ("62k", "213k", "215k", "214k")),
-    "resnet32": ((3, 32, 32), ("468k", "528k", "320k", "563k")),
-    "nin": ((3, 32, 32), ("970k", "3,368k", "3,397k", "3,388k")),
+# what the paper prints
+PAPER: dict[str, tuple[str, str, str, str]] = {
+    "lenet-fc": ("8k", "14k", "23k", "58k"),
+    "nin-light": ("62k", "213k", "215k", "214k"),
+    "resnet32": ("468k", "528k", "320k", "563k"),
+    "nin": ("970k", "3,368k", "3,397k", "3,388k"),
 }
 _CLASSES = 10
 
@@ -62,9 +62,8 @@ def count(job: Job, workspace: Workspace) -> list[Row]:
     """The handler of kind `parameters`: one row with `parameters`, and the paper's rounded figure."""
     config: ParametersConfig = job.config
     if config.data is None:
-        size, figures = PAPER[config.model]
-        classes = config.classes or _CLASSES
-        paper = figures[ARRANGEMENTS.index(config.arrangement)]
+        size, classes = made_for(config.model), config.classes or _CLASSES
+        paper = PAPER[config.model][ARRANGEMENTS.index(config.arrangement)]
     else:
         images = datasets.load(config.data, root=workspace.data_root)
         size, classes, paper = images.size, len(images.classes), None

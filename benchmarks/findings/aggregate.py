@@ -122,11 +122,10 @@ def read_rows(folders: Iterable[Path]) -> list[Row]:
     for folder in folders:
         if not (folder / "results.jsonl").exists():
             raise BenchmarkError(
-                f"results folder {folder}",
-                seen="no results.jsonl in it",
+                f"results folder {folder}", seen="no results.jsonl in it",
                 expected="a folder that an experiment has written to",
                 remedy="run an experiment first, or name its folder with --results",
-            )
+            )  # fmt: skip
         rows += Store(folder).rows()
     return rows
 

@@ -16,6 +16,7 @@ from benchmarks.measures.attacks import of_families
 from benchmarks.measures.attacks.named import Family
 from benchmarks.measures.curves import CRITERION as CURVE_CRITERION
 from benchmarks.runs.jobs import Row
+from benchmarks.subjects.arrangements import PAIR
 
 BEYOND = "beyond the spread of its L2"
 MAJORITY = f"more than half of the cases (network, data, attack), {BEYOND}"
@@ -79,7 +80,7 @@ def _published_accuracies() -> str:
     for cell in PAPER_CELLS:
         bu, td = (
             least_published_accuracy(Group(cell.model, name, cell.data, cell.augmented))
-            for name in ("bu", "td")
+            for name in PAIR
         )
         if bu is not None and td is not None:
             parts.append(f"{cell.title}: BU ≥ {100 * bu:.1f} %, TD ≥ {100 * td:.1f} %")

@@ -18,6 +18,7 @@ from benchmarks.measures.curves import (
     median_log_ratio,
 )
 from benchmarks.runs.jobs import Row
+from benchmarks.subjects.arrangements import PAIR
 
 
 def compare_published(
@@ -36,7 +37,7 @@ def compare_published(
 def comparisons(rows: Sequence[Row]) -> dict[tuple[Cell, str], Comparison]:
     """TD against BU for every cell and attack whose rows hold per-image L2 for both."""
     found: dict[tuple[Cell, str], dict[str, list[Row]]] = {}
-    for row in select(rows, arrangement=("bu", "td")):
+    for row in select(rows, arrangement=PAIR):
         if isinstance(row.get("l2"), list):
             key = (group_of(row).cell, str(row["attack"]))
             found.setdefault(key, {}).setdefault(str(row["arrangement"]), []).append(row)
@@ -51,7 +52,7 @@ def published_comparisons() -> dict[tuple[Cell, str], Comparison]:
     """TD against BU in the authors' own Fig. 6."""
     found = {}
     for cell in PAPER_CELLS:
-        bu, td = (Group(cell.model, name, cell.data, cell.augmented) for name in ("bu", "td"))
+        bu, td = (Group(cell.model, name, cell.data, cell.augmented) for name in PAIR)
         for attack in ATTACKS:
             one, other = published_curve(bu, attack), published_curve(td, attack)
             if one and other:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
@@ -16,6 +16,7 @@ from benchmarks.findings.verdicts import Rule, Verdict, all_of, beyond, majority
 from benchmarks.measures.attacks import ATTACKS
 from benchmarks.measures.curves import Comparison
 from benchmarks.runs.jobs import Row
+from benchmarks.subjects.arrangements import PAIR
 
 # A gain in robustness that matters: 10 % in L2, 5 points where final losses are compared.
 GAIN = {"l2 ratio": math.log(1.1), "loss difference": 5.0}
@@ -58,46 +59,55 @@ class Tally:
 
 def more_robust(attacks: Sequence[str], *, models: Sequence[str] | None = None) -> Rule:
     """TD is the more robust beyond the spread in more than half of the cells and attacks."""
-
-    def rule(rows: Sequence[Row]) -> Verdict:
-        found = _compared(rows, attacks, models)
-        if not found:
-            return not_run(f"exp2 for BU and TD under {', '.join(attacks)}")
-        tally = Tally.of(found.values())
-        holds = majority(c.state for c in found.values())
-        return Verdict(str(tally), holds, _by_cell(found))
-
-    return rule
+    return _rule(attacks, models, lambda found: majority(c.state for c in found))
 
 
 def less_robust(attacks: Sequence[str], *, models: Sequence[str] | None = None) -> Rule:
     """TD is the less robust beyond the spread in more than half of the cells and attacks."""
-
-    def rule(rows: Sequence[Row]) -> Verdict:
-        found = _compared(rows, attacks, models)
-        if not found:
-            return not_run(f"exp2 for {', '.join(models or ('BU and TD',))}")
-        tally = Tally.of(found.values())
-        holds = majority(None if c.state is None else not c.state for c in found.values())
-        return Verdict(str(tally), holds, _by_cell(found))
-
-    return rule
+    return _rule(attacks, models, lambda found: majority(_negated(c.state) for c in found))
 
 
 def no_gain(attacks: Sequence[str]) -> Rule:
     """In more than half of the cells and attacks a gain that matters is ruled out."""
 
+    def holds(found: Collection[Comparison]) -> bool | None:
+        gains = Tally.of(found).better
+        if 2 * _without_gain(found) > len(found):
+            return True
+        return False if 2 * gains >= len(found) else None
+
+    return _rule(
+        attacks, None, holds,
+        lambda found: f"gain ruled out in {_without_gain(found)} of {len(found)}; ",
+    )  # fmt: skip
+
+
+def _rule(
+    attacks: Sequence[str],
+    models: Sequence[str] | None,
+    holds: Callable[[Collection[Comparison]], bool | None],
+    first: Callable[[Collection[Comparison]], str] = lambda _: "",
+) -> Rule:
+    """A rule over all cells (of some models) and attacks, with what is said before the tally."""
+
     def rule(rows: Sequence[Row]) -> Verdict:
-        found = _compared(rows, attacks)
+        own = select(rows, kind="robustness", attack=tuple(attacks))
+        found = _chosen(comparisons(own), attacks, models)
         if not found:
-            return not_run(f"exp2 for BU and TD under {', '.join(attacks)}")
-        none = sum(c.high < GAIN[c.measure] for c in found.values())
-        gains = Tally.of(found.values()).better
-        holds = True if 2 * none > len(found) else (False if 2 * gains >= len(found) else None)
-        ours = f"gain ruled out in {none} of {len(found)}; {Tally.of(found.values())}"
-        return Verdict(ours, holds, _by_cell(found))
+            names = ", ".join(models or ("BU and TD",))
+            return not_run(f"exp2 for {names} under {', '.join(attacks)}")
+        cases = list(found.values())
+        return Verdict(f"{first(cases)}{Tally.of(cases)}", holds(cases), _by_cell(found))
 
     return rule
+
+
+def _negated(state: bool | None) -> bool | None:
+    return None if state is None else not state
+
+
+def _without_gain(found: Collection[Comparison]) -> int:
+    return sum(c.high < GAIN[c.measure] for c in found)
 
 
 def published_tally(attacks: Sequence[str], *, models: Sequence[str] | None = None) -> str:
@@ -210,11 +220,9 @@ Accuracy = tuple[Spread, float]
 def _accuracy_pairs(rows: Sequence[Row], value: str) -> dict[Cell, dict[str, Accuracy]]:
     cells: dict[Cell, dict[str, Accuracy]] = {}
     for cell, found in by_cell(rows, value).items():
-        if {"bu", "td"} <= set(found):
+        if set(PAIR) <= set(found):
             own = [row for row in rows if group_of(row).cell == cell]
-            pair = {
-                name: _mean_accuracy(select(own, arrangement=name), value) for name in ("bu", "td")
-            }
+            pair = {name: _mean_accuracy(select(own, arrangement=name), value) for name in PAIR}
             cells[cell] = {name: accuracy for name, accuracy in pair.items() if accuracy}
     return cells
 
@@ -259,13 +267,6 @@ def _strength(row: Row) -> tuple[str, str, float]:
     epsilon = row["epsilon"]
     assert isinstance(epsilon, int | float)
     return str(row["attack"]), str(row["norm"]), float(epsilon)
-
-
-def _compared(
-    rows: Sequence[Row], attacks: Sequence[str], models: Collection[str] | None = None
-) -> Compared:
-    own = select(rows, kind="robustness", attack=tuple(attacks))
-    return _chosen(comparisons(own), attacks, models)
 
 
 def _chosen(

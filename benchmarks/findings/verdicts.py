@@ -234,35 +234,29 @@ def counts_grow(smaller: str, larger: str, *, models: tuple[str, ...] | None = N
 
 def precision_higher(data: str) -> Rule:
     """TD's precision is higher beyond the spread."""
-
-    def rule(rows: Sequence[Row]) -> Verdict:
-        pair = _localisation(rows, data, "precision")
-        if pair is None:
-            return not_run(f"exp3-localisation for NIN-light on {data}")
-        bu, td = pair
-        return Verdict(_versus(bu, td), more(td, bu), _difference(td, bu))
-
-    return rule
+    return _localised(data, "precision", lambda bu, td: more(td, bu))
 
 
 def recall_slightly_lower(data: str) -> Rule:
     """TD's recall is lower beyond the spread, but not by much."""
 
-    def rule(rows: Sequence[Row]) -> Verdict:
-        pair = _localisation(rows, data, "recall")
-        if pair is None:
-            return not_run(f"exp3-localisation for NIN-light on {data}")
-        bu, td = pair
+    def holds(bu: Spread, td: Spread) -> bool | None:
         lower = more(bu, td)
-        holds = lower if not lower else bu.mean - td.mean < SLIGHT
-        return Verdict(_versus(bu, td), holds, _difference(td, bu))
+        return bu.mean - td.mean < SLIGHT if lower else lower
+
+    return _localised(data, "recall", holds)
+
+
+def _localised(data: str, measure: str, holds: Callable[[Spread, Spread], bool | None]) -> Rule:
+    def rule(rows: Sequence[Row]) -> Verdict:
+        own = select(rows, model="nin-light", data=data)
+        found = list(_pairs(own, kind="localisation", value=measure).values())
+        if not found:
+            return not_run(f"exp3-localisation for NIN-light on {data}")
+        bu, td = found[0]
+        return Verdict(_versus(bu, td), holds(bu, td), _difference(td, bu))
 
     return rule
-
-
-def _localisation(rows: Sequence[Row], data: str, measure: str) -> tuple[Spread, Spread] | None:
-    found = _pairs(select(rows, model="nin-light", data=data), kind="localisation", value=measure)
-    return next(iter(found.values()), None)
 
 
 # The figures

@@ -64,11 +64,9 @@ def corrupt(images: Tensor, name: str, severity: int, *, seed: int = 0) -> Tenso
         )  # fmt: skip
     if severity not in SEVERITIES:
         raise BenchmarkError(
-            "severity",
-            seen=repr(severity),
-            expected="1, 2, 3, 4 or 5",
+            "severity", seen=repr(severity), expected="1, 2, 3, 4 or 5",
             remedy="choose one of these",
-        )
+        )  # fmt: skip
     clean = images.cpu()
     clean = clean.float() / 255 if clean.dtype == torch.uint8 else clean.float()
     if clean.min() < 0 or clean.max() > 1:

@@ -8,8 +8,9 @@ from functools import cache
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmarks.subjects.models import lenet_fc, nin, nin_light, resnet32
-from td_transform import receptive_field, to_topdown
+from benchmarks.subjects.arrangements import PAIR
+from benchmarks.subjects.networks import build, made_for
+from td_transform import receptive_field
 
 # What the paper says, in pixels, with sigma = 2/3.
 EXAMPLE = {
@@ -21,12 +22,7 @@ EXAMPLE = {
     "last merge, coarse": 22,
 }
 _SIDE = 64
-_NETWORKS = {
-    "lenet-fc": (lenet_fc, (1, 28, 28)),
-    "nin-light": (nin_light, (1, 28, 28)),
-    "nin": (nin, (3, 32, 32)),
-    "resnet32": (resnet32, (3, 32, 32)),
-}
+_NETWORKS = ("lenet-fc", "nin-light", "nin", "resnet32")
 
 
 class ExampleBottomUp(nn.Module):
@@ -99,12 +95,15 @@ class Ends:
 def network_ends() -> dict[str, Ends]:
     """The paper's four networks, compiled here."""
     found = {}
-    for name, (make, size) in _NETWORKS.items():
-        bu = make()
-        td = to_topdown(bu, input_size=size)
+    for name in _NETWORKS:
+        size = made_for(name)
+        networks = (
+            build(name, arrangement=arrangement, size=size, classes=10).network
+            for arrangement in PAIR
+        )
         bu_rows, td_rows = (
             [row for row in receptive_field(net, size).values() if row.operator == "Conv2d"]
-            for net in (bu, td)
+            for net in networks
         )
         found[name] = Ends(
             td_first=td_rows[0].size_max[0],

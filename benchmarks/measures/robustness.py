@@ -127,19 +127,16 @@ def check(model: nn.Module, images: Tensor) -> None:
     """
     if model.training:
         raise BenchmarkError(
-            "model",
-            seen="a model in training mode",
+            "model", seen="a model in training mode",
             expected="one whose answers don't depend on the rest of the batch",
             remedy="call model.eval()",
-        )
+        )  # fmt: skip
     low, high = images.aminmax()
     if low < 0 or high > 1:
         raise BenchmarkError(
-            "images",
-            seen=f"values from {low:g} to {high:g}",
-            expected="values in [0, 1]",
+            "images", seen=f"values from {low:g} to {high:g}", expected="values in [0, 1]",
             remedy="divide bytes by 255, and leave the normalisation to the model",
-        )
+        )  # fmt: skip
 
 
 @torch.no_grad()

@@ -26,11 +26,10 @@ def level_count(model: Normalised) -> int:
     plan = getattr(model.network, "plan", None)
     if plan is None:
         raise BenchmarkError(
-            "model",
-            seen=f"a {type(model.network).__name__} without levels",
+            "model", seen=f"a {type(model.network).__name__} without levels",
             expected="a network that `to_topdown` made",
             remedy="build it with another arrangement than bu",
-        )
+        )  # fmt: skip
     return len(plan.levels)
 
 
@@ -88,11 +87,9 @@ def still_right(
     chosen, count = set(levels), level_count(model)
     if not chosen <= set(range(count)):
         raise BenchmarkError(
-            "levels",
-            seen=str(sorted(chosen)),
-            expected=f"numbers from 0 (finest) to {count - 1}",
+            "levels", seen=str(sorted(chosen)), expected=f"numbers from 0 (finest) to {count - 1}",
             remedy="take them from benchmarks.measures.scales.choices",
-        )
+        )  # fmt: skip
     check(model, clean)
     check(model, perturbed)
     right = []

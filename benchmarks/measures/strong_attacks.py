@@ -13,6 +13,7 @@ numbers.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import foolbox.attacks as fa
@@ -29,26 +30,23 @@ from benchmarks.measures.robustness import check, predict, seeded
 from td_transform.torchvision_cpu import import_torchvision
 
 Norm = Literal["linf", "l2"]
-FixedAttack = Literal["FGSM", "PGD", "AutoAttack"]
+NORMS: tuple[Norm, ...] = get_args(Norm)
 
 # Rounding may carry a perturbation this far beyond its bound.
 _SLACK = 1e-6
 _RELATIVE_SLACK = 1e-3
 
 
-FIXED: tuple[FixedAttack, ...] = get_args(FixedAttack)
-NORMS: tuple[Norm, ...] = get_args(Norm)
-# for `benchmarks.measures.robustness.minimal_perturbations`, with a `StrongEffort`
-MINIMAL: dict[str, NamedAttack] = {
-    "DeepFool": NamedAttack(
-        name="DeepFool", make=lambda effort: fa.L2DeepFoolAttack(), random=False
-    ),
-    "CarliniWagner": NamedAttack(
-        name="CarliniWagner",
-        make=lambda effort: fa.L2CarliniWagnerAttack(steps=effort.carlini_steps),
-        random=False,
-    ),
-}
+@dataclass(frozen=True, eq=False)
+class Case:
+    """What an attack of bounded size is given: see `still_right`."""
+
+    model: nn.Module
+    images: Tensor
+    labels: Tensor
+    norm: Norm
+    epsilon: float
+    effort: StrongEffort
 
 
 def still_right(
@@ -56,7 +54,7 @@ def still_right(
     images: Tensor,
     labels: Tensor,
     *,
-    attack: FixedAttack,
+    attack: str,
     norm: Norm,
     epsilon: float,
     effort: StrongEffort | None = None,
@@ -69,7 +67,7 @@ def still_right(
         model: takes images in [0, 1]; in eval mode; differentiable.
         images: (N, C, H, W) float, in [0, 1].
         labels: (N,).
-        attack: FGSM takes one step, PGD many from a random start, AutoAttack is an ensemble.
+        attack: a name of `FIXED`.
         norm: of the perturbation.
         epsilon: its bound, for images in [0, 1].
         effort: how long to search.
@@ -81,103 +79,89 @@ def still_right(
             its bound.
     """
     check(model, images)
-    effort = effort or StrongEffort()
     right = predict(model, images, batch=batch) == labels
     with seeded(seed):
         for chosen in right.nonzero().flatten().split(batch) if right.any() else ():
             clean, wanted = images[chosen], labels[chosen]
-            if attack == "AutoAttack":
-                found = _auto_attack(model, clean, wanted, norm, epsilon, effort)
-            else:
-                found = _foolbox_attack(model, clean, wanted, attack, norm, epsilon, effort)
+            case = Case(model, clean, wanted, norm, epsilon, effort or StrongEffort())
+            found = FIXED[attack](case)
             _check_bound(found - clean, attack, norm, epsilon)
             right[chosen] = predict(model, found, batch=batch) == wanted
     return right
 
 
-def _foolbox_attack(
-    model: nn.Module,
-    images: Tensor,
-    labels: Tensor,
-    attack: FixedAttack,
-    norm: Norm,
-    epsilon: float,
-    effort: StrongEffort,
-) -> Tensor:
+def _fgsm(case: Case) -> Tensor:
+    """One step."""
+    kinds = {"linf": fa.LinfFastGradientAttack, "l2": fa.L2FastGradientAttack}
+    return _by_foolbox(case, kinds[case.norm]())
+
+
+def _pgd(case: Case) -> Tensor:
+    """Many steps from a random start."""
+    kinds = {"linf": fa.LinfPGD, "l2": fa.L2PGD}
+    steps = case.effort.pgd_steps
     # of the bound: enough to cross it, however few steps there are (Madry et al., 1706.06083)
-    stepsize = 2.5 / effort.pgd_steps
-    makers: dict[tuple[str, str], Callable[[], Attack]] = {
-        ("FGSM", "linf"): lambda: fa.LinfFastGradientAttack(),
-        ("FGSM", "l2"): lambda: fa.L2FastGradientAttack(),
-        ("PGD", "linf"): lambda: fa.LinfPGD(steps=effort.pgd_steps, rel_stepsize=stepsize),
-        ("PGD", "l2"): lambda: fa.L2PGD(steps=effort.pgd_steps, rel_stepsize=stepsize),
-    }
-    wrapped = PyTorchModel(model, bounds=(0, 1), device=images.device)
-    found: Tensor = makers[attack, norm]()(wrapped, images, labels, epsilons=epsilon)[1]
+    return _by_foolbox(case, kinds[case.norm](steps=steps, rel_stepsize=2.5 / steps))
+
+
+def _by_foolbox(case: Case, attack: Attack) -> Tensor:
+    wrapped = PyTorchModel(case.model, bounds=(0, 1), device=case.images.device)
+    found: Tensor = attack(wrapped, case.images, case.labels, epsilons=case.epsilon)[1]
     return found.detach()
 
 
-def _auto_attack(
-    model: nn.Module,
-    images: Tensor,
-    labels: Tensor,
-    norm: Norm,
-    epsilon: float,
-    effort: StrongEffort,
-) -> Tensor:
+def _auto_attack(case: Case) -> Tensor:
+    """The worst of an ensemble."""
     # the toolbox imports torchvision where it is installed
     import_torchvision()
-    from art.attacks.evasion import (
-        AutoAttack,
-        AutoProjectedGradientDescent,
-        DeepFool,
-        SquareAttack,
-    )
+    from art.attacks import evasion
     from art.estimators.classification import PyTorchClassifier
 
+    model, images, effort = case.model, case.images, case.effort
     with torch.no_grad():
         classes = model(images[:1]).shape[1]
     classifier = PyTorchClassifier(
-        model,
-        loss=nn.CrossEntropyLoss(),
-        input_shape=tuple(images.shape[1:]),
-        nb_classes=classes,
-        clip_values=(0.0, 1.0),
-        device_type="gpu" if images.is_cuda else "cpu",
-    )
-    bound: dict[str, Any] = {"norm": np.inf if norm == "linf" else 2, "eps": epsilon}
-    size = len(images)
-    apgd = [
-        AutoProjectedGradientDescent(
-            classifier,
-            **bound,
-            eps_step=2 * epsilon,
-            max_iter=effort.pgd_steps,
-            nb_random_init=effort.restarts,
-            batch_size=size,
-            loss_type=loss,
-            verbose=False,
+        model, loss=nn.CrossEntropyLoss(), input_shape=tuple(images.shape[1:]), nb_classes=classes,
+        clip_values=(0.0, 1.0), device_type="gpu" if images.is_cuda else "cpu",
+    )  # fmt: skip
+    bound: dict[str, Any] = {"norm": np.inf if case.norm == "linf" else 2, "eps": case.epsilon}
+    quiet: dict[str, Any] = {"batch_size": len(images), "verbose": False}
+    attacks = [
+        evasion.AutoProjectedGradientDescent(
+            classifier, **bound, **quiet, eps_step=2 * case.epsilon, max_iter=effort.pgd_steps,
+            nb_random_init=effort.restarts, loss_type=loss,
         )
         # the ratio needs a third logit
         for loss in ("cross_entropy", "difference_logits_ratio")[: 2 if classes > 2 else 1]
-    ]
-    deepfool = DeepFool(classifier, epsilon=1e-3, nb_grads=classes, batch_size=size, verbose=False)
-    attacks = [*apgd, deepfool]
-    if norm == "linf":
-        square = SquareAttack(
-            classifier,
-            **bound,
-            max_iter=effort.square_queries,
-            nb_restarts=effort.restarts,
-            batch_size=size,
-            p_init=0.8,
-            verbose=False,
-        )
-        attacks.append(square)
-    ensemble = AutoAttack(classifier, **bound, attacks=attacks, batch_size=size)
-    found = ensemble.generate(images.cpu().numpy(), labels.cpu().numpy())
+    ]  # fmt: skip
+    attacks.append(evasion.DeepFool(classifier, epsilon=1e-3, nb_grads=classes, **quiet))
+    if case.norm == "linf":
+        attacks.append(evasion.SquareAttack(
+            classifier, **bound, **quiet, max_iter=effort.square_queries,
+            nb_restarts=effort.restarts, p_init=0.8,
+        ))  # fmt: skip
+    ensemble = evasion.AutoAttack(classifier, **bound, attacks=attacks, batch_size=len(images))
+    found = ensemble.generate(images.cpu().numpy(), case.labels.cpu().numpy())
     model.eval()
     return torch.from_numpy(found).to(images)
+
+
+# attacks of bounded size
+FIXED: dict[str, Callable[[Case], Tensor]] = {
+    "FGSM": _fgsm, "PGD": _pgd, "AutoAttack": _auto_attack,
+}  # fmt: skip
+# for `benchmarks.measures.robustness.minimal_perturbations`, with a `StrongEffort`
+MINIMAL: dict[str, NamedAttack] = {
+    attack.name: attack
+    for attack in (
+        NamedAttack(name="DeepFool", make=lambda effort: fa.L2DeepFoolAttack(), random=False),
+        NamedAttack(
+            name="CarliniWagner",
+            make=lambda effort: fa.L2CarliniWagnerAttack(steps=effort.carlini_steps),
+            random=False,
+        ),
+    )
+}
 
 
 def _check_bound(change: Tensor, attack: str, norm: Norm, epsilon: float) -> None:
@@ -186,8 +170,7 @@ def _check_bound(change: Tensor, attack: str, norm: Norm, epsilon: float) -> Non
     # not a number is beyond it too
     if not largest <= epsilon * (1 + _RELATIVE_SLACK) + _SLACK:
         raise BenchmarkError(
-            f"attack {attack}",
-            seen=f"a perturbation of {norm} norm {largest:g}",
+            f"attack {attack}", seen=f"a perturbation of {norm} norm {largest:g}",
             expected=f"at most {epsilon:g}",
             remedy="report it: its robust accuracy would be too low",
-        )
+        )  # fmt: skip

@@ -32,16 +32,12 @@ class TrainConfig:
         data: a name for `benchmarks.subjects.datasets.load`.
         augmented: train on changed images (`benchmarks.runs.recipes.augmentation_of`).
         run: number of the repetition; each draws weights, order and validation images anew.
-        epochs: passes through the training images.
-        batch: images per step.
-        learning_rate: of the first half of the epochs.
-        weight_decay: as PyTorch counts it (twice the factor of sum(w^2)), on kernels only.
-        train_limit, test_limit: how many images of each part; all where None.
-        precision: of the training's arithmetic; a network is always tested in float32.
-        norm_momentum: of the batch normalisations' running averages; the network's own where None.
-        channels_last: order of the maps in memory.
-        compile: train through `torch.compile`.
+        weight_decay: as PyTorch counts it: twice the factor of sum(w^2).
+        precision: of the training; a network is always tested in float32.
+        norm_momentum: the network's own where None.
         seed: of the whole experiment; together with `run` it seeds the training.
+
+    The others are those of `benchmarks.runs.profiles.Profile`.
     """
 
     model: str

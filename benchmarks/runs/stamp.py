@@ -52,19 +52,12 @@ def commit() -> str | None:
     """
     if COMMIT_VARIABLE in os.environ:
         return os.environ[COMMIT_VARIABLE] or None
-    here = Path(__file__).resolve().parent
-    command = [
-        "git",
-        "-C",
-        str(here),
-        "describe",
-        "--always",
-        "--abbrev=12",
-        "--dirty=+",
-        "--exclude=*",
-    ]
+    here = str(Path(__file__).resolve().parent)
+    described = ["describe", "--always", "--abbrev=12", "--dirty=+", "--exclude=*"]
     try:
-        answer = subprocess.run(command, capture_output=True, text=True, check=False)
+        answer = subprocess.run(
+            ["git", "-C", here, *described], capture_output=True, text=True, check=False
+        )
     except FileNotFoundError:
         return None
     return answer.stdout.strip() or None

@@ -80,9 +80,17 @@ class Normalised(nn.Module):
 
 @dataclass(frozen=True)
 class _Own:
-    """One of the paper's networks: its title, how to build it, and its initialisation."""
+    """One of the paper's networks.
+
+    Args:
+        title: as the paper writes it.
+        size: (C, H, W) of the images that it is made for.
+        build: from channels and classes.
+        init: of its layers, and of the top-down networks' made from it.
+    """
 
     title: str
+    size: tuple[int, int, int]
     build: Callable[..., nn.Module]
     init: Init
 
@@ -107,17 +115,22 @@ def _zero_bias(module: nn.Conv2d | nn.Linear) -> None:
 
 
 _OWN: dict[str, _Own] = {
-    "lenet-fc": _Own("LeNetFC", lenet_fc, glorot_uniform),
-    "nin-light": _Own("NIN-light", nin_light, glorot_uniform),
-    "nin": _Own("NIN", nin, glorot_uniform),
-    "resnet32": _Own("ResNet32", resnet32, he_normal),
-    "resnet18-imagenette": _Own("ResNet18", resnet18_imagenette, he_normal),
+    "lenet-fc": _Own("LeNetFC", (1, 28, 28), lenet_fc, glorot_uniform),
+    "nin-light": _Own("NIN-light", (1, 28, 28), nin_light, glorot_uniform),
+    "nin": _Own("NIN", (3, 32, 32), nin, glorot_uniform),
+    "resnet32": _Own("ResNet32", (3, 32, 32), resnet32, he_normal),
+    "resnet18-imagenette": _Own("ResNet18", (3, 128, 128), resnet18_imagenette, he_normal),
 }
 
 
 def model_title(spec: str) -> str:
     """As the paper writes it; another model's own name."""
     return _OWN[spec].title if spec in _OWN else spec
+
+
+def made_for(spec: str) -> tuple[int, int, int]:
+    """(C, H, W) of the images that one of the paper's networks is made for."""
+    return _OWN[spec].size
 
 
 def build(

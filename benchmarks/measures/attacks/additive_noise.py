@@ -60,19 +60,11 @@ class AdditiveGaussianNoiseAttack(AdditiveNoiseAttack):
 
 ATTACKS = (
     NamedAttack(
-        name="AdditiveGaussianNoiseAttack",
-        title="Additive Gaussian noise",
-        make=lambda effort: AdditiveGaussianNoiseAttack(steps=effort.steps),
-        random=True,
-        panel=4,
-        family="uncorrelated",
+        name="AdditiveGaussianNoiseAttack", title="Additive Gaussian noise", panel=4, family="uncorrelated",
+        random=True, make=lambda effort: AdditiveGaussianNoiseAttack(steps=effort.steps),
     ),
     NamedAttack(
-        name="AdditiveUniformNoiseAttack",
-        title="Additive uniform noise",
-        make=lambda effort: AdditiveUniformNoiseAttack(steps=effort.steps),
-        random=True,
-        panel=5,
-        family="uncorrelated",
+        name="AdditiveUniformNoiseAttack", title="Additive uniform noise", panel=5, family="uncorrelated",
+        random=True, make=lambda effort: AdditiveUniformNoiseAttack(steps=effort.steps),
     ),
-)
+)  # fmt: skip

@@ -14,37 +14,23 @@ from benchmarks.measures.attacks.named import NamedAttack
 
 ATTACKS = (
     NamedAttack(
-        name="Salt&PepperNoiseAttack",
-        title="Salt & pepper noise",
-        make=lambda effort: SaltAndPepperNoiseAttack(steps=effort.steps),
-        random=True,
-        panel=2,
-        family="uncorrelated",
+        name="Salt&PepperNoiseAttack", title="Salt & pepper noise", panel=2, family="uncorrelated",
+        random=True, make=lambda effort: SaltAndPepperNoiseAttack(steps=effort.steps),
     ),
     NamedAttack(
-        name="BlendedUniformNoiseAttack",
-        title="Blended uniform noise",
+        name="BlendedUniformNoiseAttack", title="Blended uniform noise", panel=6, family="uncorrelated",
+        random=True,
         make=lambda effort: LinearSearchBlendedUniformNoiseAttack(
             distance=l2, directions=effort.directions, steps=effort.steps
         ),
-        random=True,
-        panel=6,
-        family="uncorrelated",
     ),
     NamedAttack(
-        name="GaussianBlurAttack",
-        title="Gaussian blur",
-        make=lambda effort: GaussianBlurAttack(distance=l2, steps=effort.steps),
+        name="GaussianBlurAttack", title="Gaussian blur", panel=7, family="blur",
+        random=False, make=lambda effort: GaussianBlurAttack(distance=l2, steps=effort.steps),
+    ),
+    NamedAttack(
+        name="ContrastReductionAttack", title="Contrast reduction", panel=8, family="contrast",
         random=False,
-        panel=7,
-        family="blur",
-    ),
-    NamedAttack(
-        name="ContrastReductionAttack",
-        title="Contrast reduction",
         make=lambda effort: LinearSearchContrastReductionAttack(distance=l2, steps=effort.steps),
-        random=False,
-        panel=8,
-        family="contrast",
     ),
-)
+)  # fmt: skip

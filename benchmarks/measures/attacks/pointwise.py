@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
-
 import eagerpy as ep
 import torch
 from foolbox.attacks import PointwiseAttack, SaltAndPepperNoiseAttack
-from foolbox.attacks.base import (
-    MinimizationAttack,
-    get_criterion,
-    get_is_adversarial,
-    raise_if_kwargs,
-)
-from foolbox.criteria import Misclassification
-from foolbox.distances import l2
+from foolbox.attacks.base import get_is_adversarial
+from foolbox.criteria import Criterion, Misclassification
 from foolbox.models import Model
+from torch import Tensor
 
 from benchmarks.errors import BenchmarkError
+from benchmarks.measures.attacks.candidates import TensorAttack
 from benchmarks.measures.attacks.named import NamedAttack
 
-T = TypeVar("T")
 
-
-class StartedPointwiseAttack(MinimizationAttack):
+class StartedPointwiseAttack(TensorAttack):
     """Pointwise (Schott et al., arXiv 1805.09190) that leaves out images without a start.
 
     It starts from salt and pepper noise that is misclassified and sets pixel by pixel back, or as
@@ -34,60 +26,41 @@ class StartedPointwiseAttack(MinimizationAttack):
         steps: of the search for a start.
     """
 
-    distance = l2
-
     def __init__(self, *, steps: int = 1000) -> None:
         self.steps = steps
 
-    def run(
-        self,
-        model: Model,
-        inputs: T,
-        criterion: Any,
-        *,
-        early_stop: float | None = None,
-        **kwargs: Any,
-    ) -> T:
-        """The closest images found; unchanged where there was no start.
+    def search(self, model: Model, images: Tensor, criterion: Criterion) -> Tensor:
+        """Unchanged where there was no start.
 
         Raises:
             BenchmarkError: the criterion is not misclassification.
         """
-        raise_if_kwargs(kwargs)
-        images, restore_type = ep.astensor_(inputs)
-        criterion = get_criterion(criterion)
         if not isinstance(criterion, Misclassification):
             raise BenchmarkError(
-                "criterion",
-                seen=repr(criterion),
-                expected="foolbox.criteria.Misclassification",
+                "criterion", seen=repr(criterion), expected="foolbox.criteria.Misclassification",
                 remedy="use foolbox.attacks.PointwiseAttack where every image has a start",
-            )
+            )  # fmt: skip
         labels = criterion.labels.raw
-        starts = SaltAndPepperNoiseAttack(steps=self.steps).run(model, images, criterion).raw
-        best = images.raw.clone()
+        starts = SaltAndPepperNoiseAttack(steps=self.steps).run(model, images, criterion)
+        best = images.clone()
         chosen = torch.arange(len(best), device=best.device)
         # In a smaller batch the sums are rounded in another way: ask again until all agree.
         while len(chosen):
             wanted = Misclassification(labels[chosen])
             wrong = get_is_adversarial(wanted, model)(ep.astensor(starts[chosen])).raw
             if wrong.all():
-                attack = PointwiseAttack()
-                best[chosen] = attack.run(
-                    model, best[chosen], wanted, starting_points=starts[chosen]
+                points = ep.astensor(starts[chosen])
+                best[chosen] = PointwiseAttack().run(
+                    model, best[chosen], wanted, starting_points=points
                 )
                 break
             chosen = chosen[wrong]
-        return restore_type(ep.astensor(best))  # type: ignore[no-any-return]
+        return best
 
 
 ATTACKS = (
     NamedAttack(
-        name="PointwiseAttack",
-        title="Pointwise",
-        make=lambda effort: StartedPointwiseAttack(steps=effort.steps),
-        random=True,
-        panel=3,
-        family="correlated",
+        name="PointwiseAttack", title="Pointwise", panel=3, family="correlated",
+        random=True, make=lambda effort: StartedPointwiseAttack(steps=effort.steps),
     ),
-)
+)  # fmt: skip

@@ -43,12 +43,8 @@ class SinglePixelAttack(CandidateAttack):
 
 ATTACKS = (
     NamedAttack(
-        name="SinglePixelAttack",
-        title="Single pixel",
+        name="SinglePixelAttack", title="Single pixel", panel=1, family="single pixel",
+        random=True, fixed_size=True,
         make=lambda effort: SinglePixelAttack(max_pixels=effort.max_pixels),
-        random=True,
-        panel=1,
-        family="single pixel",
-        fixed_size=True,
     ),
-)
+)  # fmt: skip

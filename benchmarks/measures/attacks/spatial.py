@@ -77,19 +77,11 @@ def rotate_and_shift(images: Tensor, degrees: float, *, down: float, right: floa
 
 ATTACKS = (
     NamedAttack(
-        name="SpatialAttack",
-        title="Spatial",
-        make=lambda effort: SpatialAttack(grid=effort.grid),
-        random=False,
-        panel=9,
-        family="spatial",
+        name="SpatialAttack", title="Spatial", panel=9, family="spatial",
+        random=False, make=lambda effort: SpatialAttack(grid=effort.grid),
     ),
     NamedAttack(
-        name="ShiftsAttack",
-        title="Shifts",
-        make=lambda effort: SpatialAttack(max_rotation=0, grid=effort.grid),
-        random=False,
-        panel=10,
-        family="spatial",
+        name="ShiftsAttack", title="Shifts", panel=10, family="spatial",
+        random=False, make=lambda effort: SpatialAttack(max_rotation=0, grid=effort.grid),
     ),
-)
+)  # fmt: skip

@@ -17,14 +17,13 @@ from torch import Tensor, nn
 from benchmarks.errors import BenchmarkError
 from benchmarks.executors.execute import execute
 from benchmarks.experiments import EXPERIMENTS, OWNERS, exp2, exp2_scales
-from benchmarks.measures import strong_attacks
 from benchmarks.measures.attacks import ATTACKS
 from benchmarks.measures.attacks.effort import Effort, StrongEffort
 from benchmarks.measures.corruptions import CORRUPTIONS
 from benchmarks.measures.robustness import minimal_perturbations, predict
 from benchmarks.measures.scales import choices, level_count, name_of
 from benchmarks.measures.scales import still_right as right_at_levels
-from benchmarks.measures.strong_attacks import MINIMAL, FixedAttack, Norm
+from benchmarks.measures.strong_attacks import FIXED, MINIMAL, NORMS, Norm
 from benchmarks.measures.strong_attacks import still_right as right_under_attack
 from benchmarks.runs.jobs import Job, Row
 from benchmarks.runs.profiles import PROFILES, Profile, Setting
@@ -70,10 +69,8 @@ def radii(model: Linear, images: Tensor, norm: Norm) -> Tensor:
 # Strong attacks
 
 
-@pytest.mark.parametrize(("attack", "norm"), list(product(get_args(FixedAttack), get_args(Norm))))
-def test_an_attack_of_bounded_size_fools_exactly_what_it_can_reach(
-    attack: FixedAttack, norm: Norm
-) -> None:
+@pytest.mark.parametrize(("attack", "norm"), list(product(FIXED, NORMS)))
+def test_an_attack_of_bounded_size_fools_exactly_what_it_can_reach(attack: str, norm: Norm) -> None:
     model, images, labels = linear_case()
     distances = radii(model, images, norm)
     between = distances.sort().values[2:4].mean().item()
@@ -83,8 +80,8 @@ def test_an_attack_of_bounded_size_fools_exactly_what_it_can_reach(
     assert right.tolist() == (distances > between).tolist()
 
 
-@pytest.mark.parametrize("attack", get_args(FixedAttack))
-def test_what_is_wrong_from_the_start_is_not_right_under_attack(attack: FixedAttack) -> None:
+@pytest.mark.parametrize("attack", FIXED)
+def test_what_is_wrong_from_the_start_is_not_right_under_attack(attack: str) -> None:
     model, images, labels = linear_case()
     some = labels.clone()
     some[0] = 1 - some[0]
@@ -116,7 +113,7 @@ def test_two_classes_are_enough_for_the_ensemble(norm: Norm) -> None:
 
 
 @pytest.mark.parametrize("attack", ["PGD", "AutoAttack"])
-def test_the_top_down_network_is_attacked_end_to_end(attack: FixedAttack) -> None:
+def test_the_top_down_network_is_attacked_end_to_end(attack: str) -> None:
     torch.manual_seed(0)
     statistics = Statistics(torch.full((1, 1, 1), 0.3), torch.full((1, 1, 1), 0.2))
     model = build(
@@ -147,7 +144,7 @@ def test_an_attack_that_leaves_its_bound_is_not_believed(
     monkeypatch: pytest.MonkeyPatch, wrong: float
 ) -> None:
     model, images, labels = linear_case()
-    monkeypatch.setattr(strong_attacks, "_foolbox_attack", lambda _, clean, *rest: clean + wrong)
+    monkeypatch.setitem(FIXED, "FGSM", lambda case: case.images + wrong)
     with pytest.raises(
         BenchmarkError, match=r"attack FGSM: a perturbation of linf norm .* at most 0.1"
     ):
