@@ -17,7 +17,7 @@ $(STAMP): pyproject.toml setup.cfg constraints.txt
 	touch $@
 
 demo: setup
-	$(BIN)/python -m benchmarks.demo
+	$(BIN)/python -m examples.demo
 
 # Two workers with torch's threads in each would wait for one another.
 test: setup
@@ -27,6 +27,7 @@ lint: setup
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 format: setup
 	$(BIN)/ruff check --fix
@@ -34,5 +35,5 @@ format: setup
 
 # The environment stays: it takes minutes to make again.
 clean:
-	rm -rf build dist demo *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
-	find td_transform benchmarks tests -name __pycache__ -prune -exec rm -rf {} +
+	rm -rf build dist demo *.egg-info .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find td_transform benchmarks tools examples tests -name __pycache__ -prune -exec rm -rf {} +
