@@ -15,10 +15,10 @@ from td_transform import TopDownNetwork, to_topdown
 from td_transform.analyse.stages import structure
 from td_transform.fields.receptive_field import ReceptiveFields
 from td_transform.trace.model import make_skeleton, trace
-from tests.field_networks import random_network
-from tests.field_oracle import compare
+from tests.fields.networks import random_network
+from tests.fields.oracle import compare
 from tests.networks import TOPOLOGIES
-from tests.test_zoo import CNNS, build
+from tests.transform.test_zoo import CNNS, build
 
 Record = Callable[[str, object], None]
 
