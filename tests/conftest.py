@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from collections import Counter
@@ -34,6 +35,18 @@ def pytest_runtest_makereport(item: pytest.Item, call: Any) -> Iterator[None]:
         report.outcome = "failed"
         report.longrepr = f"skipped under --no-skips: {report.longrepr}"
     return report
+
+
+def pytest_collection_finish() -> None:
+    """What is imported stays: `collected` needn't look at it again."""
+    gc.freeze()
+
+
+@pytest.fixture(autouse=True)
+def collected() -> Iterator[None]:
+    """A graph is a cycle of references: Python frees its tensors when it gets round to it."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture(scope="session")

@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from td_transform import Pyramid, TopDownNetwork, to_topdown
-from tests.paper_networks import STYLES
 from tests.paper_data import ORACLES
+from tests.paper_networks import STYLES
 
 LEVELS = {"4": 0, "2": 1, "1": 2}  # the authors number their levels by stride
 TENSORS = {
