@@ -24,6 +24,8 @@ from benchmarks.whole_batch_norm import WholeBatchNorm, normalise_whole_batches
 from benchmarks.workspace import Place
 from td_transform import TopDownError
 
+pytestmark = pytest.mark.exhaustive
+
 ROOT = Path(__file__).resolve().parents[1]
 # few steps: rounding differs between one sum and two, and grows with every step
 SIZES = {"train_limit": 301, "test_limit": 100, "learning_rate": 0.01, "batch": 128}

@@ -28,6 +28,8 @@ from benchmarks.store import Store
 from benchmarks.workspace import BudgetSpent, Place
 from td_transform import TopDownError
 
+pytestmark = pytest.mark.exhaustive
+
 MEGABYTES = 2**20
 
 
