@@ -3,9 +3,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 STAMP := $(VENV)/.installed
+# Two workers with torch's threads in each would wait for one another.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 .DEFAULT_GOAL := setup
-.PHONY: setup demo test lint format clean
+.PHONY: setup demo test test-all lint format clean
 
 setup: $(STAMP)
 
@@ -19,9 +21,13 @@ $(STAMP): pyproject.toml setup.cfg constraints.txt
 demo: setup
 	$(BIN)/python -m examples.demo
 
-# Two workers with torch's threads in each would wait for one another.
+# What a change can break, in minutes.
 test: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+	$(PYTEST)
+
+# After that the exhaustive rest: all of torchvision, thousands of networks, Ray, torchrun, a browser.
+test-all: test
+	$(PYTEST) -m exhaustive
 
 lint: setup
 	$(BIN)/ruff check

@@ -1,13 +1,81 @@
-"""One thread a worker: two workers on two cores otherwise wait for each other."""
+"""What all tests share: threads, what a machine may lack, totals."""
 
 from __future__ import annotations
 
+import gc
+import os
+import signal
 from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from tests.browser import executable
+
+# One thread a worker: two workers on two cores otherwise wait for each other.
 torch.set_num_threads(1)
+
+DATA_FOLDER = "TD_TRANSFORM_DATA"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--no-skips", action="store_true", help="a test that skips itself fails instead"
+    )
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: Any) -> Iterator[None]:
+    """Continuous integration must have whatever a user's machine may lack."""
+    report: pytest.TestReport = yield
+    if report.skipped and item.config.getoption("no_skips") and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped under --no-skips: {report.longrepr}"
+    return report
+
+
+def pytest_collection_finish() -> None:
+    """What is imported stays: `collected` needn't look at it again."""
+    gc.freeze()
+
+
+@pytest.fixture(autouse=True)
+def collected() -> Iterator[None]:
+    """A graph is a cycle of references: Python frees its tensors when it gets round to it."""
+    yield
+    gc.collect()
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of data sets, laid out as torchvision lays them out (MNIST/raw/...)."""
+    folder = os.environ.get(DATA_FOLDER)
+    if not folder:
+        pytest.skip(f"needs the data sets: set {DATA_FOLDER} to the folder that holds MNIST/raw")
+    return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def browser() -> str:
+    """The browser's command."""
+    try:
+        return executable()
+    except RuntimeError as missing:
+        pytest.skip(f"needs a browser: {missing}")
+
+
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """SIGINT as a terminal's programs have it, for the test and the processes that it starts.
+
+    What `nohup` or a scheduler starts in the background may ignore it, and its children with it.
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

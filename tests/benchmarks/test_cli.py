@@ -103,6 +103,7 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_numbers(tmp_path: Path) -> 
     assert not list(killed.rglob("*.part"))
 
 
+@pytest.mark.usefixtures("ctrl_c")
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["ctrl-c", "sigterm"]
 )
@@ -143,6 +144,7 @@ def test_an_interrupt_leaves_a_clean_state_and_a_terminal_sees_progress(
     assert not (tmp_path / "results.jsonl").exists()
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_an_interrupt_reaches_all_worker_processes(tmp_path: Path) -> None:
     arguments = ["exp1", *LONG, "--executor", "processes", "--workers", "1"]
     process = _start(*arguments, results=tmp_path, session=True)

@@ -28,6 +28,8 @@ from benchmarks.runs.recipes import training
 from benchmarks.runs.store import Store
 from benchmarks.runs.workspace import BudgetSpent, Place
 
+pytestmark = pytest.mark.exhaustive
+
 MEGABYTES = 2**20
 
 
@@ -109,6 +111,7 @@ def test_an_error_in_a_worker_is_told_and_reaches_what_depends_on_it(
     assert Store(tmp_path).rows() == []
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_lets_the_workers_write_their_checkpoints(cluster: Cluster, tmp_path: Path) -> None:
     command = [
         sys.executable, "-m", "benchmarks", "exp1", "--executor", "ray",

@@ -24,6 +24,8 @@ from benchmarks.runs.workspace import Place
 from benchmarks.subjects.arrangements import Arrangement
 from benchmarks.subjects.whole_batch_norm import WholeBatchNorm, normalise_whole_batches
 
+pytestmark = pytest.mark.exhaustive
+
 ROOT = Path(__file__).resolve().parents[3]
 # few steps: rounding differs between one sum and two, and grows with every step
 SIZES = {"train_limit": 301, "test_limit": 100, "learning_rate": 0.01, "batch": 128}

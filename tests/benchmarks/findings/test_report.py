@@ -68,6 +68,8 @@ def seen(page: Path, folder: Path, width: int) -> dict[str, object]:
     return answer
 
 
+@pytest.mark.exhaustive
+@pytest.mark.usefixtures("browser")
 @pytest.mark.parametrize("width", [1280, 500])
 def test_a_browser_shows_every_image_and_fetches_nothing(
     report: Path, tmp_path: Path, width: int
@@ -83,6 +85,8 @@ def test_a_browser_shows_every_image_and_fetches_nothing(
     assert found["width"] == found["window"]
 
 
+@pytest.mark.exhaustive
+@pytest.mark.usefixtures("browser")
 def test_the_screenshot_is_a_page(report: Path, tmp_path: Path) -> None:
     file = screenshot(report, tmp_path / "profile", tmp_path / "page.png", width=1280, height=2000)
     pixels = np.asarray(Image.open(file).convert("L"), dtype=float)

@@ -182,6 +182,7 @@ def test_a_spent_budget_stops_anywhere_and_another_machine_goes_on(
     assert interrupted[0]["train_loss"] == straight[0]["train_loss"]
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_a_signal_in_the_middle_of_a_step_waits_for_its_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -250,6 +251,7 @@ def test_nobody_sees_half_a_file(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_signals_are_held_back_only_in_the_block() -> None:
     import signal
 

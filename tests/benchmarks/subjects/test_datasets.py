@@ -14,13 +14,6 @@ from benchmarks.errors import BenchmarkError
 from benchmarks.subjects import augment, datasets, image_folders
 from benchmarks.subjects.augment import Augmentation
 from benchmarks.subjects.datasets import balanced_order, load
-from tests.real_data import UNPACKED, unpack
-
-
-@pytest.fixture(scope="session")
-def real_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder: Path = tmp_path_factory.mktemp("real")
-    return unpack(folder, *UNPACKED)
 
 
 def _tree(
@@ -50,9 +43,10 @@ def _tree(
     ],
 )
 def test_named_sets_have_their_images(
-    spec: str, channels: int, counts: tuple[int, int], real_data: Path
+    spec: str, channels: int, counts: tuple[int, int], request: pytest.FixtureRequest
 ) -> None:
-    images = load(spec, root=real_data)
+    # digits come with scikit-learn
+    images = load(spec, root=None if spec == "digits" else request.getfixturevalue("real_data"))
     assert images.size == (channels, 28, 28)
     assert (len(images.train_labels), len(images.test_labels)) == counts
     assert len(images.train_images) == counts[0]

@@ -13,8 +13,8 @@ from torch import nn
 
 from td_transform import Pyramid, TopDownNetwork, to_topdown
 from td_transform.options import Arrangement
+from tests.paper_data import ORACLES
 from tests.paper_networks import STYLES
-from tests.shared_data import PAPER
 
 LEVELS = {"4": 0, "2": 1, "1": 2}  # the authors number their levels by stride
 TENSORS = {
@@ -80,7 +80,7 @@ def load(td: TopDownNetwork, arrays: np.lib.npyio.NpzFile, path: Callable[[str],
 def test_authors_logits(
     name: str, arrangement: Arrangement, file: str, path: Callable[[str], str]
 ) -> None:
-    arrays = np.load(PAPER / "oracle" / file)
+    arrays = np.load(ORACLES / file)
     images = torch.from_numpy(arrays["input_nhwc"]).permute(0, 3, 1, 2)
     size = tuple(images.shape[1:])
     model = STYLES[name]["modules"]()
@@ -98,7 +98,7 @@ def test_authors_logits(
     ("size", "factor"), [(32, 2), (32, 4), (32, 8), (32, 16), (28, 2), (28, 4)]
 )
 def test_pyramid(size: int, factor: int) -> None:
-    arrays = np.load(PAPER / "oracle" / "pyramid.npz")
+    arrays = np.load(ORACLES / "pyramid.npz")
     image = torch.from_numpy(arrays[f"x{size}_nhwc"]).permute(0, 3, 1, 2)
     level = Pyramid((factor,))(image)[0].permute(0, 2, 3, 1)
     wanted = torch.from_numpy(arrays[f"tf{size}_f{factor}"])
@@ -107,7 +107,7 @@ def test_pyramid(size: int, factor: int) -> None:
 
 def test_an_unloaded_network_gives_other_logits() -> None:
     """The comparison above can fail."""
-    arrays = np.load(PAPER / "oracle" / "LeNetFC_TD.npz")
+    arrays = np.load(ORACLES / "LeNetFC_TD.npz")
     images = torch.from_numpy(arrays["input_nhwc"]).permute(0, 3, 1, 2)
     model: nn.Module = STYLES["LeNetFC"]["modules"]()
     logits = to_topdown(model, input_size=(1, 28, 28)).eval()(images)

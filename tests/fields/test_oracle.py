@@ -15,10 +15,10 @@ from td_transform import TopDownNetwork, to_topdown
 from td_transform.analyse import analyse
 from td_transform.fields import ReceptiveFields
 from td_transform.trace import make_skeleton, trace
-from tests.field_networks import random_network
-from tests.field_oracle import compare
+from tests.fields.networks import random_network
+from tests.fields.oracle import compare
 from tests.networks import TOPOLOGIES
-from tests.test_zoo import CNNS, build
+from tests.torchvision_networks import CNNS, FAMILIES, build, each
 
 Record = Callable[[str, object], None]
 
@@ -49,13 +49,16 @@ def some(fields: ReceptiveFields, count: int, generator: torch.Generator) -> lis
     return [names[i] for i in sorted({*chosen, len(names) - 1})]
 
 
-@pytest.mark.parametrize("part", range(4))
-def test_random_networks(part: int, record_property: Record) -> None:
-    """Five hundred networks of all operators in each part."""
+@pytest.mark.parametrize(
+    ("part", "count"),
+    [(0, 60), *(pytest.param(part, 500, marks=pytest.mark.exhaustive) for part in range(1, 5))],
+)
+def test_random_networks(part: int, count: int, record_property: Record) -> None:
+    """Networks of all operators."""
     compared = networks = 0
 
     @settings(
-        max_examples=500, deadline=None, derandomize=True, database=None,
+        max_examples=count, deadline=None, derandomize=True, database=None,
         suppress_health_check=list(HealthCheck),
     )  # fmt: skip
     @given(st.integers(0, 10**9))
@@ -71,7 +74,7 @@ def test_random_networks(part: int, record_property: Record) -> None:
         networks += 1
 
     check()
-    assert networks >= 500
+    assert networks >= count
     record_property("boxes compared with gradients", compared)
 
 
@@ -118,11 +121,11 @@ def test_squeeze_excite_is_told_apart(record_property: Record) -> None:
 
 
 @pytest.mark.parametrize("kind", ["bottom-up", "top-down"])
-@pytest.mark.parametrize("name", CNNS)
+@each(CNNS, FAMILIES)
 def test_torchvision(name: str, kind: str, record_property: Record) -> None:
     side = SMALLEST.get(name, SIDE)
     size = (3, side, side)
-    model = build(name).to("meta")
+    model = build(name)
     if kind == "top-down":
         finest = analyse(trace(model, size)).stages[0].stride
         model = topdown(model, size, output_stride=finest)

@@ -18,7 +18,7 @@ from td_transform.cost import Cost
 from td_transform.saving import load_topdown
 from td_transform.torchvision_cpu import import_torchvision
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 USER_MODEL = """
 from torch import nn

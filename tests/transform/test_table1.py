@@ -6,8 +6,8 @@ import pytest
 from torch import nn
 
 from td_transform import plan_topdown, to_topdown
+from tests.paper_data import table1
 from tests.paper_networks import STYLES
-from tests.shared_data import table1
 
 CASES = [(name, style) for name, styles in STYLES.items() for style in styles]
 

@@ -9,7 +9,7 @@ import torch
 
 from td_transform import receptive_field, to_topdown
 from td_transform.torchvision_cpu import import_torchvision
-from tests.field_oracle import compare
+from tests.fields.oracle import compare
 
 KINDS = [
     "cspresnet50",  # cross-stage partial blocks
