@@ -10,7 +10,7 @@ from td_transform.analyse.bottom_up import BottomUp, analyse
 from td_transform.analyse.infer import call_of, infer, operator_of
 from td_transform.analyse.segments import entry_conv, entry_kernel
 from td_transform.analyse.siblings import matched_modules
-from td_transform.analyse.solve import solve
+from td_transform.analyse.solve import pinned_inflow, solve
 from td_transform.analyse.stages import Stage
 from td_transform.analyse.style import UnitStyle
 from td_transform.analyse.trunk import Segment, Trunk, attribute_of
@@ -29,6 +29,7 @@ __all__ = [
     "infer",
     "matched_modules",
     "operator_of",
+    "pinned_inflow",
     "scope",
     "solve",
 ]

@@ -4,50 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-import torch
 from torch import fx
-from torch.nn import functional
 
-from td_transform.errors import (
-    StructureError,
-    TopDownError,
-    UnknownOperatorError,
-    WidthConflictError,
-)
 from td_transform.operators import Call, Dims, Inference, Operator, TensorInfo, node_operator
-from td_transform.operators.widths import Conflict, Variable, Width
+from td_transform.operators.opaque import OPAQUE, opaque, settled
+from td_transform.operators.widths import Variable, Width
 from td_transform.trace import Trace
 
 
 def operator_of(trace: Trace, node: fx.Node) -> Operator:
-    """The registry's entry for a node.
-
-    Raises:
-        UnknownOperatorError: the registry has none; the text says how to register it.
-    """
-    module = trace.module(node)
-    operator = node_operator(node, module)
-    if operator is not None:
-        return operator
-    name = _name_of(type(module) if module is not None else node.target)
-    raise UnknownOperatorError(
-        trace.place(node),
-        seen=f"the unknown operator {name}",
-        expected="an operator with known strides and channel coupling",
-        remedy=f"td_transform.register_operator({name}, like=torch.nn.ReLU) if it works "
-        "element-wise, else with an Operator of its own",
-    )
-
-
-def _name_of(target: object) -> str:
-    """An operator as one writes it in code."""
-    if isinstance(target, str):
-        return repr(target)
-    name = str(getattr(target, "__name__", target))
-    for prefix, module in (("torch", torch), ("torch.nn.functional", functional)):
-        if getattr(module, name, None) is target:
-            return f"{prefix}.{name}"
-    return name
+    """The registry's entry for a node; what it doesn't know is opaque."""
+    return node_operator(node, trace.module(node)) or OPAQUE
 
 
 def call_of(trace: Trace, node: fx.Node, inference: Inference) -> Call:
@@ -63,15 +30,13 @@ def infer(
 ) -> None:
     """The symbolic dimensions of some nodes, in graph order.
 
+    A node that no rule can follow is opaque: it pins the widths that it reads.
+
     Args:
         trace: the traced model.
         nodes: the nodes, in the order of the graph.
         inference: holds the dimensions of the tensors that flow in; takes those of the nodes.
         passed: nodes that hand on their first input as it is (operators that the plan drops).
-
-    Raises:
-        UnknownOperatorError: an operator is not in the registry.
-        WidthConflictError: two widths that have to agree can't.
     """
     for node in nodes:
         if node in inference.dims:
@@ -80,26 +45,24 @@ def infer(
             inference.dims[node] = _parameter_dims(inference, node, trace.values[node])
             continue
         call = call_of(trace, node, inference)
+        dims = call.dims() if node in passed else _dims(trace, call)
+        inference.dims[node] = settled(dims, trace.values[node])
+
+
+def _dims(trace: Trace, call: Call) -> Dims:
+    operator = operator_of(trace, call.node)
+    if operator is OPAQUE:
+        reason = "no rule"
+    else:
         try:
-            inference.dims[node] = (
-                call.dims() if node in passed else operator_of(trace, node).infer(call)
-            )
-        except Conflict as conflict:
-            raise WidthConflictError(
-                trace.place(node),
-                seen=str(conflict),
-                expected="channels that agree and can be counted",
-                remedy="register a module around this code with td_transform.register_operator",
-            ) from conflict
-        except TopDownError:
-            raise
-        except Exception as error:  # a rule that a stranger's use of its operator breaks
-            raise StructureError(
-                trace.place(node),
-                seen=f"arguments that the rule for '{node.target}' can't read ({error!r})",
-                expected="a use of the operator that its rule covers",
-                remedy="register a module around this code with td_transform.register_operator",
-            ) from error
+            found: Dims = operator.infer(call)
+        except Exception as error:  # a use that the rule doesn't cover, whatever it says
+            reason = str(error) or type(error).__name__
+        else:
+            return found
+    call.inference.opaque[call.node] = reason
+    dims: Dims = opaque(call)
+    return dims
 
 
 def _parameter_dims(inference: Inference, node: fx.Node, info: object) -> Dims:

@@ -47,7 +47,8 @@ def _region_kind(
     trunk: Trunk, nodes: Sequence[fx.Node], start: fx.Node, end: fx.Node
 ) -> RegionKind:
     learned = [n for n in nodes if trunk.is_learned(n)]
-    if len(learned) == 1 and _is_chain(trunk, nodes, start):
+    single = len(learned) == 1 and not trunk.is_opaque(learned[0])
+    if single and _is_chain(trunk, nodes, start):
         return "depthwise" if trunk.is_depthwise(learned[0]) else "conv"
     if learned:
         return "block"
@@ -64,6 +65,6 @@ def _region_kind(
 
 def _is_chain(trunk: Trunk, nodes: Iterable[fx.Node], start: fx.Node) -> bool:
     """Does every tensor here feed one other (parameters and sizes aside)?"""
-    inside = [n for n in nodes if n.op != "get_attr" and trunk.role(n) != "index"]
+    inside = [n for n in nodes if n not in trunk.constants and trunk.role(n) != "index"]
     members = set(inside)
     return all(sum(s in members or s is start for s in n.all_input_nodes) == 1 for n in inside)

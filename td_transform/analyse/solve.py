@@ -26,6 +26,13 @@ def solve(
     return inference, inference.widths.resolve(inference.dims[segment.end][1])
 
 
+def pinned_inflow(trunk: Trunk, segment: Segment) -> int | None:
+    """The width that must flow into a segment, where an opaque operator fixes it."""
+    inference, _ = solve(trunk, segment)
+    width = inference.widths.resolve(Width.variable(INFLOW))
+    return None if width.terms else int(width.const)
+
+
 def carries_width(trunk: Trunk, segment: Segment) -> bool:
     """Does a segment set its own output width, whatever flows in?"""
     _, out = solve(trunk, segment)

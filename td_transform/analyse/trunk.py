@@ -88,14 +88,30 @@ class Trunk:
         return operator_of(self.trace, node).role
 
     def is_learned(self, node: fx.Node) -> bool:
-        """Is it a convolution or linear layer with parameters (a fixed blur filter has none)?"""
-        if node.op == "get_attr" or self.role(node) not in ("conv", "linear"):
+        """Is it a convolution, linear or unknown layer with parameters (a fixed blur filter has none)?"""
+        if node in self.constants or self.role(node) not in ("conv", "linear", "opaque"):
             return False
-        return node.op == "call_module" or any(
-            isinstance(attribute_of(self.trace.skeleton, n), nn.Parameter)
-            for n in node.all_input_nodes
-            if n.op == "get_attr"
-        )
+        module = self.trace.module(node)
+        if module is not None:
+            return self.role(node) != "opaque" or next(module.parameters(), None) is not None
+        return any(self.constants.get(n, False) for n in node.all_input_nodes)
+
+    def is_opaque(self, node: fx.Node) -> bool:
+        """Could no rule follow it?"""
+        return node in self.inference.opaque
+
+    @cached_property
+    def constants(self) -> dict[fx.Node, bool]:
+        """What doesn't depend on the image, and whether parameters are among what it is made of."""
+        found: dict[fx.Node, bool] = {}
+        for node in self.trace.graph.nodes:
+            sources = node.all_input_nodes
+            if node.op == "get_attr":
+                value = attribute_of(self.trace.skeleton, node)
+                found[node] = isinstance(value, nn.Parameter)
+            elif node.op.startswith("call") and sources and all(n in found for n in sources):
+                found[node] = any(found[n] for n in sources)
+        return found
 
     def is_depthwise(self, node: fx.Node) -> bool:
         return self.role(node) == "conv" and self.call(node).is_depthwise

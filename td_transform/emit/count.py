@@ -45,7 +45,7 @@ class _Counter:
             lift=self._unit(level.lift),
             transition=tuple(self._part(part) for part in level.transition),
             merge=None if level.merge is None else self._unit(level.merge),
-            stage=tuple(self._segment(segment) for segment in level.stage),
+            stage=tuple(self._part(part) for part in level.stage),
         )
 
     def _part(self, part: Part) -> Part:

@@ -21,6 +21,7 @@ from td_transform.plan import (
     LayerPlan,
     LevelPlan,
     NodePlan,
+    Part,
     Plan,
     PoolTo,
     SegmentPlan,
@@ -116,21 +117,23 @@ class GraphWriter:
     def _level(self, level: LevelPlan, image: fx.Node, current: fx.Node | None) -> fx.Node:
         lift = self._unit(level.lift, image)
         for part in level.transition:
-            if isinstance(part, UnitPlan):
-                current = self._unit(part, _present(current))
-            elif isinstance(part, UpsamplePlan):
-                current = self._upsample(part, _present(current), lift)
-            else:
-                current = self._segment(part, _present(current), like=lift)
+            current = self._part(part, _present(current), like=lift)
         if level.merge is None:
             current = lift
         else:
             merge, kind = level.merge, self._plan.options.merge
             make = lambda: self._fresh(self._builder.merge(merge, kind))  # noqa: E731
             current = self._call(f"{level.path}.merge", make, _present(current), lift)
-        for segment in level.stage:
-            current = self._segment(segment, current, like=lift)
+        for part in level.stage:
+            current = self._part(part, current, like=lift)
         return current
+
+    def _part(self, part: Part, x: fx.Node, *, like: fx.Node) -> fx.Node:
+        if isinstance(part, UnitPlan):
+            return self._unit(part, x)
+        if isinstance(part, UpsamplePlan):
+            return self._upsample(part, x, like)
+        return self._segment(part, x, like=like)
 
     # Modules
 

@@ -23,6 +23,7 @@ Role = Literal[
     "inert",  # dropout, identity, layout changes
     "combine",  # addition, concatenation, multiplication of branches
     "index",  # sizes and arithmetic on them
+    "opaque",  # unknown: carried along as it stands
 ]
 
 
@@ -36,12 +37,13 @@ Arguments = Mapping[tuple[str, int], Any]
 class Spatial:
     """A spatial dimension: axis 0 is vertical, 1 horizontal; stride in input pixels per step.
 
-    Axis 2 is both in one, row by row (a flattened map), with that many columns.
+    Axis 2 is both in one, row by row (a flattened map), with that many columns; `along` are the two.
     """
 
     axis: int
     stride: Fraction
     columns: int = 0
+    along: tuple[Spatial, ...] = ()
 
 
 Dim = Width | Spatial
@@ -81,13 +83,25 @@ class TensorInfo:
 
 @dataclass
 class Inference:
-    """What the channel rules find out about a piece of graph."""
+    """What the channel rules find out about a piece of graph.
+
+    Args:
+        widths: the widths and their equations.
+        dims: the symbolic dimensions of every tensor.
+        sizes: per layer the widths that its parameters depend on.
+        literals: per node the integers in its arguments that are widths, by place.
+        opaque: the nodes that no rule could follow, and why.
+        pins: what opaque nodes fix: the node, the width, and its bottom-up value.
+        follows_positions: do reshapes that mix a map's axes with others have rules of their own?
+    """
 
     widths: Widths = field(default_factory=Widths)
     dims: dict[fx.Node, Any] = field(default_factory=dict)
     sizes: dict[fx.Node, dict[str, Width]] = field(default_factory=dict)
     literals: dict[fx.Node, dict[tuple[str | int, ...], Width]] = field(default_factory=dict)
-    follows_positions: bool = False  # through reshapes that split or join a map's axes
+    opaque: dict[fx.Node, str] = field(default_factory=dict)
+    pins: list[tuple[fx.Node, Width, int]] = field(default_factory=list)
+    follows_positions: bool = False
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,7 @@ def reshape(call: Call) -> Dims:
         dims = [call.dims()[i] for i in ins]
         if len(ins) == len(outs) == 1:
             result.append(dims[0])
-        elif call.inference.follows_positions and any(isinstance(d, Spatial) for d in dims):
+        elif _holds_positions(call, dims, [before[i] for i in ins]):
             result.extend(_positions(call, ins, [after[o] for o in outs]))
         else:
             total = _product(call, dims, [before[i] for i in ins])
@@ -72,12 +72,22 @@ def reshape(call: Call) -> Dims:
     return tuple(result)
 
 
+def _holds_positions(call: Call, dims: list[Dim], sizes: list[int]) -> bool:
+    """Are these axes of the map alone (among others, where the rules follow that too)?"""
+    axes = [isinstance(dim, Spatial) for dim in dims]
+    if call.inference.follows_positions:
+        return any(axes)
+    return any(axes) and all(
+        is_axis or size == 1 for is_axis, size in zip(axes, sizes, strict=True)
+    )
+
+
 def _positions(call: Call, ins: list[int], sizes: list[int]) -> list[Dim]:
     """Dimensions of the map that are split or joined; ones that come or go don't count."""
     flat = call.dims()[ins[0]]
     columns = flat.columns if isinstance(flat, Spatial) else 0
     if len(ins) == 1 and len(sizes) == 2 and columns == sizes[1]:
-        return [Spatial(0, Fraction(1)), Spatial(1, Fraction(1))]
+        return list(flat.along) if isinstance(flat, Spatial) else []
     ins = [i for i in ins if isinstance(call.dims()[i], Spatial) or call.shape()[i] != 1]
     places = [k for k, size in enumerate(sizes) if size != 1] or [len(sizes) - 1]
     moved = _moved(call, ins, [sizes[k] for k in places])
@@ -95,7 +105,8 @@ def _moved(call: Call, ins: list[int], sizes: list[int]) -> list[Dim]:
     if len(dims) == len(sizes) == 1:
         return dims
     if axes == [0, 1] and len(sizes) == 1:
-        return [Spatial(BOTH_AXES, Fraction(1), columns=call.shape()[ins[1]])]
+        along = tuple(dim for dim in dims if isinstance(dim, Spatial))
+        return [Spatial(BOTH_AXES, Fraction(1), columns=call.shape()[ins[1]], along=along)]
     if axes in ([0], [1]) and isinstance(first, Spatial) and len(sizes) == 2:
         return [Spatial(first.axis, first.stride * sizes[1]), Width.of(sizes[1])]
     if axes in ([0, None], [1, None]) and isinstance(first, Spatial) and len(sizes) == 1:

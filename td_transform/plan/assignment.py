@@ -44,7 +44,9 @@ def assign(
         values[INFLOW] = width_in
         if target is not None:
             _reach(widths.resolve(out), values, target)
-        if widths.admits(values) and _all_whole(widths, values):
+        # what flows in may be pinned
+        flows = widths.value(Width.variable(INFLOW), values) == width_in
+        if flows and widths.admits(values) and _all_whole(widths, values):
             return values
     return None
 

@@ -25,6 +25,7 @@ from td_transform.plan.parts import (
     Upsampled,
     UpsamplePlan,
 )
+from td_transform.plan.refusals import pinned
 from td_transform.plan.strides import Upsampling, find_changes, without_identities
 
 
@@ -106,17 +107,12 @@ class SegmentPlanner:
         """The plan of a copy.
 
         Raises:
-            WidthConflictError: the segment can't be had at these widths.
+            WidthConflictError, UnknownOperatorError: the segment can't be had at these widths.
         """
         result = self.attempt(spec)
         if result is None:
-            raise WidthConflictError(
-                self._trunk.trace.place(spec.segment.end),
-                seen=f"a block that can't be had with {spec.width_in} channels in "
-                f"and {spec.target or 'its own'} out",
-                expected="widths that its divisions and groups admit",
-                remedy="use arrangement='td' or 'reversed', which keep the widths inside a block",
-            )
+            inference, _ = solve(self._trunk, spec.segment)
+            raise pinned(self._trunk, inference, width_in=spec.width_in, width_out=spec.target)
         return result
 
     def attempt(self, spec: CopySpec) -> SegmentPlan | None:

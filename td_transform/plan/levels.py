@@ -15,13 +15,14 @@ from td_transform.analyse import (
     entry_conv,
     entry_kernel,
     matched_modules,
+    pinned_inflow,
     scope,
 )
 from td_transform.layers import Merge
 from td_transform.options import Options
 from td_transform.plan.copies import CopySpec, SegmentPlanner
 from td_transform.plan.head import plan_head
-from td_transform.plan.parts import LevelPlan, Part, SegmentPlan, UnitPlan
+from td_transform.plan.parts import LevelPlan, Part, UnitPlan
 from td_transform.plan.plan import Plan
 
 
@@ -44,7 +45,7 @@ class _Level:
     factor: int | None = None
     transition: list[Part] = field(default_factory=list)
     merge: UnitPlan | None = None
-    stage: list[SegmentPlan] = field(default_factory=list)
+    stage: list[Part] = field(default_factory=list)
 
 
 class LevelPlanner:
@@ -146,14 +147,23 @@ class LevelPlanner:
         )
 
     def _append(self, level: _Level, spec: CopySpec) -> None:
-        plan = self._segments.plan(spec)
-        level.stage.append(plan)
-        level.current = plan.width_out
+        self._place(level, level.stage, spec)
 
     def _cross(self, level: _Level, spec: CopySpec) -> None:
         """A copy that belongs to the transition."""
+        self._place(level, level.transition, spec)
+
+    def _place(self, level: _Level, parts: list[Part], spec: CopySpec) -> None:
+        """A copy, behind a 1x1 unit where an opaque operator fixes another width than flows in."""
+        fixed = pinned_inflow(self._trunk, spec.segment) if self._uniform is None else None
+        if fixed is not None and fixed != level.current:
+            number = sum(isinstance(part, UnitPlan) for part in (*level.transition, *level.stage))
+            name = f"{level.path}.adapter_{number}" if number else f"{level.path}.adapter"
+            parts.append(self._unit(name, level.current, fixed, (1, 1)))
+            level.current = fixed
+            spec = replace(spec, width_in=fixed)
         plan = self._segments.plan(spec)
-        level.transition.append(plan)
+        parts.append(plan)
         level.current = plan.width_out
 
     def _finished(self, level: _Level, stage: Stage, slot: Stage) -> LevelPlan:
@@ -260,14 +270,14 @@ class LevelPlanner:
             return
         repeated = self._repeated(stage)
         if repeated is not None:
-            plan = self._segments.attempt(self._in_form_of(level, entry, repeated))
-        else:
-            spec = replace(self._spec(level, entry), drop_identities=True)
-            plan = self._segments.attempt(spec)
-            expected = self._uniform or self._trunk.width(entry.end)
-            if plan is not None and entry.crosses and plan.width_out != expected:
-                plan = None
-        if plan is not None:
+            self._append(level, self._in_form_of(level, entry, repeated))
+            return
+        spec = replace(self._spec(level, entry), drop_identities=True)
+        plan = self._segments.attempt(spec)
+        expected = self._uniform or self._trunk.width(entry.end)
+        if plan is None and not entry.crosses:
+            self._append(level, spec)
+        elif plan is not None and (plan.width_out == expected or not entry.crosses):
             level.stage.append(plan)
             level.current = plan.width_out
 

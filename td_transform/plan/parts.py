@@ -177,7 +177,7 @@ class LevelPlan:
         lift: the unit that reads the image at this stride.
         transition: from the coarser level to this one, the upsampling included.
         merge: the unit after the merge; None at the first level.
-        stage: the units and blocks after the merge.
+        stage: the units and blocks after the merge, with adapters where one needs another width.
     """
 
     path: str
@@ -186,7 +186,7 @@ class LevelPlan:
     lift: UnitPlan
     transition: tuple[Part, ...] = ()
     merge: UnitPlan | None = None
-    stage: tuple[SegmentPlan, ...] = ()
+    stage: tuple[Part, ...] = ()
 
     @property
     def parts(self) -> tuple[Part, ...]:
@@ -196,8 +196,8 @@ class LevelPlan:
     @property
     def width(self) -> int:
         """Channels of its output."""
-        last = self.stage[-1] if self.stage else self.merge or self.lift
-        return last.width_out
+        parts = (part for part in reversed(self.parts) if not isinstance(part, UpsamplePlan))
+        return next(parts).width_out
 
     @property
     def parameters(self) -> int:

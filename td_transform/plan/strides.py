@@ -10,6 +10,7 @@ from torch import fx
 from td_transform.analyse import Segment, Trunk
 from td_transform.operators import TensorInfo
 from td_transform.plan.parts import Change, Drop, SizePreserving, Upsampled, UpsamplePlan
+from td_transform.plan.refusals import downsampling
 
 # the upsampling of a tensor
 Upsampling = Callable[[fx.Node], UpsamplePlan]
@@ -49,6 +50,8 @@ def _strides(trunk: Trunk, node: fx.Node) -> tuple[Fraction | None, Fraction | N
 
 
 def _at_crossing(trunk: Trunk, node: fx.Node, upsampling: Upsampling | None) -> Change:
+    if trunk.is_opaque(node):
+        raise downsampling(trunk, node)
     before = trunk.call(node).input
     if not trunk.is_learned(node):
         return Upsampled("instead", upsampling(before)) if upsampling else Drop()

@@ -1,0 +1,88 @@
+"""Plan: why a segment can't be had, in words that name the operator and what would free it."""
+
+from __future__ import annotations
+
+import torch
+from torch import fx
+from torch.nn import functional
+
+from td_transform.analyse import Trunk
+from td_transform.errors import TopDownError, UnknownOperatorError, WidthConflictError
+from td_transform.operators import Inference, TensorInfo
+
+
+def pinned(
+    trunk: Trunk, inference: Inference, *, width_in: int, width_out: int | None
+) -> TopDownError:
+    """The error for a segment whose widths an opaque operator fixes.
+
+    Args:
+        trunk: where it stands.
+        inference: what is known of its widths at the bottom-up ones.
+        width_in, width_out: the widths that were planned.
+    """
+    planned = f"{width_in} channels in and {width_out or 'as many as come'} out"
+    if not inference.pins:
+        return WidthConflictError(
+            trunk.trace.place(next(reversed(inference.dims))),
+            seen=f"a block that can't be had with {planned}",
+            expected="widths that its divisions and groups admit",
+            remedy="use arrangement='td' or 'reversed', which keep the widths inside a block",
+        )
+    node, _, size = inference.pins[0]
+    return UnknownOperatorError(
+        trunk.trace.place(node),
+        seen=f"the operator {name_of(trunk, node)}, which {_why(inference, node)} and so keeps the "
+        f"{size} channels that it reads, in a block that is to have {planned}",
+        expected="an operator whose channel coupling is known, where widths have to change",
+        remedy=_remedy(trunk, node),
+    )
+
+
+def downsampling(trunk: Trunk, node: fx.Node) -> UnknownOperatorError:
+    """The error for an opaque operator that downsamples."""
+    return UnknownOperatorError(
+        trunk.trace.place(node),
+        seen=f"the operator {name_of(trunk, node)}, which {_why(trunk.inference, node)} and "
+        "lowers the resolution",
+        expected="downsampling whose stride can be taken away",
+        remedy=_remedy(trunk, node),
+    )
+
+
+def _why(inference: Inference, node: fx.Node) -> str:
+    reason = inference.opaque[node]
+    return "td_transform doesn't know" if reason == "no rule" else f"is used in a way ({reason})"
+
+
+def _remedy(trunk: Trunk, node: fx.Node) -> str:
+    name = name_of(trunk, node)
+    if _keeps_shape(trunk, node):
+        return (
+            f"td_transform.register_operator({name}, like=torch.nn.ReLU) if it works element-wise, "
+            "else with an Operator of its own"
+        )
+    return (
+        f"td_transform.register_operator({name}, Operator(...)) with a rule that gives its output's "
+        "dimensions, or use arrangement='td' where only 'uniform' changes these widths"
+    )
+
+
+def _keeps_shape(trunk: Trunk, node: fx.Node) -> bool:
+    tensors, info = trunk.call(node).tensors, trunk.trace.values[node]
+    if len(tensors) != 1 or not isinstance(info, TensorInfo):
+        return False
+    return bool(trunk.trace.values[tensors[0]].shape == info.shape)
+
+
+def name_of(trunk: Trunk, node: fx.Node) -> str:
+    """An operator as one writes it in code."""
+    module = trunk.trace.module(node)
+    target = type(module) if module is not None else node.target
+    if isinstance(target, str):
+        return repr(target)
+    name = str(getattr(target, "__name__", target))
+    for prefix, owner in (("torch", torch), ("torch.nn.functional", functional)):
+        if getattr(owner, name, None) is target:
+            return f"{prefix}.{name}"
+    return name
