@@ -19,7 +19,7 @@ $(STAMP): pyproject.toml setup.cfg constraints.txt
 	touch $@
 
 demo: setup
-	$(BIN)/python -m benchmarks.demo
+	$(BIN)/python -m examples.demo
 
 # What a change can break, in minutes.
 test: setup
@@ -33,6 +33,7 @@ lint: setup
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 format: setup
 	$(BIN)/ruff check --fix
@@ -40,5 +41,5 @@ format: setup
 
 # The environment stays: it takes minutes to make again.
 clean:
-	rm -rf build dist demo *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
-	find td_transform benchmarks tests tools -name __pycache__ -prune -exec rm -rf {} +
+	rm -rf build dist demo *.egg-info .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find td_transform benchmarks tools examples tests -name __pycache__ -prune -exec rm -rf {} +

@@ -2,88 +2,35 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import torch
 import tyro
 
-from benchmarks.execute import Executor, execute, rows_of, state
-from benchmarks.experiments import COMMANDS, EXPERIMENTS
+from benchmarks.errors import BenchmarkError
+from benchmarks.executors.execute import Executor, execute
+from benchmarks.executors.local import rows_of, state
+from benchmarks.experiments import EXPERIMENTS, SECTIONS
 from benchmarks.experiments.experiment import Experiment
-from benchmarks.interrupts import Interrupted, interruptible
-from benchmarks.jobs import Job, Precision, in_order
-from benchmarks.networks import Arrangement
-from benchmarks.profiles import PROFILES, Profile, ProfileName, narrowed
-from benchmarks.workspace import BudgetSpent, Place, Workspace
-from td_transform.errors import TopDownError
+from benchmarks.findings.aggregate import read_rows
+from benchmarks.findings.claims import judge
+from benchmarks.findings.claims_page import as_text, write_page
+from benchmarks.findings.report import write_report
+from benchmarks.runs.interrupts import Interrupted, interruptible
+from benchmarks.runs.jobs import Job, in_order
+from benchmarks.runs.profiles import PROFILES, Profile, ProfileName, narrowed
+from benchmarks.runs.workspace import BudgetSpent, Place, Workspace
+from td_transform import TopDownError
 from td_transform.table import format_table
 
 _DESCRIPTION = "Every experiment of Lelekas et al. (2020), for their networks and for your own."
-
-
-@dataclass(frozen=True, kw_only=True)
-class Overrides:
-    """What replaces a value of the profile.
-
-    Args:
-        model: lenet-fc, nin-light, nin, resnet32, resnet18-imagenette, a torchvision name
-            (resnet18), a timm name (timm:resnet26) or package.module:callable.
-        data: digits, mnist, fashion-mnist, cifar10, imagenette or imagefolder:/path.
-        augmented: train on changed images.
-        arrangements: which networks; bu is the model itself.
-        runs: repetitions of every training.
-        attacked_runs: how many of these are attacked.
-        epochs: passes through the training images.
-        batch: images per step.
-        learning_rate: of the first half of the epochs.
-        weight_decay: as PyTorch counts it, on kernels only.
-        norm_momentum: of the batch normalisations' running averages.
-        train_limit: how many training images.
-        test_limit: how many test images.
-        precision: of a training's arithmetic on a GPU.
-        channels_last: order of the maps in memory.
-        compile: train through torch.compile.
-        seed: of everything.
-        attack_images: test images per network of the ten attacks.
-        attack_repeats: of which the worst counts.
-        strong_images: test images per network of the gradient attacks.
-        corruption_images: test images per network and corruption.
-        localisation_images: test images per pair of networks.
-        pictures: heatmaps drawn per network.
-        masks: the explained objects as a data set laid out like the images, for example
-            imagefolder:/path.
-    """
-
-    model: str | None = None
-    data: str | None = None
-    augmented: bool | None = None
-    arrangements: tuple[Arrangement, ...] | None = None
-    runs: int | None = None
-    attacked_runs: int | None = None
-    epochs: int | None = None
-    batch: int | None = None
-    learning_rate: float | None = None
-    weight_decay: float | None = None
-    norm_momentum: float | None = None
-    train_limit: int | None = None
-    test_limit: int | None = None
-    precision: Precision | None = None
-    channels_last: bool | None = None
-    compile: bool | None = None
-    seed: int | None = None
-    attack_images: int | None = None
-    attack_repeats: int | None = None
-    strong_images: int | None = None
-    corruption_images: int | None = None
-    localisation_images: int | None = None
-    pictures: int | None = None
-    masks: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +39,11 @@ class Options:
 
     Args:
         profile: smoke (seconds), cpu (an hour on two cores) or paper (the full recipe, on a GPU).
+        model: lenet-fc, nin-light, nin, resnet32, resnet18-imagenette, a torchvision name
+            (resnet18), a timm name (timm:resnet26) or package.module:callable; all of the
+            profile's where left out.
+        data: digits, mnist, fashion-mnist, cifar10, imagenette or imagefolder:/path; as above.
+        augmented: train on changed images; as above.
         results: the folder of the results; several processes may share it.
         data_root: the folder of the data sets; by default $TD_TRANSFORM_DATA, else
             ~/.cache/td_transform.
@@ -102,10 +54,13 @@ class Options:
         gpu_share: the part of a GPU that a job takes on the ray cluster.
         time_budget: stop, with a checkpoint, before this many minutes are over.
         dry_run: only list the jobs, with their ids and where they stand.
-        overrides: what replaces a value of the profile.
+        sizes: the profile's values, each of which can be replaced.
     """
 
     profile: ProfileName = "smoke"
+    model: str | None = None
+    data: str | None = None
+    augmented: bool | None = None
     results: Path = Path("results")
     data_root: Path | None = None
     device: str = "auto"
@@ -115,11 +70,13 @@ class Options:
     gpu_share: float = 1.0
     time_budget: Annotated[float | None, tyro.conf.arg(metavar="MINUTES")] = None
     dry_run: bool = False
-    overrides: Annotated[Overrides, tyro.conf.arg(name="")] = field(default_factory=Overrides)
+    sizes: Annotated[Profile, tyro.conf.arg(name=""), tyro.conf.FlagConversionOff] = PROFILES[
+        "smoke"
+    ]
 
     def resolved_profile(self) -> Profile:
         """The profile with the overrides applied."""
-        return narrowed(PROFILES[self.profile], **asdict(self.overrides))
+        return narrowed(self.sizes, model=self.model, data=self.data, augmented=self.augmented)
 
     def place(self) -> Place:
         """Where the jobs run; the time budget begins now."""
@@ -149,13 +106,13 @@ def main(args: Sequence[str] | None = None) -> None:
     try:
         with interruptible():
             tyro.extras.subcommand_cli_from_dict(
-                _subcommands(),
+                _subcommands(_defaults(args)),
                 prog="python -m benchmarks",
                 description=_DESCRIPTION,
                 args=args,
                 config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
             )
-    except TopDownError as error:
+    except (BenchmarkError, TopDownError) as error:
         _tell(" ".join(str(error).split()))
         raise SystemExit(2) from None
     except Interrupted as interrupt:
@@ -163,17 +120,49 @@ def main(args: Sequence[str] | None = None) -> None:
         raise SystemExit(interrupt.exit_code) from None
 
 
-def _subcommands() -> dict[str, Callable[..., None]]:
-    commands = {name: _subcommand(experiment) for name, experiment in EXPERIMENTS.items()}
-    return {**commands, **COMMANDS}
+def _defaults(args: Sequence[str] | None) -> Options:
+    """The options where only the profile is given: what the help shows."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--profile")
+    name = parser.parse_known_args(args)[0].profile
+    return Options(profile=name, sizes=PROFILES[name]) if name in PROFILES else Options()
 
 
-def _subcommand(experiment: Experiment) -> Callable[..., None]:
-    def command(options: Annotated[Options, tyro.conf.arg(name="")]) -> None:
+def _subcommands(defaults: Options) -> dict[str, Callable[..., None]]:
+    commands = {name: _subcommand(found, defaults) for name, found in EXPERIMENTS.items()}
+    return {**commands, "claims": claims, "report": report}
+
+
+def _subcommand(experiment: Experiment, defaults: Options) -> Callable[..., None]:
+    def command(options: Annotated[Options, tyro.conf.arg(name="")] = defaults) -> None:
         run(experiment, options)
 
     command.__doc__ = experiment.summary
     return command
+
+
+def claims(*, results: tuple[Path, ...] = (Path("results"),), markdown: Path | None = None) -> None:
+    """Each claim of the paper, its figure, ours with spread, and whether it holds.
+
+    Args:
+        results: results folders; their rows are taken together.
+        markdown: also write the table to this file, for example docs/claims.md.
+    """
+    rows = read_rows(results)
+    judged = judge(rows)
+    print(as_text(judged))
+    if markdown:
+        write_page(rows, judged, markdown)
+
+
+def report(*, results: tuple[Path, ...] = (Path("results"),), out: Path = Path("report")) -> None:
+    """One HTML page with all figures, tables and claims; figures also as PNG, tables as CSV.
+
+    Args:
+        results: results folders; their rows are taken together.
+        out: folder of report.html, figures/ and tables/.
+    """
+    print(write_report(results, out, SECTIONS))
 
 
 def run(experiment: Experiment, options: Options) -> None:

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from td_transform.emit.network import TopDownNetwork
+from td_transform.emit import TopDownNetwork
 from td_transform.errors import (
+    ConversionError,
     StructureError,
     TopDownError,
     TraceError,
     UnknownOperatorError,
     WidthConflictError,
 )
-from td_transform.fields.compare import Comparison, compare
-from td_transform.fields.measure import MeasuredFields, MeasuredRow
-from td_transform.fields.receptive_field import ReceptiveFields, receptive_field
-from td_transform.fields.rows import FieldRow
+from td_transform.fields import (
+    Comparison,
+    FieldRow,
+    MeasuredFields,
+    MeasuredRow,
+    ReceptiveFields,
+    compare,
+    receptive_field,
+)
 from td_transform.layers import Merge, Pyramid, Unit, Upsample
 from td_transform.operators import Operator, Reach, Taps, Window, register_operator
-from td_transform.plan.values import LevelPlan, Options, Plan
+from td_transform.options import Conversion, Options
+from td_transform.plan import LevelPlan, Plan
 from td_transform.saving import load_topdown, save_topdown
 from td_transform.transform import plan_topdown, to_topdown
 
@@ -24,6 +31,8 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Comparison",
+    "Conversion",
+    "ConversionError",
     "FieldRow",
     "LevelPlan",
     "MeasuredFields",

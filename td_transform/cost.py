@@ -9,10 +9,10 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
-from td_transform.analyse.stages import structure
-from td_transform.emit.network import TopDownNetwork
+from td_transform.analyse import analyse
+from td_transform.emit import TopDownNetwork
 from td_transform.errors import TopDownError
-from td_transform.trace.model import make_skeleton, trace
+from td_transform.trace import make_skeleton, trace
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +106,7 @@ def _output_size(model: nn.Module, input_size: tuple[int, int, int]) -> tuple[in
         stride = model.plan.levels[-1].stride
         return -(-input_size[1] // stride), -(-input_size[2] // stride)
     try:
-        found = structure(trace(model, input_size))
+        found = analyse(trace(model, input_size))
     except TopDownError:
         return None
     height, width = found.trace.values[found.layout.head_start].shape[-2:]

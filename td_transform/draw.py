@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Literal
 
 from torch import nn
 
-from td_transform.analyse.segments import entry_kernel
-from td_transform.analyse.stages import Stage, Structure, structure
-from td_transform.emit.network import TopDownNetwork
+from td_transform.analyse import BottomUp, Stage, analyse, entry_kernel
+from td_transform.emit import TopDownNetwork
 from td_transform.errors import TopDownError
-from td_transform.plan.values import LevelPlan, Part, Plan, SegmentPlan, UnitPlan, UpsamplePlan
-from td_transform.trace.model import trace
+from td_transform.plan import LevelPlan, Part, Plan, SegmentPlan, UnitPlan, UpsamplePlan
+from td_transform.trace import trace
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -120,7 +119,7 @@ def draw(
         )  # fmt: skip
     import matplotlib
 
-    analysed = structure(trace(model, td.plan.input_size))
+    analysed = analyse(trace(model, td.plan.input_size))
     _check_origin(analysed, td.plan)
     figure = _figure(analysed, td.plan, title or f"{td.plan.model}, {_by(td.plan.input_size)}")
     # an SVG with its letters as letters can be searched, and without a date it is reproducible
@@ -129,8 +128,8 @@ def draw(
     return path
 
 
-def _check_origin(analysed: Structure, plan: Plan) -> None:
-    name, known = type(analysed.trace.model).__name__, {n.name for n in analysed.anatomy.order}
+def _check_origin(analysed: BottomUp, plan: Plan) -> None:
+    name, known = type(analysed.trace.model).__name__, {n.name for n in analysed.trunk.order}
     parts = [part for level in plan.levels for part in level.parts]
     ends = [part.end for part in (*parts, plan.head) if isinstance(part, SegmentPlan)]
     if name != plan.model or not known.issuperset(ends):
@@ -143,25 +142,25 @@ def _check_origin(analysed: Structure, plan: Plan) -> None:
 # What the boxes say
 
 
-def _bottom_up_rows(analysed: Structure) -> list[_Row]:
-    width_of, values = analysed.anatomy.width, analysed.trace.values
+def _bottom_up_rows(analysed: BottomUp) -> list[_Row]:
+    width_of, values = analysed.trunk.width, analysed.trace.values
     rows: list[_Row] = []
     stride = 1
     if (stem := analysed.stem) is not None:
         stride, width = int(max(stem.stride_out)), width_of(stem.end)
-        kernel = _by(entry_kernel(analysed.anatomy, stem))
+        kernel = _by(entry_kernel(analysed.trunk, stem))
         facts = (_map(stride, values[stem.end].shape[2:]), f"{width} channels", f"{kernel} unit")
         rows.append(_Row("stem", facts, stride, width))
     for i, stage in enumerate(analysed.stages):
         rows.append(_stage_row(analysed, stage, i, stride))
         stride = stage.stride
-    head, classes = analysed.layout.head_start, values[analysed.anatomy.trunk[-1]].shape[-1]
+    head, classes = analysed.layout.head_start, values[analysed.trunk.tensors[-1]].shape[-1]
     rows[0] = replace(rows[0], image=(_by(analysed.trace.input_size[1:]), 1))
     return [*rows, _Row("head", (f"{width_of(head)} channels → {classes} logits",))]
 
 
-def _stage_row(analysed: Structure, stage: Stage, index: int, stride: int) -> _Row:
-    widths = [analysed.anatomy.width(segment.end) for segment in stage.segments]
+def _stage_row(analysed: BottomUp, stage: Stage, index: int, stride: int) -> _Row:
+    widths = [analysed.trunk.width(segment.end) for segment in stage.segments]
     facts = (
         _map(stage.stride, analysed.trace.values[stage.segments[-1].end].shape[2:]),
         _channels(widths),
@@ -173,7 +172,7 @@ def _stage_row(analysed: Structure, stage: Stage, index: int, stride: int) -> _R
     return _Row(f"S{index + 1}", facts, stage.stride, widths[-1], index, before)
 
 
-def _top_down_rows(analysed: Structure, plan: Plan) -> list[_Row]:
+def _top_down_rows(analysed: BottomUp, plan: Plan) -> list[_Row]:
     segments = analysed.layout.segments
     kinds = {segment.end.name: segment.kind for segment in segments if segment.kind != "pool"}
     opened = plan.levels[0].made_from is None
@@ -243,7 +242,7 @@ def _counted(kinds: Iterable[str]) -> list[str]:
 # How they are drawn
 
 
-def _figure(analysed: Structure, plan: Plan, title: str) -> Figure:
+def _figure(analysed: BottomUp, plan: Plan, title: str) -> Figure:
     from matplotlib.figure import Figure
 
     columns = (_bottom_up_rows(analysed), _top_down_rows(analysed, plan))

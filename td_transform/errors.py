@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class TopDownError(ValueError):
     """A model, an input or an option that cannot be turned upside down.
@@ -33,5 +37,26 @@ class WidthConflictError(TopDownError):
     """Two channel counts that have to agree cannot both be had."""
 
 
+class ConversionError(TopDownError):
+    """The network was planned, but what was built is not the network of the plan."""
+
+
 class StructureError(TopDownError):
     """The graph has no stages that could be reversed."""
+
+
+@contextmanager
+def unforeseen(model: object) -> Iterator[None]:
+    """Whatever no rule foresaw has a type and a text that say so."""
+    try:
+        yield
+    except TopDownError:
+        raise
+    except Exception as error:
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        raise ConversionError(
+            f"model {type(model).__name__}",
+            seen=f"{type(error).__name__}: {error}".splitlines()[0] + f" (in {last.name})",
+            expected="a network that the rules cover, or an error that names what they don't",
+            remedy="report this text with the model's code: it is a defect of td_transform",
+        ) from error

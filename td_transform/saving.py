@@ -12,12 +12,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from td_transform.emit.network import TopDownNetwork
+from td_transform.emit import TopDownNetwork
 from td_transform.errors import TopDownError
-from td_transform.plan.values import Plan
+from td_transform.plan import Plan
 from td_transform.transform import to_topdown
 
-_FORMAT = "td_transform.topdown/1"
+_FORMAT = "td_transform.topdown/2"
 
 
 def save_topdown(td: TopDownNetwork, path: str | os.PathLike[str]) -> None:
@@ -131,7 +131,7 @@ def _build(path: str | os.PathLike[str], plan: Plan, model: nn.Module) -> TopDow
         "same arguments (number of classes, widths) and the same version of its library"
     )
     try:
-        td = to_topdown(model, input_size=plan.input_size, **asdict(plan.options))
+        td = to_topdown(model, **asdict(plan.options))
     except TopDownError as error:
         raise TopDownError(
             f"file '{os.fspath(path)}'",

@@ -20,7 +20,7 @@ from td_transform import (
     to_topdown,
 )
 from td_transform.operators import registry
-from td_transform.trace.model import trace
+from td_transform.trace import trace
 from tests.networks import Classifier, chain, cna
 
 SIZE = (3, 32, 32)
@@ -131,7 +131,7 @@ CASES: dict[str, tuple[Callable[[], nn.Module], type[TopDownError], str]] = {
     ),
     "unknown operator": (
         lambda: with_layer(Rotate()), UnknownOperatorError,
-        r"node 'roll' in module '1' \(\".*test_errors\.py\", line \d+, in forward\): the unknown "
+        r"node 'roll' in module '1' \(\S*test_errors\.py:\d+\): the unknown "
         r"operator torch\.roll; .*register_operator\(torch\.roll, like=torch\.nn\.ReLU\)",
     ),
     "unregistered mode-dependent module": (

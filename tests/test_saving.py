@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from td_transform import TopDownError, to_topdown
-from td_transform.plan.values import Plan
+from td_transform.plan import Plan
 from td_transform.saving import load_topdown, save_topdown
 from td_transform.torchvision_cpu import import_torchvision
 

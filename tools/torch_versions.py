@@ -102,7 +102,7 @@ def _name(requirement: str) -> str:
 
 
 def _test(python: Path, report: Path, more: list[str]) -> Outcome:
-    command = [
+    command: list[str | Path] = [
         python, "-m", "pytest", *SELECTION, "-n", "2", "-q", "--no-header", "-p",
         "no:cacheprovider", f"--junitxml={report}", *more,
     ]  # fmt: skip

@@ -1,23 +1,17 @@
-"""The registry: every experiment, and the handler of every kind of job."""
+"""The experiments: every module here that has `EXPERIMENT` is a subcommand, with its jobs' handlers."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
 
-from benchmarks.experiments import exp1, exp2, exp2_scales, exp3_gradcam, exp3_localisation, table1
-from benchmarks.experiments.claims import claims
 from benchmarks.experiments.experiment import Experiment, Handler
-from benchmarks.experiments.report import report
+from benchmarks.findings.section import Section
+from benchmarks.registry import offered
 
 EXPERIMENTS: dict[str, Experiment] = {
     experiment.name: experiment
-    for experiment in (
-        table1.EXPERIMENT,
-        exp1.EXPERIMENT,
-        exp2.EXPERIMENT,
-        exp2_scales.EXPERIMENT,
-        exp3_gradcam.EXPERIMENT,
-        exp3_localisation.EXPERIMENT,
+    for experiment in sorted(
+        offered(sys.modules[__name__], "EXPERIMENT"), key=lambda found: (found.source, found.name)
     )
 }
 
@@ -32,5 +26,7 @@ OWNERS: dict[str, str] = {
     kind: experiment.name for experiment in EXPERIMENTS.values() for kind in experiment.handlers
 }
 
-# subcommands that run no jobs: functions whose annotated arguments are their options (tyro)
-COMMANDS: dict[str, Callable[..., None]] = {"claims": claims, "report": report}
+# of the report
+SECTIONS: tuple[Section, ...] = tuple(
+    section for experiment in EXPERIMENTS.values() for section in experiment.sections
+)

@@ -2,53 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
-from benchmarks.aggregate import Group, group_of, select
-from benchmarks.corruptions import CORRUPTIONS, SEVERITIES, corrupt
-from benchmarks.curves import Curve
-from benchmarks.datasets import as_floats, balanced_order
-from benchmarks.effort import Effort, StrongEffort
 from benchmarks.experiments.experiment import Experiment
 from benchmarks.files import save_file
-from benchmarks.jobs import Job, Row
-from benchmarks.networks import Arrangement
-from benchmarks.profiles import Profile, ProfileName, Setting
-from benchmarks.published import (
-    ARRANGEMENT_TITLES,
-    ATTACK_TITLES,
-    ATTACKS,
-    LEVELS,
-    cell_title,
-    published_curve,
+from benchmarks.findings.curve_figures import (
+    corruptions_drawing,
+    robustness_drawing,
+    strong_drawing,
 )
-from benchmarks.recipes import training
-from benchmarks.robustness import minimal_perturbations, predict
-from benchmarks.tables import Table, corruption_table, strong_table
-from benchmarks.workspace import Workspace
-from td_transform.table import format_table
-
-if TYPE_CHECKING:
-    from benchmarks.strong_attacks import FixedAttack, Norm
+from benchmarks.findings.section import Section
+from benchmarks.findings.tables import corruption_table, robustness_table, strong_table
+from benchmarks.measures.attacks import ATTACKS, NamedAttack
+from benchmarks.measures.attacks.effort import Effort, StrongEffort
+from benchmarks.measures.corruptions import CORRUPTIONS, SEVERITIES, corrupt
+from benchmarks.measures.robustness import Perturbations, minimal_perturbations, predict
+from benchmarks.measures.strong_attacks import FIXED, MINIMAL, NORMS, Norm, still_right
+from benchmarks.runs.jobs import Job, Row
+from benchmarks.runs.profiles import Profile, ProfileName, Setting
+from benchmarks.runs.recipes import training
+from benchmarks.runs.workspace import Workspace
+from benchmarks.subjects.arrangements import PAIR, Arrangement
+from benchmarks.subjects.datasets import ON_BLACK, as_floats, balanced_order
 
 PERTURBED = "perturbed.pt"
 
 # The paper's supplement attacks all arrangements of this network.
 _ALL_ATTACKED = "resnet32"
-_GREY = ("digits", "mnist", "fashion-mnist")
 _EPSILONS: dict[tuple[bool, Norm], tuple[float, ...]] = {
     (True, "linf"): (0.05, 0.1, 0.3),
     (True, "l2"): (0.5, 1.0, 2.0),
     (False, "linf"): (1 / 255, 2 / 255, 8 / 255),
     (False, "l2"): (0.1, 0.25, 0.5),
 }
-_FIXED: tuple[FixedAttack, ...] = ("FGSM", "PGD", "AutoAttack")
-_MINIMAL = ("DeepFool", "CarliniWagner")
-_NORMS: tuple[Norm, ...] = ("linf", "l2")
 
 EFFORTS: dict[ProfileName, Effort] = {
     "smoke": Effort(steps=20, directions=20, max_pixels=20, grid=3),
@@ -67,7 +56,7 @@ class RobustnessConfig:
     """What the minimal perturbations of one network under one attack depend on.
 
     Args:
-        attack: a name of `benchmarks.attacks.ATTACKS`.
+        attack: a name of `benchmarks.measures.attacks.ATTACKS`.
         images: how many test images, in a class-balanced shuffle.
         repeats: of the attack; the worst counts.
         effort: how long it searches.
@@ -103,7 +92,7 @@ class CorruptionConfig:
     """What the accuracies under one corruption depend on.
 
     Args:
-        corruption: a name of `benchmarks.corruptions.CORRUPTIONS`.
+        corruption: a name of `benchmarks.measures.corruptions.CORRUPTIONS`.
         images: how many test images, in a class-balanced shuffle; all where None.
     """
 
@@ -124,7 +113,7 @@ def jobs(profile: Profile) -> list[Job]:
 
 def attacked(setting: Setting, profile: Profile) -> list[Arrangement]:
     """The networks of a setting that are compared: BU and TD where these are among the profile's."""
-    both: list[Arrangement] = [name for name in profile.arrangements if name in ("bu", "td")]
+    both: list[Arrangement] = [name for name in profile.arrangements if name in PAIR]
     all_of_them = setting.model == _ALL_ATTACKED or not both
     return list(profile.arrangements) if all_of_them else both
 
@@ -144,14 +133,14 @@ def _jobs_of(trained: Job, profile: Profile) -> Iterator[Job]:
     for attack in ATTACKS:
         yield robustness_job(trained, attack, profile)
     effort, images = STRONG_EFFORTS[profile.name], profile.strong_images
-    for norm in _NORMS:
-        epsilons = _EPSILONS[trained.config.data in _GREY, norm]
-        for strong in _FIXED:
+    for norm in NORMS:
+        epsilons = _EPSILONS[trained.config.data in ON_BLACK, norm]
+        for strong in FIXED:
             config = StrongConfig(
                 attack=strong, norm=norm, epsilons=epsilons, images=images, effort=effort
             )
             yield Job("strong", config, needs=(trained,))
-    for minimal in _MINIMAL:
+    for minimal in MINIMAL:
         config = StrongConfig(attack=minimal, norm="l2", epsilons=(), images=images, effort=effort)
         yield Job("strong", config, needs=(trained,))
     for corruption in CORRUPTIONS:
@@ -195,21 +184,9 @@ def share(right: Tensor) -> float:
 
 def attack_network(job: Job, workspace: Workspace) -> Iterator[Row]:
     """One row: the minimal L2 per image. A top-down network's images are kept for exp2-scales."""
-    import benchmarks.attacks
-
     config: RobustnessConfig = job.config
     tried = subject(job.needs[0], config.images, workspace)
-    found = minimal_perturbations(
-        tried.network,
-        tried.images,
-        tried.labels,
-        benchmarks.attacks.ATTACKS[config.attack],
-        effort=config.effort,
-        repeats=config.repeats,
-        seed=job.needs[0].config.seed,
-        quiet=workspace.place.quiet,
-        before_batch=workspace.pause_if_due,
-    )
+    found = _searched(ATTACKS[config.attack], tried, job, workspace, repeats=config.repeats)
     if job.needs[0].config.arrangement == "td":
         save_file(workspace.file(job, PERTURBED), found.images.cpu())
     yield {"attack": config.attack, "l2": found.listed(), **tried.common}
@@ -217,38 +194,31 @@ def attack_network(job: Job, workspace: Workspace) -> Iterator[Row]:
 
 def attack_strongly(job: Job, workspace: Workspace) -> Iterator[Row]:
     """A row per size of the perturbation, or one with the minimal L2 per image."""
-    from benchmarks.strong_attacks import minimal_attacks, still_right
-
     config: StrongConfig = job.config
     tried = subject(job.needs[0], config.images, workspace)
-    seed = job.needs[0].config.seed
     common: Row = {"attack": config.attack, "norm": config.norm, **tried.common}
-    if config.attack in _FIXED:
-        for epsilon in config.epsilons:
-            workspace.pause_if_due()
-            right = still_right(
-                tried.network,
-                tried.images,
-                tried.labels,
-                attack=config.attack,
-                norm=config.norm,
-                epsilon=epsilon,
-                effort=config.effort,
-                seed=seed,
-            )
-            yield {**common, "epsilon": epsilon, "robust_accuracy": share(right)}
-    else:
-        found = minimal_perturbations(
-            tried.network,
-            tried.images,
-            tried.labels,
-            minimal_attacks(config.effort)[config.attack],
-            seed=seed,
-            quiet=workspace.place.quiet,
-            before_batch=workspace.pause_if_due,
-        )
+    if config.attack in MINIMAL:
+        found = _searched(MINIMAL[config.attack], tried, job, workspace, repeats=1)
         never = share(found.l2.isinf())
         yield {**common, "l2": found.listed(), "robust_accuracy": never}
+        return
+    for epsilon in config.epsilons:
+        workspace.pause_if_due()
+        right = still_right(
+            tried.network, tried.images, tried.labels, attack=config.attack, norm=config.norm,
+            epsilon=epsilon, effort=config.effort, seed=job.needs[0].config.seed,
+        )  # fmt: skip
+        yield {**common, "epsilon": epsilon, "robust_accuracy": share(right)}
+
+
+def _searched(
+    attack: NamedAttack, tried: Subject, job: Job, workspace: Workspace, *, repeats: int
+) -> Perturbations:
+    return minimal_perturbations(
+        tried.network, tried.images, tried.labels, attack, effort=job.config.effort,
+        repeats=repeats, seed=job.needs[0].config.seed, quiet=workspace.place.quiet,
+        before_batch=workspace.pause_if_due,
+    )  # fmt: skip
 
 
 def corrupt_images(job: Job, workspace: Workspace) -> Iterator[Row]:
@@ -264,69 +234,28 @@ def corrupt_images(job: Job, workspace: Workspace) -> Iterator[Row]:
         yield {"corruption": config.corruption, **measured, **tried.common}
 
 
-# Tables
-
-
-def table(rows: Sequence[Row]) -> str:
-    """L2 at losses of accuracy next to the authors', then the strong attacks and corruptions."""
-    parts = [_losses(select(rows, kind="robustness"))]
-    parts += [as_text(made) for made in (strong_table(rows), corruption_table(rows)) if made]
-    return "\n\n".join(part for part in parts if part)
-
-
-def _losses(rows: Sequence[Row]) -> str:
-    found: dict[tuple[Group, str], list[Row]] = {}
-    for row in rows:
-        found.setdefault((group_of(row), str(row["attack"])), []).append(row)
-    lines = [
-        [
-            cell_title(group.cell),
-            ATTACK_TITLES[attack],
-            ARRANGEMENT_TITLES[group.arrangement],
-            *_beside_the_authors(Curve.of(runs), group, attack),
-        ]
-        for (group, attack), runs in found.items()
-    ]
-    if not lines:
-        return ""
-    columns = [f"{level} %" for level in LEVELS]
-    headings = ["network and data", "attack", "", *columns, "final loss"]
-    title = "L2 at a loss of accuracy, in points, and the final loss; in brackets the authors'"
-    note = (
-        "Here the closest of all pixels, rotations and shifts counts; the authors' foolbox stopped "
-        "at the first that worked: compare only the final losses of these three attacks."
-    )
-    return "\n".join([title, *format_table(headings, lines), note])
-
-
-def _beside_the_authors(ours: Curve, group: Group, attack: str) -> list[str]:
-    theirs = published_curve(group, attack)
-
-    def both(own: float | None, published: float | None, digits: int) -> str:
-        shown = "never" if own is None else f"{own:.{digits}f}"
-        if theirs is None:
-            return shown
-        return f"{shown} ({'never' if published is None else f'{published:.{digits}f}'})"
-
-    reached = theirs.l2_at_loss if theirs else {}
-    cells = [both(ours.l2_at(level), reached.get(level), 2) for level in LEVELS]
-    return [*cells, both(ours.plateau, theirs.plateau if theirs else None, 1)]
-
-
-def as_text(made: Table) -> str:
-    """A table of the report for the terminal."""
-    lines = [["" if value is None else str(value) for value in line] for line in made.lines]
-    return "\n".join([made.title, *format_table(list(made.columns), lines)])
-
-
 EXPERIMENT = Experiment(
     name="exp2",
     summary="Robustness against ten attacks (paper, Fig. 6), strong attacks and corruptions.",
+    source="4.2",
     jobs=jobs,
     handlers={
         "robustness": attack_network,
         "strong": attack_strongly,
         "corruptions": corrupt_images,
     },
-    table=table,
-)
+    sections=(
+        Section(
+            kind="robustness", title="Exp. 2: robustness (Fig. 6)",
+            table=robustness_table, drawings=(robustness_drawing,), covered="Exp. 2, ten attacks",
+        ),
+        Section(
+            kind="strong", title="Beyond the paper: strong attacks",
+            table=strong_table, drawings=(strong_drawing,), covered="strong attacks",
+        ),
+        Section(
+            kind="corruptions", title="Beyond the paper: common corruptions",
+            table=corruption_table, drawings=(corruptions_drawing,), covered="corruptions",
+        ),
+    ),
+)  # fmt: skip

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 
-from benchmarks.experiments.exp2 import PERTURBED, as_text, robustness_job, share, subject
+from benchmarks.experiments.exp2 import PERTURBED, robustness_job, share, subject
 from benchmarks.experiments.experiment import Experiment
-from benchmarks.jobs import Job, Row
-from benchmarks.networks import Normalised
-from benchmarks.profiles import Profile
-from benchmarks.published import ATTACKS
-from benchmarks.recipes import training
-from benchmarks.scales import choices, level_count, name_of, still_right
-from benchmarks.tables import levels_table
-from benchmarks.workspace import Workspace
+from benchmarks.findings.figures import one_level_drawing, two_levels_drawing
+from benchmarks.findings.section import Section
+from benchmarks.findings.tables import levels_table
+from benchmarks.measures.attacks import ATTACKS
+from benchmarks.measures.scales import choices, level_count, name_of, still_right
+from benchmarks.runs.jobs import Job, Row
+from benchmarks.runs.profiles import Profile
+from benchmarks.runs.recipes import training
+from benchmarks.runs.workspace import Workspace
+from benchmarks.subjects.networks import Normalised
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,16 +63,16 @@ def feed_levels(job: Job, workspace: Workspace) -> Iterator[Row]:
         yield {"attack": job.config.attack, **measured, **tried.common}
 
 
-def table(rows: Sequence[Row]) -> str:
-    """Accuracy per attack and perturbed levels, next to the authors'."""
-    made = levels_table(rows)
-    return as_text(made) if made else ""
-
-
 EXPERIMENT = Experiment(
     name="exp2-scales",
     summary="Perturbations fed to single levels of the top-down input (paper, Fig. 5).",
+    source="4.2",
     jobs=jobs,
     handlers={"scales": feed_levels},
-    table=table,
-)
+    sections=(
+        Section(
+            kind="scales", title="Exp. 2: perturbed levels (Fig. 5)", covered="Exp. 2, levels",
+            table=levels_table, drawings=(one_level_drawing, two_levels_drawing),
+        ),
+    ),
+)  # fmt: skip

@@ -10,16 +10,18 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from benchmarks.datasets import ImageSet, as_floats, balanced_order
 from benchmarks.experiments.experiment import Experiment
-from benchmarks.explain import Explainer, Layer, Scaling
-from benchmarks.jobs import Job, Row
-from benchmarks.profiles import Profile
-from benchmarks.published import data_title, model_title
-from benchmarks.recipes import training
-from benchmarks.training import predict
-from benchmarks.workspace import JobFailed, Workspace
-from td_transform.table import format_table
+from benchmarks.findings.section import Section
+from benchmarks.findings.tables import gradcam_table
+from benchmarks.measures.explain import Explainer, Layer, Scaling
+from benchmarks.measures.training import predict
+from benchmarks.runs.jobs import Job, Row
+from benchmarks.runs.profiles import Profile
+from benchmarks.runs.recipes import training
+from benchmarks.runs.workspace import JobFailed, Workspace
+from benchmarks.subjects.arrangements import PAIR
+from benchmarks.subjects.datasets import ImageSet, as_floats, balanced_order, data_title
+from benchmarks.subjects.networks import model_title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -65,7 +67,7 @@ def jobs(profile: Profile) -> list[Job]:
         Job(
             "gradcam",
             config,
-            needs=(training(setting, "bu", 0, profile), training(setting, "td", 0, profile)),
+            needs=tuple(training(setting, arrangement, 0, profile) for arrangement in PAIR),
         )
         for setting in profile.explained
     ]
@@ -204,24 +206,16 @@ def _by(layer: Layer) -> str:
     return "×".join(map(str, layer.size))
 
 
-def table(rows: Sequence[Row]) -> str:
-    """Where the pictures are, in the results folder."""
-    lines = [
-        [
-            str(row["model"]),
-            str(row["data"]),
-            str(row["layer"]),
-            f"runs/{row['job']}/{row['picture']}",
-        ]
-        for row in rows
-    ]
-    return "\n".join(format_table(["network", "data", "layer", "picture"], lines))
-
-
 EXPERIMENT = Experiment(
     name="exp3-gradcam",
     summary="Grad-CAM at every level of both networks (Fig. 7, 8)",
+    source="4.3 (a)",
     jobs=jobs,
     handlers={"gradcam": draw},
-    table=table,
-)
+    sections=(
+        Section(
+            kind="gradcam", title="Exp. 3: Grad-CAM (Fig. 7 and 8)",
+            table=gradcam_table, covered="Exp. 3, Grad-CAM",
+        ),
+    ),
+)  # fmt: skip

@@ -9,14 +9,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from benchmarks import datasets
-from benchmarks.aggregate import Spread, by_cell
-from benchmarks.datasets import ImageSet, as_floats, balanced_order
 from benchmarks.experiments.experiment import Experiment
-from benchmarks.explain import Explainer, Scaling
-from benchmarks.jobs import Job, Row
-from benchmarks.localisation import (
-    BLACK_BACKGROUND,
+from benchmarks.findings.figures import localisation_drawing
+from benchmarks.findings.section import Section
+from benchmarks.findings.tables import localisation_table
+from benchmarks.measures.explain import Explainer, Scaling
+from benchmarks.measures.localisation import (
+    FIGURES,
     THRESHOLD,
     Comparison,
     black_background_objects,
@@ -25,15 +24,15 @@ from benchmarks.localisation import (
     mask_objects,
     require_black_background,
 )
-from benchmarks.profiles import Profile
-from benchmarks.published import cell_title
-from benchmarks.recipes import training
-from benchmarks.training import predict
-from benchmarks.workspace import Workspace
-from td_transform.table import format_table
+from benchmarks.measures.training import predict
+from benchmarks.runs.jobs import Job, Row
+from benchmarks.runs.profiles import Profile
+from benchmarks.runs.recipes import training
+from benchmarks.runs.workspace import Workspace
+from benchmarks.subjects import datasets
+from benchmarks.subjects.arrangements import PAIR
+from benchmarks.subjects.datasets import ImageSet, as_floats, balanced_order
 
-PAIR = ("bu", "td")
-FIGURES = ("precision", "recall", "iou", "pointing")
 _CHUNK = 256
 
 
@@ -59,9 +58,9 @@ def jobs(profile: Profile) -> list[Job]:
     """A job per run and setting whose objects can be told from the background.
 
     Raises:
-        TopDownError: there is no such setting.
+        BenchmarkError: there is no such setting.
     """
-    settings = [s for s in profile.explained if profile.masks or s.data in BLACK_BACKGROUND]
+    settings = [s for s in profile.explained if profile.masks or s.data in datasets.ON_BLACK]
     if not settings:
         require_black_background(profile.explained[0].data)
     config = LocalisationConfig(images=profile.localisation_images, masks=profile.masks)
@@ -69,7 +68,7 @@ def jobs(profile: Profile) -> list[Job]:
         Job(
             "localisation",
             config,
-            needs=(training(setting, "bu", run, profile), training(setting, "td", run, profile)),
+            needs=tuple(training(setting, arrangement, run, profile) for arrangement in PAIR),
         )
         for run in range(profile.runs)
         for setting in settings
@@ -138,29 +137,17 @@ def _figures(comparisons: Sequence[Comparison]) -> Row:
     }
 
 
-def table(rows: Sequence[Row]) -> str:
-    """Fig. 9 as a table: mean and standard deviation over runs."""
-    spreads = {name: by_cell(rows, name) for name in FIGURES}
-    lines = [
-        [
-            cell_title(cell),
-            arrangement.upper(),
-            *[_percent(spreads[name].get(cell, {}).get(arrangement)) for name in FIGURES],
-        ]
-        for cell in dict.fromkeys(cell for found in spreads.values() for cell in found)
-        for arrangement in PAIR
-    ]
-    return "\n".join(format_table(["network and data", "", *FIGURES], lines))
-
-
-def _percent(spread: Spread | None) -> str:
-    return "undefined" if spread is None else spread.percent
-
-
 EXPERIMENT = Experiment(
     name="exp3-localisation",
     summary="precision and recall of Grad-CAM masks against objects (Fig. 9)",
+    source="4.3 (b)",
     jobs=jobs,
     handlers={"localisation": localise},
-    table=table,
-)
+    sections=(
+        Section(
+            kind="localisation", title="Exp. 3: localisation (Fig. 9)",
+            table=localisation_table, drawings=(localisation_drawing,),
+            covered="Exp. 3, localisation",
+        ),
+    ),
+)  # fmt: skip

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from benchmarks import datasets
 from benchmarks.experiments.experiment import Experiment
-from benchmarks.jobs import Job, Row
-from benchmarks.networks import Arrangement, build
-from benchmarks.profiles import ARRANGEMENTS, Profile
-from benchmarks.workspace import Workspace
-from td_transform.table import format_table
+from benchmarks.findings.section import Section
+from benchmarks.findings.tables import parameter_table
+from benchmarks.runs.jobs import Job, Row
+from benchmarks.runs.profiles import Profile
+from benchmarks.runs.workspace import Workspace
+from benchmarks.subjects import datasets
+from benchmarks.subjects.arrangements import ARRANGEMENTS, Arrangement
+from benchmarks.subjects.networks import build, made_for
 
-# What the paper prints, and the size of the images that it is for.
-PAPER: dict[str, tuple[tuple[int, int, int], tuple[str, str, str, str]]] = {
-    "lenet-fc": ((1, 28, 28), ("8k", "14k", "23k", "58k")),
-    "nin-light": ((1, 28, 28), ("62k", "213k", "215k", "214k")),
-    "resnet32": ((3, 32, 32), ("468k", "528k", "320k", "563k")),
-    "nin": ((3, 32, 32), ("970k", "3,368k", "3,397k", "3,388k")),
+# what the paper prints
+PAPER: dict[str, tuple[str, str, str, str]] = {
+    "lenet-fc": ("8k", "14k", "23k", "58k"),
+    "nin-light": ("62k", "213k", "215k", "214k"),
+    "resnet32": ("468k", "528k", "320k", "563k"),
+    "nin": ("970k", "3,368k", "3,397k", "3,388k"),
 }
 _CLASSES = 10
 
@@ -28,7 +29,7 @@ class ParametersConfig:
     """One network to count.
 
     Args:
-        model, arrangement, classes: as in `benchmarks.networks.build`.
+        model, arrangement, classes: as in `benchmarks.subjects.networks.build`.
         data: whose image size it is built for; None for the paper's.
     """
 
@@ -61,9 +62,8 @@ def count(job: Job, workspace: Workspace) -> list[Row]:
     """The handler of kind `parameters`: one row with `parameters`, and the paper's rounded figure."""
     config: ParametersConfig = job.config
     if config.data is None:
-        size, figures = PAPER[config.model]
-        classes = config.classes or _CLASSES
-        paper = figures[ARRANGEMENTS.index(config.arrangement)]
+        size, classes = made_for(config.model), config.classes or _CLASSES
+        paper = PAPER[config.model][ARRANGEMENTS.index(config.arrangement)]
     else:
         images = datasets.load(config.data, root=workspace.data_root)
         size, classes, paper = images.size, len(images.classes), None
@@ -72,21 +72,11 @@ def count(job: Job, workspace: Workspace) -> list[Row]:
     return [{"parameters": parameters, "paper": paper}]
 
 
-def table(rows: Sequence[Row]) -> str:
-    """A line per network and a column per arrangement, with the paper's figure in brackets."""
-    cells: dict[str, dict[str, str]] = {}
-    for row in rows:
-        shown = f"{row['parameters']:,}" + (f" ({row['paper']})" if row["paper"] else "")
-        cells.setdefault(str(row["model"]), {})[str(row["arrangement"])] = shown
-    columns = [a for a in ARRANGEMENTS if any(a in found for found in cells.values())]
-    lines = [[model, *(found.get(a, "") for a in columns)] for model, found in cells.items()]
-    return "\n".join(format_table(["parameters (paper)", *columns], lines))
-
-
 EXPERIMENT = Experiment(
     name="table1",
     summary="Parameter counts of all networks (paper, Table 1).",
+    source="4",
     jobs=jobs,
     handlers={"parameters": count},
-    table=table,
+    sections=(Section(kind="parameters", title="Table 1: parameters", table=parameter_table),),
 )

@@ -8,10 +8,15 @@ import torch
 from torch import fx
 from torch.nn import functional
 
-from td_transform.errors import StructureError, UnknownOperatorError, WidthConflictError
-from td_transform.operators import Call, Dims, Operator, Region, TensorInfo, node_operator
-from td_transform.operators.widths import Conflict, Width
-from td_transform.trace.model import Trace
+from td_transform.errors import (
+    StructureError,
+    TopDownError,
+    UnknownOperatorError,
+    WidthConflictError,
+)
+from td_transform.operators import Call, Dims, Inference, Operator, TensorInfo, node_operator
+from td_transform.operators.widths import Conflict, Variable, Width
+from td_transform.trace import Trace
 
 
 def operator_of(trace: Trace, node: fx.Node) -> Operator:
@@ -45,14 +50,14 @@ def _name_of(target: object) -> str:
     return name
 
 
-def call_of(trace: Trace, node: fx.Node, region: Region) -> Call:
-    return Call(node, trace.module(node), region, trace.values)
+def call_of(trace: Trace, node: fx.Node, inference: Inference) -> Call:
+    return Call(node, trace.module(node), inference, trace.values)
 
 
 def infer(
     trace: Trace,
     nodes: Iterable[fx.Node],
-    region: Region,
+    inference: Inference,
     *,
     passed: frozenset[fx.Node] = frozenset(),
 ) -> None:
@@ -61,7 +66,7 @@ def infer(
     Args:
         trace: the traced model.
         nodes: the nodes, in the order of the graph.
-        region: holds the dimensions of the tensors that flow in; takes those of the nodes.
+        inference: holds the dimensions of the tensors that flow in; takes those of the nodes.
         passed: nodes that hand on their first input as it is (operators that the plan drops).
 
     Raises:
@@ -69,14 +74,14 @@ def infer(
         WidthConflictError: two widths that have to agree can't.
     """
     for node in nodes:
-        if node in region.dims:
+        if node in inference.dims:
             continue
         if node.op == "get_attr":
-            region.dims[node] = _parameter_dims(region, node, trace.values[node])
+            inference.dims[node] = _parameter_dims(inference, node, trace.values[node])
             continue
-        call = call_of(trace, node, region)
+        call = call_of(trace, node, inference)
         try:
-            region.dims[node] = (
+            inference.dims[node] = (
                 call.dims() if node in passed else operator_of(trace, node).infer(call)
             )
         except Conflict as conflict:
@@ -86,7 +91,9 @@ def infer(
                 expected="channels that agree and can be counted",
                 remedy="register a module around this code with td_transform.register_operator",
             ) from conflict
-        except (KeyError, IndexError, TypeError) as error:
+        except TopDownError:
+            raise
+        except Exception as error:  # a rule that a stranger's use of its operator breaks
             raise StructureError(
                 trace.place(node),
                 seen=f"arguments that the rule for '{node.target}' can't read ({error!r})",
@@ -95,11 +102,13 @@ def infer(
             ) from error
 
 
-def _parameter_dims(region: Region, node: fx.Node, info: object) -> Dims:
+def _parameter_dims(inference: Inference, node: fx.Node, info: object) -> Dims:
     """Dimensions of a parameter used directly: variables, until an operator says what they are."""
     if not isinstance(info, TensorInfo):
         return ()
     return tuple(
-        region.widths.variable(f"{node.target}[{i}]", size) if size > 1 else Width.of(size)
+        inference.widths.variable(Variable(str(node.target), f"dimension {i}"), size)
+        if size > 1
+        else Width.of(size)
         for i, size in enumerate(info.shape)
     )

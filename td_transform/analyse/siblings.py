@@ -1,4 +1,4 @@
-"""Plan: a block that takes the form of another, with its own layers where the two agree."""
+"""Analyse: a block that takes the form of another, with its own layers where the two agree."""
 
 from __future__ import annotations
 
@@ -7,21 +7,20 @@ from itertools import takewhile
 
 from torch import fx, nn
 
-from td_transform.analyse.infer import call_of
-from td_transform.analyse.trunk import Anatomy, Segment
+from td_transform.analyse.trunk import Segment, Trunk
 
 
-def matched_modules(anatomy: Anatomy, own: Segment, form: Segment) -> dict[fx.Node, str] | None:
+def matched_modules(trunk: Trunk, own: Segment, form: Segment) -> dict[fx.Node, str] | None:
     """A block's own modules for the nodes of another block whose form it takes.
 
     Returns:
         Per module node of `form` the path of the own module in its place; None where the two
         differ by more than one contiguous stretch (a projection that one of them has).
     """
-    left, right = _operations(anatomy, own), _operations(anatomy, form)
+    left, right = _operations(trunk, own), _operations(trunk, form)
     found = []
     for kept_left, kept_right in _alignments(left, right):
-        if [_key(anatomy, n) for n in kept_left] == [_key(anatomy, n) for n in kept_right]:
+        if [_key(trunk, n) for n in kept_left] == [_key(trunk, n) for n in kept_right]:
             pairs = list(zip(kept_left, kept_right, strict=True))
             found.append([(a, b) for a, b in pairs if a.op == "call_module"])
     if not found:
@@ -49,18 +48,18 @@ def _common_tail(left: fx.Node, right: fx.Node) -> int:
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], names))
 
 
-def _operations(anatomy: Anatomy, segment: Segment) -> list[fx.Node]:
+def _operations(trunk: Trunk, segment: Segment) -> list[fx.Node]:
     """What a segment does: an `nn.Identity` for a shortcut is nothing."""
     calls = [n for n in segment.nodes if n.op != "get_attr"]
-    return [n for n in calls if not isinstance(anatomy.trace.module(n), nn.Identity)]
+    return [n for n in calls if not isinstance(trunk.trace.module(n), nn.Identity)]
 
 
-def _key(anatomy: Anatomy, node: fx.Node) -> tuple[object, ...]:
+def _key(trunk: Trunk, node: fx.Node) -> tuple[object, ...]:
     """What a node does, whatever its widths and strides."""
-    module = anatomy.trace.module(node)
+    module = trunk.trace.module(node)
     if module is None:
         return (node.op, node.target)
-    if anatomy.role(node) != "conv":
+    if trunk.role(node) != "conv":
         return (type(module),)
-    window = call_of(anatomy.trace, node, anatomy.region).window()
-    return (type(module), window.kernel, anatomy.is_depthwise(node))
+    window = trunk.window(node)
+    return (type(module), window.kernel, trunk.is_depthwise(node))

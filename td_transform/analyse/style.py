@@ -1,20 +1,19 @@
-"""Analyse: the form of the network's units, which new layers take over."""
+"""Analyse: the style of the network's units, which new layers take over."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import fx
 
-from td_transform.analyse.infer import call_of
 from td_transform.analyse.segments import entry_conv
-from td_transform.analyse.stages import Structure
-from td_transform.analyse.trunk import Anatomy
-from td_transform.operators import Window
+from td_transform.analyse.trunk import Segment, Trunk
+from td_transform.errors import StructureError
 
 
 @dataclass(frozen=True)
-class Form:
+class UnitStyle:
     """Which bottom-up nodes the units of new layers are modelled on.
 
     Args:
@@ -23,6 +22,8 @@ class Form:
         norm, activation: those, or else the first of the network.
         stem_kernel: the leading convolution's kernel in image pixels.
         pre_activation: norm-act-conv instead of conv-norm-act.
+        identities_from_start: do identity shortcuts leave at the start of their block (in a
+            pre-activation net: before its norm)?
     """
 
     conv: str
@@ -32,45 +33,61 @@ class Form:
     activation: str | None
     stem_kernel: tuple[int, int]
     pre_activation: bool
+    identities_from_start: bool
 
 
-def form_of(structure: Structure) -> Form:
-    """The form of a network's leading unit, completed from the rest of the network."""
-    anatomy, leading = structure.anatomy, structure.leading
-    conv = entry_conv(anatomy, leading)
+def style_of(trunk: Trunk, segments: Sequence[Segment], *, pre_activation: bool) -> UnitStyle:
+    """The style of a network's leading segment, completed from the rest of the network.
+
+    Raises:
+        StructureError: nothing in the leading segment is a convolution.
+    """
+    leading = next(s for s in segments if s.kind != "pool")
+    conv = entry_conv(trunk, leading)
     if conv is None:
-        raise ValueError(f"segment at {leading.start} holds no convolution")
+        raise StructureError(
+            trunk.trace.place(leading.start),
+            seen="a first learned layer that is no convolution",
+            expected="a network that begins with a convolution",
+            remedy="convert a convolutional network",
+        )
     unit = leading.nodes if leading.kind == "unit" else ()
-    stem_norm = next((n.name for n in unit if is_norm_layer(anatomy, n)), None)
-    stem_activation = next((n.name for n in unit if anatomy.role(n) == "activation"), None)
+    stem_norm = next((n.name for n in unit if is_norm_layer(trunk, n)), None)
+    stem_activation = next((n.name for n in unit if trunk.role(n) == "activation"), None)
     nodes = [
-        n for n in anatomy.trace.graph.nodes if n.op not in ("placeholder", "output", "get_attr")
+        n for n in trunk.trace.graph.nodes if n.op not in ("placeholder", "output", "get_attr")
     ]
-    maps = [n for n in nodes if anatomy.stride(n) is not None]
-    norm = next((n.name for n in maps if is_norm_layer(anatomy, n)), None)
-    activation = next((n.name for n in maps if anatomy.role(n) == "activation"), None)
-    return Form(
+    maps = [n for n in nodes if trunk.stride(n) is not None]
+    norm = next((n.name for n in maps if is_norm_layer(trunk, n)), None)
+    activation = next((n.name for n in maps if trunk.role(n) == "activation"), None)
+    return UnitStyle(
         conv.name,
         stem_norm,
         stem_activation,
         stem_norm or norm,
         stem_activation or activation,
-        _kernel_in_pixels(anatomy, conv, leading.nodes),
-        structure.layout.pre_activation,
+        _kernel_in_pixels(trunk, conv),
+        pre_activation,
+        any(_has_identity_from_start(trunk, segment) for segment in segments),
     )
 
 
-def is_norm_layer(anatomy: Anatomy, node: fx.Node) -> bool:
+def _has_identity_from_start(trunk: Trunk, segment: Segment) -> bool:
+    """Is the tensor that flows in added to what the block makes of it?"""
+    return any(
+        trunk.role(user) == "combine" and len(trunk.call(user).tensors) == 2
+        for user in segment.start.users
+        if user in segment.nodes
+    )
+
+
+def is_norm_layer(trunk: Trunk, node: fx.Node) -> bool:
     """A normalisation module over the channels of a map."""
-    return node.op == "call_module" and anatomy.role(node) == "norm"
+    return node.op == "call_module" and trunk.role(node) == "norm"
 
 
-def _kernel_in_pixels(
-    anatomy: Anatomy, conv: fx.Node, nodes: tuple[fx.Node, ...]
-) -> tuple[int, int]:
+def _kernel_in_pixels(trunk: Trunk, conv: fx.Node) -> tuple[int, int]:
     """After a pixel-unshuffle by r, a k x k kernel covers r k pixels."""
-    window: Window = call_of(anatomy.trace, conv, anatomy.region).window()
-    stride = anatomy.stride(conv.all_input_nodes[0])
-    if stride is None:
-        return window.kernel
-    return int(window.kernel[0] * stride[0]), int(window.kernel[1] * stride[1])
+    vertical, horizontal = trunk.window(conv).kernel
+    stride = trunk.stride(conv.all_input_nodes[0]) or (1, 1)
+    return int(vertical * stride[0]), int(horizontal * stride[1])

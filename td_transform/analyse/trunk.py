@@ -1,12 +1,10 @@
-"""Analyse: strides, the trunk, its regions, and the units and blocks that they form."""
+"""Analyse: the strides of all tensors, and the trunk that every path passes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
-from itertools import pairwise
 from typing import Literal
 
 import networkx as nx
@@ -14,9 +12,9 @@ from torch import fx, nn
 
 from td_transform.analyse.infer import call_of, infer, operator_of
 from td_transform.errors import StructureError
-from td_transform.operators import Region, Spatial, TensorInfo
+from td_transform.operators import Call, Inference, Spatial, TensorInfo, Window
 from td_transform.operators.widths import Width
-from td_transform.trace.model import Trace
+from td_transform.trace import Trace
 
 Kind = Literal["unit", "depthwise", "block", "pool"]
 
@@ -54,16 +52,22 @@ class Segment:
 
 
 @dataclass(frozen=True)
-class Anatomy:
-    """A traced graph with its strides and its trunk."""
+class Trunk:
+    """The chain of tensors that every path from the image to the logits passes.
+
+    Args:
+        trace: the traced model.
+        inference: the symbolic dimensions of every tensor, strides among them.
+        tensors: the chain, from the image to the logits.
+    """
 
     trace: Trace
-    region: Region
-    trunk: tuple[fx.Node, ...]
+    inference: Inference
+    tensors: tuple[fx.Node, ...]
 
     def stride(self, node: fx.Node) -> tuple[Fraction, Fraction] | None:
         """Input pixels per step of a map (N, C, H, W); None for what is no such map."""
-        dims = self.region.dims.get(node)
+        dims = self.inference.dims.get(node)
         if not isinstance(dims, tuple) or len(dims) != 4:
             return None
         vertical, horizontal = dims[2:]
@@ -94,11 +98,14 @@ class Anatomy:
         )
 
     def is_depthwise(self, node: fx.Node) -> bool:
-        if self.role(node) != "conv":
-            return False
-        call = call_of(self.trace, node, self.region)
-        groups = call.option("groups", 6, 1)
-        return bool(1 < groups == call.shape()[1])
+        return self.role(node) == "conv" and self.call(node).is_depthwise
+
+    def call(self, node: fx.Node) -> Call:
+        """A node as the rules see it."""
+        return call_of(self.trace, node, self.inference)
+
+    def window(self, node: fx.Node) -> Window:
+        return self.call(node).window()
 
     def between(self, start: fx.Node, end: fx.Node) -> tuple[fx.Node, ...]:
         """All nodes that `end` needs beyond `start`, in graph order."""
@@ -126,11 +133,11 @@ def attribute_of(root: nn.Module, node: fx.Node) -> object:
     return getattr(root.get_submodule(path), name)
 
 
-def analyse(trace: Trace) -> Anatomy:
+def find_trunk(trace: Trace) -> Trunk:
     """Strides of all tensors (Eq. 1: the product of the steps on the way), and the trunk.
 
-    The trunk is the chain of tensors that every path from the image to the logits passes: the
-    dominators of the output. Integers made from shapes bypass every cut, so they don't count.
+    Its tensors are the dominators of the output. Integers made from shapes bypass every cut, so
+    they don't count.
     """
     nodes = list(trace.graph.nodes)
     image, output = nodes[0], nodes[-1]
@@ -141,8 +148,8 @@ def analyse(trace: Trace) -> Anatomy:
         Spatial(0, Fraction(1)),
         Spatial(1, Fraction(1)),
     )
-    region = Region(dims={image: dims})
-    infer(trace, nodes[:-1], region)
+    inference = Inference(dims={image: dims})
+    infer(trace, nodes[:-1], inference)
     tensor_graph = nx.DiGraph()
     tensor_graph.add_node(image)
     for node in nodes:
@@ -150,64 +157,15 @@ def analyse(trace: Trace) -> Anatomy:
             if _is_tensor(trace.values.get(source)):
                 tensor_graph.add_edge(source, node)
     dominators = nx.immediate_dominators(tensor_graph, image)
-    trunk = []
+    tensors = []
     node = output
     while node is not image:
         node = dominators[node]
-        trunk.append(node)
-    return Anatomy(trace, region, tuple(reversed(trunk)))
+        tensors.append(node)
+    return Trunk(trace, inference, tuple(reversed(tensors)))
 
 
 def _is_tensor(value: object) -> bool:
     if isinstance(value, (tuple, list)):
         return any(_is_tensor(v) for v in value)
     return isinstance(value, TensorInfo)
-
-
-def cut_points(anatomy: Anatomy) -> list[fx.Node]:
-    """The trunk tensors that are maps with channels at axis 1."""
-    return [node for node in anatomy.trunk if anatomy.stride(node) is not None]
-
-
-@dataclass(frozen=True)
-class Token:
-    """One region of the trunk and what it is."""
-
-    kind: Literal["conv", "depthwise", "block", "norm", "activation", "pool", "inert"]
-    nodes: tuple[fx.Node, ...]
-    start: fx.Node
-
-
-def tokens(anatomy: Anatomy, points: Sequence[fx.Node]) -> list[Token]:
-    """The regions between neighbouring cut points, each with its kind."""
-    result = []
-    for start, end in pairwise(points):
-        nodes = anatomy.between(start, end)
-        result.append(Token(_token_kind(anatomy, nodes, start, end), nodes, start))
-    return result
-
-
-def _token_kind(
-    anatomy: Anatomy, nodes: Sequence[fx.Node], start: fx.Node, end: fx.Node
-) -> Literal["conv", "depthwise", "block", "norm", "activation", "pool", "inert"]:
-    learned = [n for n in nodes if anatomy.is_learned(n)]
-    if len(learned) == 1 and _is_chain(anatomy, nodes, start):
-        return "depthwise" if anatomy.is_depthwise(learned[0]) else "conv"
-    if learned:
-        return "block"
-    before, after = anatomy.stride(start), anatomy.stride(end)
-    if before is not None and after is not None and max(after) > max(before):
-        return "pool"
-    roles = {anatomy.role(n) for n in nodes if n.op != "get_attr"}
-    if "norm" in roles:
-        return "norm"
-    if "activation" in roles or (len(nodes) > 1 and "combine" in roles):
-        return "activation"
-    return "inert"
-
-
-def _is_chain(anatomy: Anatomy, nodes: Iterable[fx.Node], start: fx.Node) -> bool:
-    """Does every tensor here feed one other (parameters and sizes aside)?"""
-    inside = [n for n in nodes if n.op != "get_attr" and anatomy.role(n) != "index"]
-    members = set(inside)
-    return all(sum(s in members or s is start for s in n.all_input_nodes) == 1 for n in inside)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from td_transform.cli.commands import main
+from td_transform.cli.main import main
+from td_transform.cli.model_names import load_model
 
-__all__ = ["main"]
+__all__ = ["load_model", "main"]

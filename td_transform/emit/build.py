@@ -7,29 +7,30 @@ from typing import Any
 
 from torch import fx, nn
 
+from td_transform.errors import UnknownOperatorError
 from td_transform.layers import FunctionLayer, Merge, MergeKind, Unit, Upsample, UpsampleKind
 from td_transform.operators import module_operator
 from td_transform.operators.resizing import preserve_size, set_kernel
-from td_transform.plan.values import LayerPlan, UnitPlan, UpsamplePlan
-from td_transform.trace.model import Trace
+from td_transform.plan import LayerPlan, UnitPlan, UpsamplePlan
+from td_transform.trace import Trace
 
 
-class Blueprint:
+class LayerBuilder:
     """Makes the modules that a plan names from the bottom-up model's skeleton."""
 
     def __init__(self, trace: Trace) -> None:
         self._trace = trace
         self._nodes: dict[str, fx.Node] = {n.name: n for n in trace.graph.nodes}
 
-    def layer(self, plan: LayerPlan) -> nn.Module:
-        """A bottom-up layer with the widths, kernel and stride of its plan."""
+    def layer(self, plan: LayerPlan, *, size_preserving: bool) -> nn.Module:
+        """A bottom-up layer with the widths and kernel of its plan, with or without its stride."""
         module = _copy(self._trace.skeleton.get_submodule(plan.source))
         operator = module_operator(module)
         if plan.sizes and operator is not None and operator.resize is not None:
             operator.resize(module, dict(plan.sizes))
         if plan.kernel is not None:
             set_kernel(module, plan.kernel)
-        return preserve_size(module) if plan.same or plan.kernel is not None else module
+        return preserve_size(module) if size_preserving or plan.kernel is not None else module
 
     def unit(self, plan: UnitPlan) -> Unit:
         """A new unit: its convolution, norm and activation are of the bottom-up model's kinds."""
@@ -56,7 +57,12 @@ class Blueprint:
         conv.groups = 1
         operator = module_operator(conv)
         if operator is None or operator.resize is None:
-            raise TypeError(f"no rule to resize {type(conv).__name__}")
+            raise UnknownOperatorError(
+                self._trace.place(self._nodes[plan.conv]),
+                seen=f"a {type(conv).__name__}, which can't be given other widths",
+                expected="a convolution that new layers can be modelled on",
+                remedy="register it with an Operator that has a `resize` rule",
+            )
         set_kernel(conv, plan.kernel)
         operator.resize(conv, {"in": plan.width_in, "out": plan.width_out})
         preserve_size(conv)
@@ -103,8 +109,3 @@ def _copy(module: nn.Module) -> nn.Module:
 def _counts(module: nn.Module) -> int:
     """Channels that an activation with parameters has (PReLU)."""
     return int(getattr(module, "num_parameters", 1))
-
-
-def parameter_count(module: nn.Module) -> int:
-    """Trainable parameters, as Table 1 of the paper counts them."""
-    return sum(p.numel() for p in module.parameters())

@@ -1,98 +1,117 @@
-"""Emit: a plan becomes a `torch.fx.GraphModule`."""
+"""Emit: the graph of a top-down network, and the modules that it calls, on the meta device."""
 
 from __future__ import annotations
 
 import copy
 import operator
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F
 from torch import fx, nn
 
-from td_transform.analyse.stages import Structure
-from td_transform.emit.build import Blueprint
-from td_transform.emit.initialise import Init, inherit, materialise, redraw
-from td_transform.emit.network import TopDownNetwork
+from td_transform.analyse import BottomUp
+from td_transform.emit.build import LayerBuilder
+from td_transform.errors import ConversionError, TopDownError
 from td_transform.layers import Pyramid, Scope
-from td_transform.operators.resizing import preserve_size
-from td_transform.plan.values import (
+from td_transform.operators import node_operator
+from td_transform.plan import (
+    Drop,
     LayerPlan,
     LevelPlan,
     NodePlan,
     Plan,
+    PoolTo,
     SegmentPlan,
     UnitPlan,
+    Upsampled,
     UpsamplePlan,
 )
 
-# Functions whose mode tracing has frozen, and the modules that follow the network's mode.
-_DROPOUTS: dict[Any, Callable[..., nn.Module]] = {
-    F.dropout: nn.Dropout,
-    F.dropout2d: nn.Dropout2d,
-    F.alpha_dropout: nn.AlphaDropout,
-    torch.dropout: nn.Dropout,
-}
+# where values come from: drawn anew, the bottom-up model's own, or a copy of those
+Values = Literal["fresh", "shared", "copied"]
 
 
-def emit(structure: Structure, plan: Plan, *, init: Init | None = None) -> TopDownNetwork:
-    """Build the network of a plan.
+@dataclass(frozen=True)
+class Placed:
+    """A module of the network that waits for its values.
 
     Args:
-        structure: the analysed bottom-up model that the plan was made from.
-        plan: what to build.
-        init: called on every new module (`nn.Module.apply`) after its default initialisation.
+        module: the module, its tensors on the meta device.
+        source: the bottom-up module that it was made from.
+        values: where its values come from.
     """
-    network = _Emitter(structure, plan, init).network()
-    network.train(structure.trace.model.training)
-    return network
+
+    module: nn.Module
+    source: nn.Module | None
+    values: Values
 
 
-class _Emitter:
-    """Writes the graph level by level; every module is made once, under its planned name."""
+@dataclass(frozen=True)
+class PlacedTensor:
+    """A parameter or buffer of the network that waits for its values."""
 
-    def __init__(self, structure: Structure, plan: Plan, init: Init | None) -> None:
-        self._structure = structure
-        self._trace = structure.trace
+    owner: nn.Module
+    name: str
+    source: torch.Tensor
+    values: Values
+
+
+class GraphWriter:
+    """Writes the graph level by level; every module is made once, under its planned name.
+
+    Args:
+        bottom_up: the analysed bottom-up model that the plan was made from.
+        plan: what to write.
+    """
+
+    def __init__(self, bottom_up: BottomUp, plan: Plan) -> None:
+        self._bottom_up = bottom_up
+        self._trace = bottom_up.trace
         self._plan = plan
-        self._init = init
-        self._blueprint = Blueprint(structure.trace)
+        self._builder = LayerBuilder(bottom_up.trace)
         self._sources = {n.name: n for n in self._trace.graph.nodes}
-        self._root = nn.Module()
-        self._graph = fx.Graph()
-        first = next(self._trace.model.parameters(), None)
-        self._device = first.device if first is not None else torch.device("cpu")
+        self._upsampled: dict[tuple[str, fx.Node], fx.Node] = {}
+        self.root = nn.Module()
+        self.graph = fx.Graph()
+        self.level_ends: list[str] = []
+        self.modules: list[Placed] = []
+        self.tensors: list[PlacedTensor] = []
 
-    def network(self) -> TopDownNetwork:
-        images = self._graph.placeholder("images")
+    def write(self) -> None:
+        images = self.graph.placeholder("images")
         strides = [level.stride for level in self._plan.levels]
-        pyramid = Pyramid(strides, kind=self._plan.options.pyramid, preprocess=self._preprocess())
+        preprocess = self._preprocess()
+        pyramid = Pyramid(strides, kind=self._plan.options.pyramid, preprocess=preprocess)
         levels = self._call("pyramid", lambda: pyramid, images)
-        self._root.add_module("levels", nn.ModuleList())
+        self.root.add_module("levels", nn.ModuleList())
         current: fx.Node | None = None
         for i, level in enumerate(self._plan.levels):
-            image = self._graph.call_function(operator.getitem, (levels, i))
+            image = self.graph.create_node(
+                "call_function", operator.getitem, (levels, i), name=f"level_{i}_image"
+            )
             current = self._level(level, image, current)
-        if current is None:
-            raise ValueError("a plan without levels")
-        self._graph.output(self._segment(self._plan.head, current, like=current))
-        return TopDownNetwork(self._root, self._graph, self._plan)
+            self.level_ends.append(current.name)
+        last = _present(current)
+        self.graph.output(self._segment(self._plan.head, last, like=last))
 
     def _preprocess(self) -> nn.Module | None:
         """What stands between the image and the first learned layer, as a module of its own."""
-        trace, image = self._trace, self._structure.layout.image
+        trace, image = self._trace, self._bottom_up.layout.image
         start = next(iter(trace.graph.nodes))
         if image is start:
             return None
         graph = fx.Graph()
         placed = {start: graph.placeholder("image")}
-        for node in self._structure.anatomy.between(start, image):
+        for node in self._bottom_up.trunk.between(start, image):
             placed[node] = graph.node_copy(node, lambda n: placed[n])
         graph.output(placed[image])
         targets = {str(n.target) for n in graph.nodes if n.op in ("call_module", "get_attr")}
-        modules = {target: copy.deepcopy(_get(trace.model, target)) for target in targets}
-        return fx.GraphModule(modules, graph, "Preprocess")
+        modules = {target: copy.deepcopy(_get(trace.skeleton, target)) for target in targets}
+        module = fx.GraphModule(modules, graph, "Preprocess")
+        self.modules.append(Placed(module, trace.model, "copied"))
+        return module
 
     def _level(self, level: LevelPlan, image: fx.Node, current: fx.Node | None) -> fx.Node:
         lift = self._unit(level.lift, image)
@@ -107,9 +126,8 @@ class _Emitter:
             current = lift
         else:
             merge, kind = level.merge, self._plan.options.merge
-            name = merge.name.removesuffix(".unit")
-            make = lambda: self._fresh(self._blueprint.merge(merge, kind))  # noqa: E731
-            current = self._call(name, make, _present(current), lift)
+            make = lambda: self._fresh(self._builder.merge(merge, kind))  # noqa: E731
+            current = self._call(f"{level.path}.merge", make, _present(current), lift)
         for segment in level.stage:
             current = self._segment(segment, current, like=lift)
         return current
@@ -117,56 +135,67 @@ class _Emitter:
     # Modules
 
     def _call(
-        self, name: str, make: Callable[[], nn.Module], *inputs: Any, **options: Any
+        self,
+        name: str,
+        make: Callable[[], nn.Module],
+        *inputs: Any,
+        under: str = "",
+        **options: Any,
     ) -> fx.Node:
         """Call the module of that name, made on first use."""
-        self._place(name, make)
-        return self._graph.call_module(name, inputs, options)
-
-    def _place(self, name: str, make: Callable[[], nn.Module]) -> None:
-        parent, path = self._root, ""
         *scopes, last = name.split(".")
-        for scope in scopes:
-            path = f"{path}.{scope}" if path else scope
-            if scope not in parent._modules:
-                parent.add_module(scope, Scope(self._shown_as(path)))
-            parent = parent.get_submodule(scope)
+        parent = self._scope(scopes, under)
         if last not in parent._modules:
             parent.add_module(last, make())
+        return self.graph.call_module(name, inputs, options)
 
-    def _shown_as(self, path: str) -> str:
+    def _scope(self, names: list[str], under: str = "") -> nn.Module:
+        """The module at a path, which may be new.
+
+        Args:
+            names: the parts of the path.
+            under: below this prefix stand the bottom-up model's own paths; scopes show as those.
+        """
+        parent = self.root
+        for i, name in enumerate(names):
+            if name not in parent._modules:
+                path = ".".join(names[: i + 1])
+                within = path.removeprefix(f"{under}.") if under and path != under else ""
+                parent.add_module(name, Scope(self._shown_as(within, name)))
+            parent = parent.get_submodule(name)
+        return parent
+
+    def _shown_as(self, source: str, name: str) -> str:
         """The class of the bottom-up module that a scope stands for."""
-        parts = path.split(".")
-        if len(parts) == 2 and parts[0] == "levels":
+        if name.isdigit() and not source:
             return "Level"
-        own = ".".join(parts[3:] if parts[0] == "levels" else parts[1:])
         try:
-            module = self._trace.skeleton.get_submodule(own) if own else None
+            module = self._trace.skeleton.get_submodule(source) if source else None
         except AttributeError:
             module = None
-        return type(module).__name__ if module is not None else parts[-1].capitalize()
+        return type(module).__name__ if module is not None else name.capitalize()
 
     def _fresh(self, module: nn.Module, source: nn.Module | None = None) -> nn.Module:
-        materialise(module, self._device, source=source)
-        if self._init is not None:
-            module.apply(self._init)
+        self.modules.append(Placed(module, source, "fresh"))
         return module
 
     def _unit(self, plan: UnitPlan, x: fx.Node) -> fx.Node:
-        return self._call(plan.name, lambda: self._fresh(self._blueprint.unit(plan)), x)
+        return self._call(plan.name, lambda: self._fresh(self._builder.unit(plan)), x)
 
     def _upsample(self, plan: UpsamplePlan, x: fx.Node, like: fx.Node) -> fx.Node:
-        kind = self._plan.options.upsample
-        make = lambda: self._fresh(self._blueprint.upsample(plan, kind))  # noqa: E731
-        return self._call(plan.name, make, x, like)
+        """Paths that need the same tensor at the finer resolution share its upsampling."""
+        if (plan.name, x) not in self._upsampled:
+            kind = self._plan.options.upsample
+            make = lambda: self._fresh(self._builder.upsample(plan, kind))  # noqa: E731
+            self._upsampled[plan.name, x] = self._call(plan.name, make, x, like)
+        return self._upsampled[plan.name, x]
 
-    def _layer(self, plan: LayerPlan) -> nn.Module:
+    def _layer(self, plan: LayerPlan, *, size_preserving: bool) -> nn.Module:
         source = self._trace.model.get_submodule(plan.source)
-        module = self._blueprint.layer(plan)
-        if plan.inherits and self._plan.options.weights == "inherit":
-            inherit(module, source)
-            return module
-        return self._fresh(module, source)
+        module = self._builder.layer(plan, size_preserving=size_preserving)
+        shared = plan.inherits and self._plan.options.weights == "inherit"
+        self.modules.append(Placed(module, source, "shared" if shared else "fresh"))
+        return module
 
     # Segments
 
@@ -175,10 +204,25 @@ class _Emitter:
         placed = {self._sources[plan.start]: start}
         for node in plan.nodes:
             source = self._sources[node.node]
-            if source.op == "get_attr" and node.action == "drop":
+            if source.op == "get_attr" and isinstance(node.change, Drop):
                 continue
-            placed[source] = self._node(plan, node, source, placed, like)
+            try:
+                placed[source] = self._node(plan, node, source, placed, like)
+            except TopDownError:
+                raise
+            except Exception as error:
+                raise self._unwritable(source, error) from error
+            placed[source].meta.setdefault("bottom_up", source.name)
         return placed[self._sources[plan.end]]
+
+    def _unwritable(self, source: fx.Node, error: Exception) -> ConversionError:
+        return ConversionError(
+            self._trace.place(source),
+            seen=f"{type(error).__name__}: {error}".splitlines()[0],
+            expected="a node that can be written at the planned widths and strides",
+            remedy="register the module around it with td_transform.register_operator, so that it "
+            "is carried along whole",
+        )
 
     def _node(
         self,
@@ -189,27 +233,33 @@ class _Emitter:
         like: fx.Node,
     ) -> fx.Node:
         if source.op == "get_attr":
-            return self._parameter(segment, plan, source)
-        inputs = [placed[n] for n in source.all_input_nodes if n in placed]
-        if plan.action == "drop":
-            return inputs[0]
-        if plan.action == "adaptive" and plan.map_size is not None:
-            return self._pool_to(segment, plan, inputs[0])
-        if plan.upsample is not None and plan.action == "up":
-            return self._upsample(plan.upsample, inputs[0], like)
-        if plan.upsample is not None and plan.action == "up-same":
-            first = source.all_input_nodes[0]
-            placed = {**placed, first: self._upsample(plan.upsample, placed[first], like)}
-        if plan.action == "adaptive-before":
-            first = source.all_input_nodes[0]
-            placed = {**placed, first: self._pool_to(segment, plan, placed[first])}
-        result = self._copied(segment, plan, source, placed)
-        if plan.upsample is not None and plan.action == "same-up":
-            return self._upsample(plan.upsample, result, like)
-        return result
+            return self._tensor(segment, plan, source)
+        match plan.change:
+            case Drop(takes=takes):
+                return self._taken(takes, source, placed)
+            case Upsampled(where="instead", upsample=upsample, takes=takes):
+                return self._upsample(upsample, self._taken(takes, source, placed), like)
+            case Upsampled(where="before", upsample=upsample):
+                first = source.all_input_nodes[0]
+                finer = self._upsample(upsample, placed[first], like)
+                return self._copied(segment, plan, source, {**placed, first: finer})
+            case Upsampled(upsample=upsample):
+                return self._upsample(upsample, self._copied(segment, plan, source, placed), like)
+            case PoolTo(where="instead", size=size):
+                return self._pool_to(segment, size, self._taken(None, source, placed))
+            case PoolTo(size=size):
+                first = source.all_input_nodes[0]
+                pooled = self._pool_to(segment, size, placed[first])
+                return self._copied(segment, plan, source, {**placed, first: pooled})
+        return self._copied(segment, plan, source, placed)
 
-    def _pool_to(self, segment: SegmentPlan, plan: NodePlan, x: fx.Node) -> fx.Node:
-        size = plan.map_size or (1, 1)
+    def _taken(self, name: str | None, source: fx.Node, placed: dict[fx.Node, fx.Node]) -> fx.Node:
+        """The tensor of that name, else the node's own first input."""
+        if name is not None:
+            return placed[self._sources[name]]
+        return next(placed[n] for n in source.all_input_nodes if n in placed)
+
+    def _pool_to(self, segment: SegmentPlan, size: tuple[int, int], x: fx.Node) -> fx.Node:
         return self._call(f"{segment.prefix}.pool", lambda: nn.AdaptiveAvgPool2d(size), x)
 
     def _copied(
@@ -220,61 +270,49 @@ class _Emitter:
             args = _replaced(args, path, value)
         layer = plan.layer
         if layer is not None:
-            return self._call(layer.name, lambda: self._layer(layer), *args, **kwargs)
-        name = f"{segment.prefix}.{source.name}"
-        if source.target in _DROPOUTS:
-            rate = source.kwargs.get("p", source.args[1] if len(source.args) > 1 else 0.5)
-            return self._call(name, lambda: _DROPOUTS[source.target](rate), args[0])
-        if plan.action in ("same", "same-up", "up-same"):
-            return self._size_preserving(name, source, args, kwargs)
-        return self._graph.create_node(source.op, source.target, args, kwargs)
+            make = lambda: self._layer(layer, size_preserving=plan.size_preserving)  # noqa: E731
+            return self._call(layer.name, make, *args, under=segment.prefix, **kwargs)
+        name, known = f"{segment.prefix}.{source.name}", node_operator(source, None)
+        if known is not None and known.as_module is not None:
+            follows = known.as_module(self._bottom_up.trunk.call(source))
+            return self._call(name, lambda: follows, args[0])
+        if plan.size_preserving and known is not None and known.without_stride is not None:
+            instead = known.without_stride(self._bottom_up.trunk.call(source))
+            if isinstance(instead, nn.Module):
+                return self._call(name, lambda: instead, args[0])
+            for (option, position), value in instead.items():
+                if position < len(args):
+                    args = _replaced(args, (position,), value)
+                else:
+                    kwargs = {**kwargs, option: value}
+        return self.graph.create_node(source.op, source.target, args, kwargs)
 
-    def _size_preserving(self, name: str, source: fx.Node, args: Any, kwargs: Any) -> fx.Node:
-        """A convolution or pooling that the forward calls as a function, without its stride."""
-        names = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
-        if self._structure.anatomy.role(source) == "conv":
-            options = {**dict(zip(names, args, strict=False)), **kwargs}
-            x, weight = options.pop("input"), options.pop("weight")
-            options |= {"stride": 1, "padding": "same"}
-            return self._graph.call_function(F.conv2d, (x, weight), options)
-        average = "avg" in str(source.target)
-        kernel = kwargs.get("kernel_size", args[1] if len(args) > 1 else None)
-        pool = nn.AvgPool2d(kernel) if average else nn.MaxPool2d(kernel)
-        return self._call(name, lambda: preserve_size(pool), args[0])
-
-    def _parameter(self, segment: SegmentPlan, plan: NodePlan, source: fx.Node) -> fx.Node:
+    def _tensor(self, segment: SegmentPlan, plan: NodePlan, source: fx.Node) -> fx.Node:
         """A parameter or buffer that the forward uses directly."""
-        value = _get(self._trace.model, str(source.target))
-        name = f"{segment.prefix}.{source.target}"
-        *scopes, last = name.split(".")
-        self._place(f"{'.'.join(scopes)}._", lambda: Scope())
-        owner = self._root.get_submodule(".".join(scopes))
-        delattr(owner, "_")
+        value: torch.Tensor = _get(self._trace.model, str(source.target))
+        *scopes, last = f"{segment.prefix}.{source.target}".split(".")
+        owner = self._scope(scopes, segment.prefix)
         if not hasattr(owner, last):
-            owner_value = self._tensor(value, plan)
-            if isinstance(value, nn.Parameter):
-                owner.register_parameter(last, owner_value)  # type: ignore[arg-type]
+            trains = isinstance(value, nn.Parameter)
+            shape = plan.shape if plan.shape is not None else tuple(value.shape)
+            new = torch.empty(shape, dtype=value.dtype, device="meta")
+            if trains:
+                owner.register_parameter(last, nn.Parameter(new, value.requires_grad))
             else:
-                owner.register_buffer(last, owner_value)
-        return self._graph.get_attr(name)
-
-    def _tensor(self, value: torch.Tensor, plan: NodePlan) -> torch.Tensor:
-        shape = plan.shape if plan.shape is not None else tuple(value.shape)
-        parameter = isinstance(value, nn.Parameter)
-        keeps = tuple(value.shape) == shape
-        if keeps and (self._plan.options.weights == "inherit" and parameter):
-            return value
-        new = torch.empty(shape, dtype=value.dtype, device=self._device)
-        if keeps and not parameter:
-            new.copy_(value)
-        else:
-            redraw(new, value)
-        return nn.Parameter(new) if parameter else new
+                owner.register_buffer(last, new)
+            keeps = tuple(value.shape) == shape
+            inherits = trains and self._plan.options.weights == "inherit"
+            values: Values = "copied" if not trains else "shared" if inherits else "fresh"
+            self.tensors.append(PlacedTensor(owner, last, value, values if keeps else "fresh"))
+        return self.graph.get_attr(".".join([*scopes, last]))
 
 
 def _present(node: fx.Node | None) -> fx.Node:
     if node is None:
-        raise ValueError("the first level has no coarser one to start from")
+        raise ConversionError(
+            "argument 'plan'", seen="a first level that starts from a coarser one",
+            expected="a first level without a transition", remedy="build the plan as it was made",
+        )  # fmt: skip
     return node
 
 
@@ -283,8 +321,8 @@ def _get(model: nn.Module, target: str) -> Any:
     return getattr(model.get_submodule(path), name)
 
 
-def _replaced(args: Any, path: tuple[str | int, ...], value: int) -> Any:
-    """Nested arguments with the integer at a place replaced."""
+def _replaced(args: Any, path: tuple[str | int, ...], value: Any) -> Any:
+    """Nested arguments with the value at a place replaced."""
     if not path:
         return value
     first, rest = path[0], path[1:]
@@ -292,8 +330,8 @@ def _replaced(args: Any, path: tuple[str | int, ...], value: int) -> Any:
         bounds = {"start": args.start, "stop": args.stop, "step": args.step}
         bounds[str(first)] = value
         return slice(bounds["start"], bounds["stop"], bounds["step"])
-    items = list(args) if isinstance(args, (tuple, list)) else [args]
     if not isinstance(args, (tuple, list)):
         return _replaced(args, rest, value)
+    items = list(args)
     items[int(first)] = _replaced(items[int(first)], rest, value)
-    return type(args)(items) if isinstance(args, list) else tuple(items)
+    return items if isinstance(args, list) else tuple(items)

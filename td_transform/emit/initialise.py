@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -13,8 +12,6 @@ from torch import Tensor, nn
 
 # small enough for a core's cache
 _BLOCK = 2**18
-
-Init = Callable[[nn.Module], None]
 
 # what `reset_parameters` of torch's own layers fills in
 _RESET = {"weight", "bias", "running_mean", "running_var", "num_batches_tracked"}
@@ -36,8 +33,11 @@ def materialise(
                     continue
                 values = torch.empty(tensor.shape, dtype=tensor.dtype, device=device)
                 if reset is None or name not in _RESET:
-                    redraw(values, _tensor_of(source, path, name))
-                tensors[name] = nn.Parameter(values) if isinstance(tensor, nn.Parameter) else values
+                    _draw(values, _tensor_of(source, path, name), isinstance(tensor, nn.Parameter))
+                trains = isinstance(tensor, nn.Parameter)
+                tensors[name] = nn.Parameter(values, tensor.requires_grad) if trains else values
+        if source is not None and (own := _module_of(source, path)) is not None:
+            _copy_attributes(layer, own)
         if _is_torchs_own(layer):
             _reset_uniform(layer)
         elif reset is not None:
@@ -80,6 +80,14 @@ def _fill_uniform(tensor: Tensor, bound: float) -> None:
         list(pool.map(fill, blocks, seeds))
 
 
+def _draw(values: Tensor, like: Tensor | None, trains: bool) -> None:
+    """A buffer that keeps its shape is data (an index, a table); others are drawn."""
+    if not trains and like is not None and like.shape == values.shape and not like.is_meta:
+        values.copy_(like)
+    else:
+        redraw(values, like)
+
+
 def redraw(values: Tensor, like: Tensor | None) -> None:
     """Fill a tensor with values distributed as another's."""
     with torch.no_grad():
@@ -94,16 +102,76 @@ def redraw(values: Tensor, like: Tensor | None) -> None:
             values.fill_(like.flatten()[0])
 
 
-def inherit(module: nn.Module, source: nn.Module) -> None:
-    """The source's own parameters and buffers: shared, not copied."""
+def fill(module: nn.Module, source: nn.Module | None, values: str, device: torch.device) -> None:
+    """Give a module on the meta device its values.
+
+    Args:
+        module: a layer of the network, or a copy of a part of the bottom-up model.
+        source: the bottom-up module that it was made from.
+        values: `fresh` as its classes initialise themselves, `shared` with the source, or `copied`.
+        device: where fresh values live.
+    """
+    if values == "fresh" or source is None:
+        materialise(module, device, source=source)
+    elif values == "shared":
+        _share(module, source)
+    else:
+        _copy(module, source)
+
+
+def fill_tensor(
+    owner: nn.Module, name: str, source: Tensor, values: str, device: torch.device
+) -> None:
+    """The same for a single parameter or buffer of a module."""
+    planned = getattr(owner, name)
+    if values == "shared":
+        setattr(owner, name, source)
+        return
+    new = torch.empty(planned.shape, dtype=planned.dtype, device=device)
+    if values == "copied":
+        new.copy_(source)
+    else:
+        redraw(new, source)
+    trains = isinstance(planned, nn.Parameter)
+    setattr(owner, name, nn.Parameter(new, planned.requires_grad) if trains else new)
+
+
+def _share(module: nn.Module, source: nn.Module) -> None:
+    """The source's own parameters and buffers."""
     for name, child in source.named_modules():
         twin = module.get_submodule(name)
         twin._parameters.update(child._parameters)
         twin._buffers.update(child._buffers)
+        _copy_attributes(twin, child)
+
+
+def _copy(module: nn.Module, source: nn.Module) -> None:
+    """Copies of the source's tensors, by their names."""
+    for path, layer in module.named_modules():
+        for tensors in (layer._parameters, layer._buffers):
+            for name, tensor in tensors.items():
+                original = _tensor_of(source, path, name)
+                if tensor is None or original is None:
+                    continue
+                value = original.detach().clone()
+                trains = isinstance(tensor, nn.Parameter)
+                tensors[name] = nn.Parameter(value, tensor.requires_grad) if trains else value
+
+
+def _copy_attributes(layer: nn.Module, source: nn.Module) -> None:
+    """Tensors that are plain attributes of a module."""
+    for name, value in vars(source).items():
+        if isinstance(value, Tensor):
+            setattr(layer, name, value.detach().clone())
+
+
+def _module_of(source: nn.Module, path: str) -> nn.Module | None:
+    """The source's own part of that path; a new layer may have parts that the source has not."""
+    known: dict[str, nn.Module] = dict(source.named_modules())
+    return known.get(path)
 
 
 def _tensor_of(source: nn.Module | None, path: str, name: str) -> Tensor | None:
-    if source is None:
-        return None
-    tensor = getattr(source.get_submodule(path), name, None)
+    owner = _module_of(source, path) if source is not None else None
+    tensor = getattr(owner, name, None)
     return tensor if isinstance(tensor, Tensor) else None

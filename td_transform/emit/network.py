@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import fx, nn
 
-from td_transform.plan.values import Plan
+from td_transform.plan import Plan
 
 
 class TopDownNetwork(fx.GraphModule):
@@ -20,11 +20,15 @@ class TopDownNetwork(fx.GraphModule):
         root: the modules, in the order in which they are read.
         graph: the graph that calls them.
         plan: what it was built from.
+        level_ends: the node at which each level ends, from coarse to fine.
     """
 
     plan: Plan
+    level_ends: tuple[str, ...]
 
-    def __init__(self, root: nn.Module, graph: fx.Graph, plan: Plan) -> None:
+    def __init__(
+        self, root: nn.Module, graph: fx.Graph, plan: Plan, level_ends: tuple[str, ...]
+    ) -> None:
         super().__init__(root, graph, "TopDownNetwork")
         # GraphModule rebuilds the tree from the graph's targets; the root's own reads better
         for name in [name for name, _ in self.named_children()]:
@@ -32,6 +36,7 @@ class TopDownNetwork(fx.GraphModule):
         for name, child in root.named_children():
             self.add_module(name, child)
         self.plan = plan
+        self.level_ends = level_ends
 
     def __deepcopy__(self, memo: dict[int, Any]) -> TopDownNetwork:
         root = nn.Module()
@@ -40,6 +45,6 @@ class TopDownNetwork(fx.GraphModule):
         graph = fx.Graph()
         output = graph.graph_copy(self.graph, val_map={})
         graph.output(output)
-        twin = TopDownNetwork(root, graph, self.plan)
+        twin = TopDownNetwork(root, graph, self.plan, self.level_ends)
         twin.training = self.training
         return twin

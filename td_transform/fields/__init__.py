@@ -1,1 +1,22 @@
-"""Receptive fields: along an axis, of a map, on a graph; measured, compared and drawn."""
+"""Receptive fields: Eq. 1 of the paper on any graph.
+
+What users import is listed below; the modules are internal.
+"""
+
+from __future__ import annotations
+
+from td_transform.fields.compare import Comparison, compare
+from td_transform.fields.measure import MeasuredFields, MeasuredRow
+from td_transform.fields.receptive_field import Box, ReceptiveFields, receptive_field
+from td_transform.fields.rows import FieldRow
+
+__all__ = [
+    "Box",
+    "Comparison",
+    "FieldRow",
+    "MeasuredFields",
+    "MeasuredRow",
+    "ReceptiveFields",
+    "compare",
+    "receptive_field",
+]

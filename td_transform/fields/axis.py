@@ -17,7 +17,7 @@ from math import gcd, lcm
 import numpy as np
 import numpy.typing as npt
 
-from td_transform.operators.taps import Boundary, Taps
+from td_transform.taps import Boundary, Taps
 
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 from td_transform.fields.axis import AxisField, Track, unite_fields
-from td_transform.operators.taps import Plane
+from td_transform.taps import Plane
 
 Axes = tuple[AxisField, AxisField]
 

@@ -15,7 +15,7 @@ from td_transform.table import format_table
 
 if TYPE_CHECKING:
     from td_transform.fields.receptive_field import Box, ReceptiveFields
-    from td_transform.trace.model import Trace
+    from td_transform.trace import Trace
 
 _BATCH = 4
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from td_transform.emit.network import TopDownNetwork
+from td_transform.emit import TopDownNetwork
 from td_transform.errors import TopDownError
-from td_transform.trace.model import make_skeleton
-from td_transform.transform import to_topdown
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,22 +18,6 @@ if TYPE_CHECKING:
 
 # colour-blind safe (Okabe and Ito); the paper draws bottom-up red and top-down green
 _BOTTOM_UP, _TOP_DOWN, _INK = "#d55e00", "#009e73", "#222222"
-
-
-def counterpart(fields: ReceptiveFields) -> ReceptiveFields | None:
-    """The fields of a bottom-up model's top-down network; None where it has none."""
-    from td_transform.fields.receptive_field import receptive_field
-
-    model = fields.trace.model
-    if isinstance(model, TopDownNetwork):
-        return None
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            td = to_topdown(make_skeleton(model), input_size=fields.trace.input_size)
-    except TopDownError:
-        return None
-    return receptive_field(td)
 
 
 def plot_sizes(

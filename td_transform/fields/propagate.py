@@ -8,15 +8,15 @@ from typing import Any
 
 from torch import fx
 
-from td_transform.analyse.infer import call_of, infer, operator_of
+from td_transform.analyse import call_of, infer, operator_of
 from td_transform.errors import StructureError, WidthConflictError
 from td_transform.fields.maps import MapField, concatenated, united
-from td_transform.operators import Call, Operator, Region, Spatial, TensorInfo, indexing, rules
+from td_transform.operators import Call, Inference, Operator, Spatial, TensorInfo
 from td_transform.operators.reach import axes_of, index_items
 from td_transform.operators.registry import BOTH_AXES
-from td_transform.operators.taps import Reach
 from td_transform.operators.widths import Conflict, Width
-from td_transform.trace.model import Trace
+from td_transform.taps import Reach
+from td_transform.trace import Trace
 
 _ONE = Fraction(1)
 
@@ -36,7 +36,7 @@ class Propagation:
         self.fields: dict[fx.Node, Any] = {}
         self.operators: dict[fx.Node, Operator] = {}
         self._trace = trace
-        self._region = Region(follows_positions=True)
+        self._inference = Inference(follows_positions=True)
         nodes = [node for node in trace.graph.nodes if node.op != "output"]
         self._start(nodes[0])
         for node in nodes[1:]:
@@ -44,19 +44,19 @@ class Propagation:
 
     def _start(self, image: fx.Node) -> None:
         shape = self._trace.values[image].shape
-        self._region.dims[image] = (
+        self._inference.dims[image] = (
             Width.of(shape[0]), Width.of(shape[1]), Spatial(0, _ONE), Spatial(1, _ONE),
         )  # fmt: skip
         self.fields[image] = MapField.image(*shape[-2:])
 
     def axes(self, node: fx.Node) -> set[int]:
         """The axes of the map that a tensor still has."""
-        dims = self._region.dims[node]
+        dims = self._inference.dims[node]
         return axes_of(dims) if isinstance(dims, tuple) else set()
 
     def _visit(self, node: fx.Node) -> None:
         try:
-            infer(self._trace, [node], self._region)
+            infer(self._trace, [node], self._inference)
             if node.op != "get_attr":
                 self._follow(node)
         except (Conflict, WidthConflictError) as conflict:
@@ -71,7 +71,7 @@ class Propagation:
     def _follow(self, node: fx.Node) -> None:
         """The field of a node whose dimensions are known."""
         operator = operator_of(self._trace, node)
-        call = call_of(self._trace, node, self._region)
+        call = call_of(self._trace, node, self._inference)
         reach = operator.reach(call) if operator.reach else Reach()
         if operator.role == "collapse":
             self._restore_axes(call)
@@ -83,10 +83,10 @@ class Propagation:
 
     def _restore_axes(self, call: Call) -> None:
         """An adaptive pooling to a given size: the channel rules see no stride, but positions stay."""
-        before, after = self._region.dims[call.input], self._region.dims[call.node]
+        before, after = self._inference.dims[call.input], self._inference.dims[call.node]
         if len(before) != len(after):
             return
-        self._region.dims[call.node] = tuple(
+        self._inference.dims[call.node] = tuple(
             old if isinstance(old, Spatial) and old.axis != BOTH_AXES and size > 1 else new
             for old, new, size in zip(
                 before, after, self._trace.values[call.node].shape, strict=True
@@ -96,7 +96,7 @@ class Propagation:
     def _forget_widths(self, node: fx.Node) -> None:
         """Channel counts become numbers: their dependencies don't matter here, and cost time."""
         info = self._trace.values[node]
-        self._region.dims[node] = _numbers(self._region.dims[node], info)
+        self._inference.dims[node] = _numbers(self._inference.dims[node], info)
 
     def _field(self, call: Call, operator: Operator, reach: Reach) -> Any:
         node = call.node
@@ -110,7 +110,7 @@ class Propagation:
             return None
         if isinstance(info, tuple):
             return self._several(call, operator, reach, sources)
-        if operator.infer is rules.concat:
+        if operator.channels == "join":
             return self._concatenation(call)
         parts = [self._through(source, call, operator, reach) for source in sources]
         return united(parts, _width(info))
@@ -131,7 +131,9 @@ class Propagation:
     def _counts(self, node: fx.Node) -> tuple[int, int]:
         """Positions per axis; 0 for an axis that the tensor has not, or has flattened."""
         counts = [0, 0]
-        for dim, size in zip(self._region.dims[node], self._trace.values[node].shape, strict=True):
+        for dim, size in zip(
+            self._inference.dims[node], self._trace.values[node].shape, strict=True
+        ):
             if isinstance(dim, Spatial) and dim.axis < len(counts):
                 counts[dim.axis] = size
         return counts[0], counts[1]
@@ -139,7 +141,7 @@ class Propagation:
     def _concatenation(self, call: Call) -> MapField:
         tensors: Any = call.node.args[0] if call.node.args else call.node.kwargs["tensors"]
         place = int(call.option("dim", 1, call.option("axis", 1, 0)))
-        dims = self._region.dims[call.node]
+        dims = self._inference.dims[call.node]
         if isinstance(dims[place], Spatial):
             raise Conflict("a concatenation along an axis of the map")
         parts = [(self._trace.values[t].shape[place], self._plain(t, call)) for t in tensors]
@@ -163,10 +165,10 @@ class Propagation:
                 field.read(taps, info.shape[-2:], mixes=True)
                 for taps, info in zip(reach.levels, infos, strict=True)
             )
-        if operator.infer not in (rules.chunk, rules.split):
+        if operator.channels != "part":
             raise Conflict(f"{len(infos)} outputs")
         place = int(call.option("dim", 2, 0)) % len(infos[0].shape)
-        if isinstance(self._region.dims[call.node][0][place], Spatial):
+        if isinstance(self._inference.dims[call.node][0][place], Spatial):
             raise Conflict("a split along an axis of the map")
         field = self.fields[sources[0]]
         if place != 1:
@@ -179,14 +181,16 @@ class Propagation:
     def _check_orientation(self, source: fx.Node, node: fx.Node) -> None:
         """Maps that are joined have their axes in the same places, counted from the last."""
         pairs = zip(
-            reversed(self._region.dims[source]), reversed(self._region.dims[node]), strict=False
+            reversed(self._inference.dims[source]),
+            reversed(self._inference.dims[node]),
+            strict=False,
         )
         for old, new in pairs:
             if isinstance(old, Spatial) and isinstance(new, Spatial) and old.axis != new.axis:
                 raise Conflict("a map joined with a transposed one")
 
     def _sliced_channels(self, field: MapField, call: Call, operator: Operator) -> MapField:
-        if operator.infer is not indexing.getitem or len(call.shape()) < 2 or not field.groups:
+        if operator.channels != "index" or len(call.shape()) < 2 or not field.groups:
             return field
         _, size, item = index_items(call)[1]
         if isinstance(item, slice):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -10,8 +11,11 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from torch import Tensor, fx, nn
 
+from td_transform.emit import TopDownNetwork
 from td_transform.errors import TopDownError
 from td_transform.fields.maps import MapField
+from td_transform.fields.measure import MeasuredFields, measure_fields
+from td_transform.fields.plot import plot_sizes, show_box
 from td_transform.fields.propagate import Propagation
 from td_transform.fields.rows import (
     FieldRow,
@@ -22,13 +26,12 @@ from td_transform.fields.rows import (
     rows_table,
     slides,
 )
-from td_transform.trace.model import Trace, trace
+from td_transform.trace import Trace, make_skeleton, trace
+from td_transform.transform import to_topdown
 
 if TYPE_CHECKING:
     import pandas
     from matplotlib.figure import Figure
-
-    from td_transform.fields.measure import MeasuredFields
 
 Box = tuple[int, int, int, int]
 
@@ -133,9 +136,7 @@ class ReceptiveFields(Mapping[str, FieldRow]):
         Raises:
             TopDownError: the suffix is unknown.
         """
-        from td_transform.fields.plot import counterpart, plot_sizes
-
-        return plot_sizes(self, counterpart(self) if versus is None else versus, path, title=title)
+        return plot_sizes(self, _counterpart(self) if versus is None else versus, path, title=title)
 
     def show_on(
         self,
@@ -153,8 +154,6 @@ class ReceptiveFields(Mapping[str, FieldRow]):
             position: (row, column) of the map.
             path: also write the picture there.
         """
-        from td_transform.fields.plot import show_box
-
         return show_box(self, image, key, position, path)
 
     def trace_shape(self, name: str) -> tuple[int, ...]:
@@ -253,12 +252,23 @@ def receptive_field(
     fields = ReceptiveFields(trace(model, size, any_output=True))
     if method == "analytic":
         return fields
-    from td_transform.fields.measure import measure_fields
-
     return measure_fields(fields, images=images, nodes=nodes, samples=samples)
 
 
 def _own_size(model: nn.Module) -> tuple[int, int, int] | None:
     """A top-down network's plan holds the size that it was made for."""
-    size: tuple[int, int, int] | None = getattr(getattr(model, "plan", None), "input_size", None)
-    return size
+    return model.plan.input_size if isinstance(model, TopDownNetwork) else None
+
+
+def _counterpart(fields: ReceptiveFields) -> ReceptiveFields | None:
+    """The fields of a bottom-up model's top-down network; None where it has none."""
+    model = fields.trace.model
+    if isinstance(model, TopDownNetwork):
+        return None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            td = to_topdown(make_skeleton(model), input_size=fields.trace.input_size)
+    except TopDownError:
+        return None
+    return receptive_field(td)

@@ -13,7 +13,7 @@ from td_transform.fields.axis import AxisField
 from td_transform.fields.maps import MapField
 from td_transform.fields.propagate import Propagation
 from td_transform.table import format_table
-from td_transform.trace.model import Trace
+from td_transform.trace import Trace
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from td_transform.operators.registry import (
     Call,
     Dim,
     Dims,
+    Inference,
     Operator,
-    Region,
     Role,
     Spatial,
     TensorInfo,
@@ -17,15 +17,15 @@ from td_transform.operators.registry import (
     node_operator,
     register_operator,
 )
-from td_transform.operators.taps import Reach, Taps
+from td_transform.taps import Reach, Taps
 
 __all__ = [
     "Call",
     "Dim",
     "Dims",
+    "Inference",
     "Operator",
     "Reach",
-    "Region",
     "Role",
     "Spatial",
     "Taps",

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from td_transform.layers import Pyramid, Upsample
 from td_transform.operators import (
     indexing,
     reach,
@@ -20,7 +21,7 @@ from td_transform.operators import (
     windows,
 )
 from td_transform.operators.registry import Call, Operator, Role, Window, register_operator
-from td_transform.operators.taps import Reach
+from td_transform.taps import Reach
 
 
 def _register(
@@ -31,10 +32,11 @@ def _register(
     resize: Callable[[Any, Mapping[str, int]], None] | None = None,
     *,
     reach: Callable[[Call], Reach] | None = None,
+    **facts: Any,
 ) -> None:
     for target in targets:
         name = getattr(target, "__name__", str(target).rsplit(".", 1)[-1])
-        register_operator(target, Operator(name, role, infer, window, resize, reach))
+        register_operator(target, Operator(name, role, infer, window, resize, reach, **facts))
 
 
 _ACTIVATIONS = [
@@ -50,11 +52,15 @@ _ACTIVATIONS = [
 ]  # fmt: skip
 _DROPOUTS = [
     nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout,
-    F.dropout, F.dropout2d, F.alpha_dropout, torch.dropout,
     "torchvision.ops.stochastic_depth.StochasticDepth",
     "torchvision.ops.drop_block.DropBlock2d",
     "timm.layers.drop.DropPath", "timm.layers.drop.DropBlock2d",
 ]  # fmt: skip
+_FUNCTIONAL_DROPOUTS = {
+    F.dropout: nn.Dropout, torch.dropout: nn.Dropout, F.dropout1d: nn.Dropout1d,
+    F.dropout2d: nn.Dropout2d, F.dropout3d: nn.Dropout3d, F.alpha_dropout: nn.AlphaDropout,
+    F.feature_alpha_dropout: nn.FeatureAlphaDropout,
+}  # fmt: skip
 _INERT = [
     nn.Identity, "contiguous", "clone", "detach", "to", "float", "type_as", torch.clone, torch.detach,
 ]  # fmt: skip
@@ -73,26 +79,39 @@ def _combine(call: Call) -> Any:
     return rules.same(call) if call.tensors else indexing.arithmetic(call)
 
 
-_register(_ACTIVATIONS, "activation", rules.keep, reach=reach.pointwise)
+def _dropout_as(kind: type[nn.Module]) -> Callable[[Call], nn.Module]:
+    return lambda call: kind(call.number("p", 1, 0.5))
+
+
+_register(_ACTIVATIONS, "activation", rules.keep, reach=reach.pointwise, keeps_shape=True)
 _register(
     [nn.Softmax, nn.LogSoftmax, nn.Softmax2d, F.softmax, F.log_softmax, torch.softmax,
      torch.log_softmax, "softmax", "log_softmax"],
-    "activation", rules.keep, reach=reach.along_dimension(1),
+    "activation", rules.keep, reach=reach.along_dimension(1), keeps_shape=True,
 )  # fmt: skip
 _register(
-    [nn.PReLU], "activation", rules.prelu, None, resizing.resize_vectors, reach=reach.pointwise
+    [nn.PReLU],
+    "activation",
+    rules.prelu,
+    None,
+    resizing.resize_vectors,
+    reach=reach.pointwise,
+    keeps_shape=True,
 )
 _register([nn.GLU, F.glu], "combine", rules.glu)
-_register(_DROPOUTS, "inert", rules.keep, reach=reach.pointwise)
+_register(_DROPOUTS, "inert", rules.keep, reach=reach.pointwise, keeps_shape=True)
+for function, kind in _FUNCTIONAL_DROPOUTS.items():
+    _register([function], "inert", rules.keep, reach=reach.pointwise, as_module=_dropout_as(kind))
 _register(_INERT, "inert", rules.keep, reach=reach.first_input)
 _register([nn.LocalResponseNorm, F.local_response_norm], "inert", rules.keep)
 _register([F.normalize], "inert", rules.keep, reach=reach.along_dimension(2, 1))
 _register(_ARITHMETIC, "combine", _combine, reach=reach.pointwise)
-_register([torch.cat, torch.concat, torch.concatenate], "combine", rules.concat)
+_register([torch.cat, torch.concat, torch.concatenate], "combine", rules.concat, channels="join")
 
 _register(
     [nn.Conv2d, F.conv2d, torch.conv2d],
     "conv", rules.conv, windows.conv_window, resizing.resize_conv, reach=reach.convolution,
+    without_stride=resizing.conv_without_stride,
 )  # fmt: skip
 _register(
     ["timm.layers.conv2d_same.Conv2dSame", "timm.layers.std_conv.StdConv2dSame",
@@ -109,36 +128,38 @@ _register([nn.Linear, F.linear], "linear", rules.linear, None, resizing.resize_l
 
 _register(
     [nn.BatchNorm1d, nn.BatchNorm2d, nn.SyncBatchNorm, "torchvision.ops.misc.FrozenBatchNorm2d"],
-    "norm", rules.norm(1), None, resizing.resize_vectors, reach=reach.batch_norm,
+    "norm", rules.norm(1), None, resizing.resize_vectors, reach=reach.batch_norm, keeps_shape=True,
 )  # fmt: skip
 _register(
     [nn.InstanceNorm2d, nn.GroupNorm],
-    "norm", rules.norm(1), None, resizing.resize_vectors, reach=reach.statistics,
+    "norm", rules.norm(1), None, resizing.resize_vectors, reach=reach.statistics, keeps_shape=True,
 )  # fmt: skip
 _register(
     [nn.LayerNorm, nn.RMSNorm],
-    "norm", rules.norm(None), None, resizing.resize_vectors, reach=reach.layer_norm,
+    "norm", rules.norm(None), None, resizing.resize_vectors, reach=reach.layer_norm, keeps_shape=True,
 )  # fmt: skip
 _register(
     ["timm.layers.grn.GlobalResponseNorm"],
-    "norm", rules.norm(None), None, resizing.resize_vectors, reach=reach.statistics,
+    "norm", rules.norm(None), None, resizing.resize_vectors, reach=reach.statistics, keeps_shape=True,
 )  # fmt: skip
 _register(
     ["timm.layers.layer_scale.LayerScale", "timm.models.convnext.LayerScale"],
-    "norm", rules.norm(None), None, resizing.resize_vectors, reach=reach.pointwise,
+    "norm", rules.norm(None), None, resizing.resize_vectors, reach=reach.pointwise, keeps_shape=True,
 )  # fmt: skip
 _register(
     ["timm.layers.layer_scale.LayerScale2d"],
-    "norm", rules.norm(1), None, resizing.resize_vectors, reach=reach.pointwise,
+    "norm", rules.norm(1), None, resizing.resize_vectors, reach=reach.pointwise, keeps_shape=True,
 )  # fmt: skip
 
 _register(
     [nn.MaxPool2d, F.max_pool2d, torch.max_pool2d],
     "pool", rules.pool, windows.max_pool_window, reach=reach.max_pooling,
+    without_stride=resizing.max_pool_without_stride,
 )  # fmt: skip
 _register(
     [nn.AvgPool2d, nn.LPPool2d, F.avg_pool2d],
     "pool", rules.pool, windows.average_pool_window, reach=reach.average_pooling,
+    without_stride=resizing.average_pool_without_stride,
 )  # fmt: skip
 _register(
     ["timm.layers.pool2d_same.MaxPool2dSame"],
@@ -190,18 +211,25 @@ _register([torch.squeeze, "squeeze"], "inert", reshaping.squeeze)
 _register([torch.unsqueeze, "unsqueeze"], "inert", reshaping.unsqueeze)
 _register(["expand", "expand_as"], "inert", reshaping.expand, reach=reach.first_input)
 _register([torch.stack], "combine", reshaping.stack)
-_register([torch.chunk, "chunk"], "combine", rules.chunk)
-_register([torch.split, "split"], "combine", rules.split)
+_register([torch.chunk, "chunk"], "combine", rules.chunk, channels="part")
+_register([torch.split, "split"], "combine", rules.split, channels="part")
 
 _register(["size"], "index", indexing.size)
 _register([getattr], "index", indexing.attribute)
-_register([op.getitem], "combine", indexing.getitem, windows.index_window, reach=reach.indexed)
+_register(
+    [op.getitem],
+    "combine",
+    indexing.getitem,
+    windows.index_window,
+    reach=reach.indexed,
+    channels="index",
+)
 
 _register(
-    ["td_transform.layers.Pyramid"],
+    [Pyramid],
     "pool", topdown_layers.pyramid, reach=topdown_layers.pyramid_reach,
 )  # fmt: skip
 _register(
-    ["td_transform.layers.Upsample"],
+    [Upsample],
     "pool", topdown_layers.upsample, reach=topdown_layers.upsample_reach,
 )  # fmt: skip

@@ -9,7 +9,7 @@ from typing import Any
 from torch import fx
 
 from td_transform.operators.registry import Call, Dim, Dims, Spatial, TensorInfo
-from td_transform.operators.widths import Width
+from td_transform.operators.widths import Variable, Width
 
 
 def size(call: Call) -> Any:
@@ -42,7 +42,7 @@ def arithmetic(call: Call) -> Dim | None:
 
 
 def _operand(call: Call, argument: Any) -> Any:
-    return call.region.dims.get(argument) if isinstance(argument, fx.Node) else argument
+    return call.inference.dims.get(argument) if isinstance(argument, fx.Node) else argument
 
 
 def _times(dim: Dim, factor: Fraction) -> Dim:
@@ -53,7 +53,7 @@ def getitem(call: Call) -> Any:
     """Indexing of a tensor (slices, integers, None, ...) or of a tuple."""
     index = call.node.args[1]
     if not isinstance(call.values[call.input], TensorInfo):
-        parts = call.region.dims[call.input]
+        parts = call.inference.dims[call.input]
         return parts[index] if parts is not None else None
     single = not isinstance(index, tuple)
     dims, shape = call.dims(), call.shape()
@@ -92,7 +92,7 @@ def _slice(
     start = _bound(call, dim, item.start, size, axis, (*path, "start"), Width())
     stop = _bound(call, dim, item.stop, size, axis, (*path, "stop"), dim)
     if step != 1:
-        call.region.widths.require_multiple(stop - start, step)
+        call.inference.widths.require_multiple(stop - start, step)
     return (stop - start) * Fraction(1, step)
 
 
@@ -109,7 +109,7 @@ def _bound(
     if bound is None:
         return default
     if isinstance(bound, fx.Node):
-        known = call.region.dims.get(bound)
+        known = call.inference.dims.get(bound)
         return known if isinstance(known, Width) else Width.of(call.values[bound])
     if bound == 0 or not dim.terms:
         return Width.of(bound)
@@ -118,7 +118,9 @@ def _bound(
         if bound > 0:
             call.literal(path, dim)
         return dim
-    width = call.region.widths.variable(f"{call.input.name}[{axis}]@{place}", place)
+    width = call.inference.widths.variable(
+        Variable(call.input.name, f"up to {place} of dimension {axis}"), place
+    )
     call.literal(path, width if bound > 0 else width - dim)
     return width
 

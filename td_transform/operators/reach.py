@@ -10,9 +10,9 @@ from torch import nn
 
 from td_transform.operators.indexing import spelt_out
 from td_transform.operators.registry import BOTH_AXES, Call, Spatial, TensorInfo, Window
-from td_transform.operators.taps import POINT, Boundary, Plane, Reach, Taps
 from td_transform.operators.widths import Conflict
 from td_transform.operators.windows import pair
+from td_transform.taps import POINT, Boundary, Plane, Reach, Taps
 
 _PADDING: dict[str, Boundary] = {
     "zeros": "drop", "constant": "drop", "reflect": "reflect", "replicate": "clamp",
@@ -32,7 +32,7 @@ def convolution(call: Call) -> Reach:
     Raises:
         Conflict: the output is not of the size that the window gives.
     """
-    return Reach(_sliding(call, ceil_mode=False), mixes=not _is_depthwise(call))
+    return Reach(_sliding(call, ceil_mode=False), mixes=not _is_channelwise(call))
 
 
 def max_pooling(call: Call) -> Reach:
@@ -43,9 +43,8 @@ def average_pooling(call: Call) -> Reach:
     return Reach(_sliding(call, ceil_mode=call.option("ceil_mode", 4, False)), mixes=False)
 
 
-def _is_depthwise(call: Call) -> bool:
-    channels, groups = call.shape()[-3], call.number("groups", 6, 1)
-    return bool(groups == channels == call.values[call.node].shape[-3])
+def _is_channelwise(call: Call) -> bool:
+    return call.is_depthwise and call.values[call.node].shape[1] == call.shape()[1]
 
 
 def _plane(call: Call, taps_along: Callable[[int], Taps]) -> Plane:
@@ -84,7 +83,7 @@ def same_padded(call: Call) -> Reach:
         return Taps.window(kernel, stride, dilation=dilation, padding=padding // 2)
 
     is_conv = isinstance(call.module, nn.Conv2d)
-    return Reach(_plane(call, along), mixes=is_conv and not _is_depthwise(call))
+    return Reach(_plane(call, along), mixes=is_conv and not _is_channelwise(call))
 
 
 def transposed(call: Call) -> Reach:
@@ -265,7 +264,7 @@ def _size(call: Call, axis: int, *, after: bool = False) -> int:
     if not after:
         return 0 if before is None else call.shape()[before]
     shape = call.values[call.node].shape
-    place = _place(call.region.dims[call.node], axis)
+    place = _place(call.inference.dims[call.node], axis)
     if place is None and len(shape) == len(call.shape()):
         place = before  # an adaptive pooling: the axis lost its stride, not its positions
     return 0 if place is None else int(shape[place])

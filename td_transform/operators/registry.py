@@ -10,8 +10,8 @@ from typing import Any, Literal
 import torch
 from torch import fx, nn
 
-from td_transform.operators.taps import Reach
-from td_transform.operators.widths import Width, Widths
+from td_transform.operators.widths import Variable, Width, Widths
+from td_transform.taps import Reach
 
 Role = Literal[
     "conv",  # learned, slides over the map, sets its own width
@@ -27,6 +27,9 @@ Role = Literal[
 
 
 BOTH_AXES = 2
+
+# values of arguments, each by its name and its position
+Arguments = Mapping[tuple[str, int], Any]
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,7 @@ class TensorInfo:
 
 
 @dataclass
-class Region:
+class Inference:
     """What the channel rules find out about a piece of graph."""
 
     widths: Widths = field(default_factory=Widths)
@@ -93,7 +96,7 @@ class Call:
 
     node: fx.Node
     module: nn.Module | None
-    region: Region
+    inference: Inference
     values: Mapping[fx.Node, Any]
 
     def option(self, name: str, position: int, default: Any = None) -> Any:
@@ -117,7 +120,7 @@ class Call:
 
     def dims(self, argument: Any = None) -> Dims:
         """The symbolic dimensions of an argument (by default the first)."""
-        dims: Dims = self.region.dims[self.input if argument is None else argument]
+        dims: Dims = self.inference.dims[self.input if argument is None else argument]
         return dims
 
     def shape(self, argument: Any = None) -> tuple[int, ...]:
@@ -134,6 +137,11 @@ class Call:
         """Stands for the layer: the module's path, so that two calls of one module share widths."""
         return str(self.node.target) if self.module is not None else self.node.name
 
+    @property
+    def is_depthwise(self) -> bool:
+        """Does a convolution have a group of its own for every channel that it reads?"""
+        return bool(1 < int(self.number("groups", 6, 1)) == self.shape()[1])
+
     def window(self) -> Window:
         """The operator's sliding window; a single position where it has none."""
         operator = node_operator(self.node, self.module)
@@ -141,14 +149,14 @@ class Call:
 
     def size(self, **sizes: Width) -> None:
         """Record the widths that this layer's parameters depend on; calls of one module agree."""
-        widths = self.region.widths
+        widths = self.inference.widths
         for key, width in sizes.items():
-            widths.define(f"{self.name}#{key}", width)
-        self.region.sizes[self.node] = sizes
+            widths.define(Variable(self.name, key), width)
+        self.inference.sizes[self.node] = sizes
 
     def literal(self, path: tuple[str | int, ...], width: Width) -> None:
         """Record that the integer at that place of the arguments is this width."""
-        self.region.literals.setdefault(self.node, {})[path] = width
+        self.inference.literals.setdefault(self.node, {})[path] = width
 
 
 @dataclass(frozen=True)
@@ -163,6 +171,13 @@ class Operator:
         resize: gives a copied module new widths (those that `infer` recorded with `Call.size`).
         reach: what its output positions read of the input map, for receptive fields; None for
             operators that look at single positions.
+        keeps_shape: is its output shaped like its first input, whatever it computes? It isn't run
+            to find out, so a module that could not run on the meta device is welcome.
+        channels: does it `join` tensors along the channels, `part` or `index` them? For receptive
+            fields, which then keep the parts apart.
+        without_stride: for a function: what runs instead of it at stride 1 with an output as large
+            as its input, a module or other arguments.
+        as_module: for a function whose mode tracing freezes: the module that follows the network's.
     """
 
     name: str
@@ -171,6 +186,10 @@ class Operator:
     window: Callable[[Call], Window] | None = None
     resize: Callable[[Any, Mapping[str, int]], None] | None = None
     reach: Callable[[Call], Reach] | None = None
+    keeps_shape: bool = False
+    channels: Literal["join", "part", "index"] | None = None
+    without_stride: Callable[[Call], nn.Module | Arguments] | None = None
+    as_module: Callable[[Call], nn.Module] | None = None
 
 
 _operators: dict[Any, Operator] = {}

@@ -45,7 +45,7 @@ def stack(call: Call) -> Dims:
     for tensor in tensors[1:]:
         for left, right in zip(dims, call.dims(tensor), strict=True):
             if isinstance(left, Width) and isinstance(right, Width):
-                call.region.widths.equate(right, left)
+                call.inference.widths.equate(right, left)
     axis: Any = call.option("dim", 1, 0)
     dims.insert(axis % (len(dims) + 1), Width.of(len(tensors)))
     return tuple(dims)
@@ -60,7 +60,7 @@ def reshape(call: Call) -> Dims:
         dims = [call.dims()[i] for i in ins]
         if len(ins) == len(outs) == 1:
             result.append(dims[0])
-        elif call.region.follows_positions and any(isinstance(d, Spatial) for d in dims):
+        elif call.inference.follows_positions and any(isinstance(d, Spatial) for d in dims):
             result.extend(_positions(call, ins, [after[o] for o in outs]))
         else:
             total = _product(call, dims, [before[i] for i in ins])
@@ -168,7 +168,7 @@ def _split_product(
     movable = [k for k, o in enumerate(outs) if o not in literals and sizes[k] != 1]
     chosen = movable[-1] if movable else max(range(len(sizes)), key=lambda k: (sizes[k], k))
     rest = math.prod(s for k, s in enumerate(sizes) if k != chosen)
-    call.region.widths.require_multiple(total, rest)
+    call.inference.widths.require_multiple(total, rest)
     return [total * Fraction(1, rest) if k == chosen else Width.of(s) for k, s in enumerate(sizes)]
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from td_transform.operators.registry import Arguments, Call
 from td_transform.operators.windows import pair
 
 Sizes = Mapping[str, int]
@@ -22,9 +23,8 @@ def nearest_divisor(wanted: int, *widths: int) -> int:
 def resize_conv(module: Any, sizes: Sizes) -> None:
     old_in, groups = module.in_channels, module.groups
     new_in, new_out = sizes["in"], sizes["out"]
-    depthwise = 1 < groups == old_in
     if groups > 1:
-        module.groups = new_in if depthwise else nearest_divisor(groups, new_in, new_out)
+        module.groups = new_in if groups == old_in else nearest_divisor(groups, new_in, new_out)
     for name, tensor in [*module._parameters.items(), *module._buffers.items()]:
         if tensor is not None and name not in ("weight", "bias"):
             shape = tuple(new_out if s == module.out_channels else s for s in tensor.shape)
@@ -100,6 +100,20 @@ def preserve_size(module: Any) -> Any:
     module.padding = 0
     (top, left), (bottom, right) = half, tuple(s - h for s, h in zip(spans, half, strict=True))
     return nn.Sequential(nn.ReplicationPad2d((left, right, top, bottom)), module)
+
+
+def conv_without_stride(call: Call) -> Arguments:
+    return {("stride", 3): 1, ("padding", 4): "same"}
+
+
+def max_pool_without_stride(call: Call) -> nn.Module:
+    pool: nn.Module = preserve_size(nn.MaxPool2d(call.number("kernel_size", 1)))
+    return pool
+
+
+def average_pool_without_stride(call: Call) -> nn.Module:
+    pool: nn.Module = preserve_size(nn.AvgPool2d(call.number("kernel_size", 1)))
+    return pool
 
 
 def _keeps_size(conv: Any) -> bool:

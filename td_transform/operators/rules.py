@@ -8,7 +8,7 @@ from typing import Any
 from torch import fx
 
 from td_transform.operators.registry import Call, Dim, Dims, Spatial, Window
-from td_transform.operators.widths import Conflict, Width
+from td_transform.operators.widths import Conflict, Variable, Width
 
 
 def same(call: Call) -> Dims:
@@ -38,7 +38,7 @@ def _agree(call: Call, present: list[tuple[Dim, int]]) -> Dim:
     for dim in wide:
         if isinstance(dim, Width):
             other = chosen if isinstance(chosen, Width) else Width.of(size)
-            call.region.widths.equate(dim, other)
+            call.inference.widths.equate(dim, other)
     return chosen
 
 
@@ -77,25 +77,23 @@ def conv(call: Call) -> Dims:
     if call.module is None:
         return _functional_conv(call)
     x = as_width(call.dims()[1])
-    groups, inputs, outputs = (
-        int(call.option(name, 0)) for name in ("groups", "in_channels", "out_channels")
-    )
-    if 1 < groups == inputs:
+    inputs, outputs = int(call.option("in_channels", 0)), int(call.option("out_channels", 0))
+    if call.is_depthwise:
         out = x * Fraction(outputs, inputs)
     else:
-        out = call.region.widths.variable(f"{call.name}#out", outputs)
+        out = call.inference.widths.variable(Variable(call.name, "out"), outputs)
     call.size(**{"in": x, "out": out})
     return (call.dims()[0], out, *slide(call))
 
 
 def _functional_conv(call: Call) -> Dims:
     x, weight = as_width(call.dims()[1]), call.dims(call.option("weight", 1))
-    widths = call.region.widths
+    widths = call.inference.widths
     groups = call.number("groups", 6, 1)
     for dim, size in zip(weight[2:], call.shape(call.option("weight", 1))[2:], strict=True):
         widths.equate(as_width(dim), Width.of(size))
     out = as_width(weight[0])
-    if 1 < groups == call.shape()[1]:
+    if call.is_depthwise:
         widths.equate(as_width(weight[1]), Width.of(1))
         widths.equate(out, x * Fraction(call.shape(call.option("weight", 1))[0], groups))
     else:
@@ -110,7 +108,7 @@ def transposed_conv(call: Call) -> Dims:
     if call.module is not None:
         return conv(call)
     weight = call.dims(call.option("weight", 1))
-    call.region.widths.equate(as_width(weight[0]), as_width(call.dims()[1]))
+    call.inference.widths.equate(as_width(weight[0]), as_width(call.dims()[1]))
     out = as_width(weight[1]) * int(call.number("groups", 6, 1))
     return (call.dims()[0], out, *slide(call))
 
@@ -132,9 +130,11 @@ def linear(call: Call) -> Dims:
     *lead, last = call.dims()
     if call.module is None:
         weight = call.dims(call.option("weight", 1))
-        call.region.widths.equate(as_width(weight[1]), as_width(last))
+        call.inference.widths.equate(as_width(weight[1]), as_width(last))
         return (*lead, weight[0])
-    out = call.region.widths.variable(f"{call.name}#out", int(call.option("out_features", 0)))
+    out = call.inference.widths.variable(
+        Variable(call.name, "out"), int(call.option("out_features", 0))
+    )
     call.size(**{"in": as_width(last), "out": out})
     return (*lead, out)
 
@@ -208,7 +208,7 @@ def chunk(call: Call) -> tuple[Dims, ...]:
     dims, count = call.dims(), call.option("chunks", 1)
     axis = int(call.option("dim", 2, 0)) % len(dims)
     width = as_width(dims[axis])
-    call.region.widths.require_multiple(width, count)
+    call.inference.widths.require_multiple(width, count)
     part = (*dims[:axis], width * Fraction(1, count), *dims[axis + 1 :])
     return (part,) * len(call.values[call.node])
 
@@ -219,14 +219,14 @@ def split(call: Call) -> tuple[Dims, ...]:
     axis = int(call.option("dim", 2, 0)) % len(dims)
     sizes = call.option("split_size", 1, call.node.kwargs.get("split_size_or_sections"))
     shapes = [info.shape for info in call.values[call.node]]
-    widths, whole = call.region.widths, as_width(dims[axis])
+    widths, whole = call.inference.widths, as_width(dims[axis])
     single = isinstance(sizes, (int, fx.Node))
     parts: list[Width] = []
     for i, shape in enumerate(shapes):
         if single and shape[axis] * len(shapes) == call.shape()[axis]:
             parts.append(whole * Fraction(1, len(shapes)))
         else:
-            parts.append(widths.variable(f"{call.node.name}#{i}", shape[axis]))
+            parts.append(widths.variable(Variable(call.node.name, f"part {i}"), shape[axis]))
         if isinstance(sizes, (list, tuple)) and isinstance(sizes[i], int):
             call.literal((1, i), parts[-1])
     if single:
@@ -249,12 +249,12 @@ def pixel_unshuffle(call: Call) -> Dims:
 def pixel_shuffle(call: Call) -> Dims:
     r = int(call.option("upscale_factor", 1))
     dims = call.dims()
-    call.region.widths.require_multiple(as_width(dims[-3]), r * r)
+    call.inference.widths.require_multiple(as_width(dims[-3]), r * r)
     return (*dims[:-3], as_width(dims[-3]) * Fraction(1, r * r), *_scale(dims[-2:], Fraction(1, r)))
 
 
 def channel_shuffle(call: Call) -> Dims:
-    call.region.widths.require_multiple(as_width(call.dims()[1]), int(call.option("groups", 1)))
+    call.inference.widths.require_multiple(as_width(call.dims()[1]), int(call.option("groups", 1)))
     return call.dims()
 
 
@@ -263,9 +263,9 @@ def resize_map(call: Call) -> Dims:
     dims, before, after = call.dims(), call.shape(), call.values[call.node].shape
     size = call.option("size", 1)
     if isinstance(size, fx.Node):
-        size = call.region.dims.get(size)
+        size = call.inference.dims.get(size)
     elif isinstance(size, (tuple, list)):
-        size = tuple(call.region.dims.get(s) if isinstance(s, fx.Node) else s for s in size)
+        size = tuple(call.inference.dims.get(s) if isinstance(s, fx.Node) else s for s in size)
     if isinstance(size, tuple) and all(isinstance(s, Spatial) for s in size):
         return (*dims[:-2], *size)
     scaled = [
@@ -299,6 +299,6 @@ def glu(call: Call) -> Dims:
     dims = list(call.dims())
     axis = int(call.option("dim", 1, -1)) % len(dims)
     width = as_width(dims[axis])
-    call.region.widths.require_multiple(width, 2)
+    call.inference.widths.require_multiple(width, 2)
     dims[axis] = width * Fraction(1, 2)
     return tuple(dims)

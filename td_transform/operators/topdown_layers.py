@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from fractions import Fraction
 from typing import Any
 
 from torch import fx, nn
 
 from td_transform.operators.registry import Call, Dims, Spatial, node_operator
-from td_transform.operators.taps import POINT, Plane, Reach, Taps
 from td_transform.operators.widths import Conflict
+from td_transform.taps import Reach
 
 
 def pyramid(call: Call) -> tuple[Dims, ...]:
@@ -35,26 +34,10 @@ def pyramid_reach(call: Call) -> Reach:
     if module.preprocess is not None:
         _check_pointwise(module.preprocess)
     levels = tuple(
-        (_level(module, stride, call.shape()[-2]), _level(module, stride, call.shape()[-1]))
+        (module.taps(stride, call.shape()[-2]), module.taps(stride, call.shape()[-1]))
         for stride in module.strides
     )
     return Reach(levels=levels)
-
-
-def _level(module: Any, stride: int, size: int) -> Taps:
-    if stride == 1:
-        return POINT
-    if module.kind == "gaussian":
-        # sample centres (i + 1/2) f and support 1.5 f: pixels (i - 1) f to (i + 2) f
-        return Taps.window(3 * stride, stride, padding=stride)
-    if module.kind == "antialias":
-        return Taps.antialiased(Fraction(size, -(-size // stride)))
-    if module.kind == "maxpool":
-        return Taps.window(stride, stride)
-    if module.kind == "blur":
-        radius = module.blur_radius(stride)
-        return Taps.window(2 * radius + 1, stride, padding=radius, boundary="reflect")
-    return Taps.window(1, stride)
 
 
 def _check_pointwise(module: nn.Module) -> None:
@@ -85,8 +68,5 @@ def upsample(call: Call) -> Dims:
 
 def upsample_reach(call: Call) -> Reach:
     """The second input only lends its size."""
-    ratio = Fraction(1, int(call.option("factor", 0)))
-    bilinear = call.option("kind", 1) == "bilinear"
-    taps = Taps.linear(ratio) if bilinear else Taps.nearest(ratio)
-    plane: Plane = (taps, taps)
-    return Reach(plane, mixes=call.option("kind", 1) == "transposed", sources=1)
+    module: Any = call.module
+    return Reach((module.taps, module.taps), mixes=module.kind == "transposed", sources=1)

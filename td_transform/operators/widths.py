@@ -3,7 +3,7 @@
 A width is ``const + sum(coefficient * variable)``. Every layer that sets its own output width
 introduces a variable; a concatenation adds expressions, a split divides them, an addition equates
 them. Solving the equations by substitution leaves the free variables; assigning those gives every
-width of a region.
+width of a inference.
 """
 
 from __future__ import annotations
@@ -11,6 +11,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import NamedTuple
+
+
+class Variable(NamedTuple):
+    """A width that something sets: a layer its output's, a slice its bound's.
+
+    Args:
+        owner: the module path or node that sets it.
+        what: which of its widths.
+    """
+
+    owner: str
+    what: str
+
+
+# what flows into a segment
+INFLOW = Variable("", "in")
 
 
 @dataclass(frozen=True)
@@ -18,18 +35,18 @@ class Width:
     """A channel count as a linear expression over width variables."""
 
     const: Fraction = Fraction(0)
-    terms: tuple[tuple[str, Fraction], ...] = ()
+    terms: tuple[tuple[Variable, Fraction], ...] = ()
 
     @staticmethod
     def of(value: int) -> Width:
         return Width(Fraction(value))
 
     @staticmethod
-    def variable(name: str) -> Width:
+    def variable(name: Variable) -> Width:
         return Width(terms=((name, Fraction(1)),))
 
     @property
-    def variables(self) -> frozenset[str]:
+    def variables(self) -> frozenset[Variable]:
         return frozenset(name for name, _ in self.terms)
 
     def __add__(self, other: Width) -> Width:
@@ -48,7 +65,7 @@ class Width:
     def __sub__(self, other: Width) -> Width:
         return self + other * -1
 
-    def evaluate(self, values: Mapping[str, int]) -> Fraction:
+    def evaluate(self, values: Mapping[Variable, int]) -> Fraction:
         return sum((c * values[n] for n, c in self.terms), self.const)
 
 
@@ -60,11 +77,11 @@ class Widths:
     """The width variables of a piece of graph, their bottom-up values and their equations."""
 
     def __init__(self) -> None:
-        self.bottom_up: dict[str, int] = {}
+        self.bottom_up: dict[Variable, int] = {}
         self.multiples: list[tuple[Width, int]] = []
-        self._solved: dict[str, Width] = {}
+        self._solved: dict[Variable, Width] = {}
 
-    def variable(self, name: str, value: int) -> Width:
+    def variable(self, name: Variable, value: int) -> Width:
         """The variable of that name, made with its bottom-up value on first use."""
         self.bottom_up.setdefault(name, value)
         return Width.variable(name)
@@ -78,14 +95,14 @@ class Widths:
             width = total
         return width
 
-    def define(self, name: str, width: Width) -> None:
+    def define(self, name: Variable, width: Width) -> None:
         """Name a width; where the name is taken already, the two have to be equal."""
         if name in self._solved or name in self.bottom_up:
             self.equate(Width.variable(name), width)
         else:
             self._solved[name] = self.resolve(width)
 
-    def equate(self, left: Width, right: Width, *, keep: str = "in") -> None:
+    def equate(self, left: Width, right: Width, *, keep: Variable = INFLOW) -> None:
         """Demand ``left == right``; the variable ``keep`` is the last to be solved for.
 
         Raises:
@@ -107,19 +124,19 @@ class Widths:
         if of > 1:
             self.multiples.append((width, of))
 
-    def free(self) -> list[str]:
+    def free(self) -> list[Variable]:
         return [name for name in self.bottom_up if name not in self._solved]
 
-    def known(self) -> list[str]:
+    def known(self) -> list[Variable]:
         """All names, free or solved."""
         return [*self.bottom_up, *(n for n in self._solved if n not in self.bottom_up)]
 
-    def value(self, width: Width, values: Mapping[str, int]) -> int | None:
+    def value(self, width: Width, values: Mapping[Variable, int]) -> int | None:
         """The width under an assignment; None where it is no positive integer."""
         result = self.resolve(width).evaluate(values)
         return int(result) if result.denominator == 1 and result > 0 else None
 
-    def admits(self, values: Mapping[str, int]) -> bool:
+    def admits(self, values: Mapping[Variable, int]) -> bool:
         """Do all demanded divisions come out even under this assignment?"""
         return all(
             (v := self.value(width, values)) is not None and v % of == 0

@@ -1,0 +1,42 @@
+"""Plan: stages become an immutable description of the top-down network.
+
+What other packages use is listed below; the modules are internal.
+"""
+
+from __future__ import annotations
+
+from td_transform.plan.levels import LevelPlanner
+from td_transform.plan.parts import (
+    Change,
+    Drop,
+    Keep,
+    LayerPlan,
+    LevelPlan,
+    NodePlan,
+    Part,
+    PoolTo,
+    SegmentPlan,
+    SizePreserving,
+    UnitPlan,
+    Upsampled,
+    UpsamplePlan,
+)
+from td_transform.plan.plan import Plan
+
+__all__ = [
+    "Change",
+    "Drop",
+    "Keep",
+    "LayerPlan",
+    "LevelPlan",
+    "LevelPlanner",
+    "NodePlan",
+    "Part",
+    "Plan",
+    "PoolTo",
+    "SegmentPlan",
+    "SizePreserving",
+    "UnitPlan",
+    "UpsamplePlan",
+    "Upsampled",
+]

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from fractions import Fraction
 
-from td_transform.operators.widths import Width, Widths
+from td_transform.operators.widths import INFLOW, Variable, Width, Widths
 
 
 def assign(
@@ -16,14 +16,14 @@ def assign(
     width_in: int,
     target: int | None,
     scale: bool,
-    overrides: Mapping[str, int],
-) -> dict[str, int] | None:
+    overrides: Mapping[Variable, int],
+) -> dict[Variable, int] | None:
     """Values of all free widths, None where they can't be had.
 
     Args:
-        widths: the segment's widths; ``in`` is what flows in.
+        widths: the segment's widths.
         out: the width that flows out.
-        width_in: what ``in`` becomes.
+        width_in: what flows in.
         target: what the output should be; None leaves it as it comes.
         scale: keep the proportions inside the segment (the uniform arrangement), instead of the
             bottom-up widths.
@@ -33,13 +33,15 @@ def assign(
     ratio = Fraction(1)
     if scale:
         before = widths.value(out, bottom_up) or 1
-        ratio = Fraction(width_in, bottom_up["in"]) if target is None else Fraction(target, before)
+        ratio = (
+            Fraction(width_in, bottom_up[INFLOW]) if target is None else Fraction(target, before)
+        )
     step = math.lcm(*(of for _, of in widths.multiples)) if widths.multiples else 1
     # in proportion; then so that divisions come out even; else the bottom-up widths inside
     for factor, multiple in dict.fromkeys(((ratio, 1), (ratio, step), (Fraction(1), 1))):
         values = {n: _scaled(bottom_up[n], factor, multiple) for n in widths.free()}
         values.update(overrides)
-        values["in"] = width_in
+        values[INFLOW] = width_in
         if target is not None:
             _reach(widths.resolve(out), values, target)
         if widths.admits(values) and _all_whole(widths, values):
@@ -53,9 +55,9 @@ def _scaled(width: int, factor: Fraction, multiple: int) -> int:
     return max(multiple, round(width * factor / multiple) * multiple)
 
 
-def _reach(out: Width, values: dict[str, int], target: int) -> None:
+def _reach(out: Width, values: dict[Variable, int], target: int) -> None:
     """Set the output's width; where it is a sum, its largest free part takes the difference."""
-    parts = [(name, c) for name, c in out.terms if name != "in" and c > 0]
+    parts = [(name, c) for name, c in out.terms if name != INFLOW and c > 0]
     if not parts:
         return
     name, coefficient = max(parts, key=lambda part: part[1] * values[part[0]])
@@ -65,5 +67,5 @@ def _reach(out: Width, values: dict[str, int], target: int) -> None:
         values[name] = int(wanted)
 
 
-def _all_whole(widths: Widths, values: Mapping[str, int]) -> bool:
+def _all_whole(widths: Widths, values: Mapping[Variable, int]) -> bool:
     return all(widths.value(Width.variable(name), values) is not None for name in widths.known())

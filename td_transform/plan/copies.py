@@ -3,30 +3,40 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from torch import fx, nn
 
-from td_transform.analyse.stages import solve
-from td_transform.analyse.trunk import Anatomy, Segment, attribute_of
-from td_transform.emit.build import Blueprint, parameter_count
+from td_transform.analyse import BottomUp, Segment, attribute_of, solve
 from td_transform.errors import WidthConflictError
-from td_transform.operators import Region, TensorInfo
-from td_transform.operators.widths import Width
+from td_transform.operators import Inference, TensorInfo
+from td_transform.operators.widths import INFLOW, Variable, Width
+from td_transform.options import Options
 from td_transform.plan.assignment import assign
-from td_transform.plan.strides import segment_actions, without_identities
-from td_transform.plan.values import Action, LayerPlan, NodePlan, Options, SegmentPlan, UpsamplePlan
+from td_transform.plan.parts import (
+    Change,
+    Drop,
+    Keep,
+    LayerPlan,
+    NodePlan,
+    SegmentPlan,
+    SizePreserving,
+    Upsampled,
+    UpsamplePlan,
+)
+from td_transform.plan.strides import Upsampling, find_changes, without_identities
 
 
 @dataclass(frozen=True)
-class Copy:
+class CopySpec:
     """How a segment is copied.
 
     Args:
         segment: what is copied.
-        prefix: under which path in the emitted module.
+        level: the path of the level in the emitted module.
         width_in: the channels that flow in.
+        part: what the copy is of the level: the last part of the path that its layers lie under.
         target: the channels that should flow out of a segment that sets them; by default as many
             as in the bottom-up model.
         scale: scale the widths inside with those outside, instead of keeping them.
@@ -38,8 +48,9 @@ class Copy:
     """
 
     segment: Segment
-    prefix: str
+    level: str
     width_in: int
+    part: str = "stage"
     target: int | None = None
     scale: bool = False
     factor: int | None = None
@@ -48,186 +59,218 @@ class Copy:
     modules: Mapping[fx.Node, str] = field(default_factory=dict)
     rename: tuple[str, str] | None = None
 
+    @property
+    def prefix(self) -> str:
+        """The path that its layers lie under."""
+        return f"{self.level}.{self.part}" if self.level else self.part
+
+
+@dataclass(frozen=True)
+class _Solved:
+    """The widths of a copy; `place` is where its segment stands."""
+
+    place: Callable[[], str]
+    inference: Inference
+    out: Width
+    values: Mapping[Variable, int]
+
+    def width(self, width: Width) -> int:
+        value = self.inference.widths.value(width, self.values)
+        if value is None:
+            raise WidthConflictError(
+                self.place(),
+                seen="a width that is no whole number at the planned ones",
+                expected="widths that its divisions and groups admit",
+                remedy="use arrangement='td' or 'reversed', which keep the widths inside a block",
+            )
+        return value
+
+    def sizes(self) -> dict[fx.Node, dict[str, int]]:
+        """The widths that each layer's parameters depend on."""
+        return {
+            node: {key: self.width(width) for key, width in found.items()}
+            for node, found in self.inference.sizes.items()
+        }
+
 
 class SegmentPlanner:
     """Plans copies of segments."""
 
-    def __init__(self, anatomy: Anatomy, options: Options, blueprint: Blueprint) -> None:
-        self._anatomy = anatomy
-        self._options = options
-        self._blueprint = blueprint
-        self._taken: dict[str, LayerPlan] = {}
+    def __init__(self, bottom_up: BottomUp, options: Options) -> None:
+        self._bottom_up = bottom_up
+        self._trunk = bottom_up.trunk
+        self._transposed = options.upsample == "transposed"
+        self._taken: dict[str, tuple[LayerPlan, bool]] = {}
 
-    def plan(self, how: Copy) -> SegmentPlan:
+    def plan(self, spec: CopySpec) -> SegmentPlan:
         """The plan of a copy.
 
         Raises:
             WidthConflictError: the segment can't be had at these widths.
         """
-        result = self.attempt(how)
+        result = self.attempt(spec)
         if result is None:
-            segment = how.segment
             raise WidthConflictError(
-                self._anatomy.trace.place(segment.end),
-                seen=f"a block that can't be had with {how.width_in} channels in "
-                f"and {how.target or 'its own'} out",
+                self._trunk.trace.place(spec.segment.end),
+                seen=f"a block that can't be had with {spec.width_in} channels in "
+                f"and {spec.target or 'its own'} out",
                 expected="widths that its divisions and groups admit",
                 remedy="use arrangement='td' or 'reversed', which keep the widths inside a block",
             )
         return result
 
-    def attempt(self, how: Copy) -> SegmentPlan | None:
+    def attempt(self, spec: CopySpec) -> SegmentPlan | None:
         """The plan of a copy, None where its widths can't be had."""
-        segment = how.segment
-        actions = segment_actions(self._anatomy, segment, up=how.factor is not None)
-        passed = frozenset(
-            n for n, a in actions.items() if a in ("up", "drop") and not self._anatomy.is_learned(n)
-        )
-        region, out = solve(self._anatomy, segment, passed=passed)
-        if how.modules and region.literals:
-            return None  # integers in the other block's code are no measure for this one
-        target = None
-        if "in" not in out.variables:
-            target = how.target or region.widths.value(out, region.widths.bottom_up)
-        values = assign(
-            region.widths,
-            out,
-            width_in=how.width_in,
-            target=target,
-            scale=how.scale,
-            overrides={} if how.scale else self._own_widths(how),
-        )
-        if values is None:
+        segment, upsampling = spec.segment, self._upsampling(spec)
+        changes = find_changes(self._trunk, segment, upsampling)
+        solved = self._solve(spec, changes)
+        if solved is None:
             return None
-        sizes = {
-            node: {key: _value(region, width, values) for key, width in found.items()}
-            for node, found in region.sizes.items()
-        }
-        if how.drop_identities:
-            actions = without_identities(self._anatomy, segment, actions, sizes)
-        gone = {n for n, action in actions.items() if action in ("drop", "up")}
-        actions |= {n: "drop" for n in segment.nodes if n.op == "get_attr" and gone >= set(n.users)}
-        nodes = tuple(
-            self._node(how, node, actions.get(node, "keep"), region, values, sizes.get(node))
+        sizes = solved.sizes()
+        if spec.drop_identities:
+            changes = without_identities(
+                self._trunk, segment, changes, sizes, upsampling,
+                from_start=self._bottom_up.style.identities_from_start,
+            )  # fmt: skip
+        gone = {n for n, change in changes.items() if _is_gone(change)}
+        changes |= {n: Drop() for n in segment.nodes if n.op == "get_attr" and gone >= set(n.users)}
+        nodes = (
+            self._node(spec, node, changes.get(node, Keep()), solved, sizes.get(node, {}))
             for node in segment.nodes
         )
         return SegmentPlan(
-            how.prefix,
+            spec.prefix,
             segment.start.name,
             segment.end.name,
-            nodes,
-            how.width_in,
-            _value(region, out, values),
+            tuple(nodes),
+            spec.width_in,
+            solved.width(solved.out),
         )
 
-    def _own_widths(self, how: Copy) -> dict[str, int]:
+    def upsample(
+        self, level: str, factor: int, channels: int, tensor: fx.Node | None = None
+    ) -> UpsamplePlan:
+        """An upsampling of a level; a transposed convolution belongs to one tensor alone."""
+        own = f"_{tensor.name}" if tensor is not None and self._transposed else ""
+        return UpsamplePlan(f"{level}.upsample{own}", factor, channels)
+
+    # Widths
+
+    def _upsampling(self, spec: CopySpec) -> Upsampling | None:
+        factor = spec.factor
+        if factor is None:
+            return None
+        return lambda tensor: self.upsample(spec.level, factor, 0, tensor)
+
+    def _solve(self, spec: CopySpec, changes: Mapping[fx.Node, Change]) -> _Solved | None:
+        passed = frozenset(
+            n for n, change in changes.items() if _is_gone(change) and not self._trunk.is_learned(n)
+        )
+        inference, out = solve(self._trunk, spec.segment, passed=passed)
+        if spec.modules and inference.literals:
+            return None  # integers in the other block's code are no measure for this one
+        target = None
+        if INFLOW not in out.variables:
+            target = spec.target or inference.widths.value(out, inference.widths.bottom_up)
+        values = assign(
+            inference.widths,
+            out,
+            width_in=spec.width_in,
+            target=target,
+            scale=spec.scale,
+            overrides={} if spec.scale else self._own_widths(spec),
+        )
+        if values is None:
+            return None
+        return _Solved(lambda: self._trunk.trace.place(spec.segment.end), inference, out, values)
+
+    def _own_widths(self, spec: CopySpec) -> dict[Variable, int]:
         """With another block's modules in the place of the segment's: the widths that those have."""
-        skeleton = self._anatomy.trace.skeleton
-        overrides: dict[str, int] = {}
-        for node, path in how.modules.items():
+        skeleton = self._trunk.trace.skeleton
+        overrides: dict[Variable, int] = {}
+        for node, path in spec.modules.items():
             module = skeleton.get_submodule(path)
             for attribute in ("out_channels", "out_features"):
                 if hasattr(module, attribute):
-                    overrides[f"{node.target}#out"] = getattr(module, attribute)
+                    overrides[Variable(str(node.target), "out")] = getattr(module, attribute)
         return overrides
+
+    # Nodes
 
     def _node(
         self,
-        how: Copy,
+        spec: CopySpec,
         node: fx.Node,
-        action: Action,
-        region: Region,
-        values: Mapping[str, int],
-        sizes: Mapping[str, int] | None,
+        change: Change,
+        solved: _Solved,
+        sizes: Mapping[str, int],
     ) -> NodePlan:
-        plan = NodePlan(node.name, action)
-        if action in ("up", "up-same", "same-up"):
-            plan = replace(plan, upsample=self._upsample(how, node, action, region, values))
-        if action in ("drop", "up"):
-            return plan
-        if node.op == "get_attr" and isinstance(
-            info := self._anatomy.trace.values[node], TensorInfo
-        ):
-            dims = region.dims[node]
-            shape = tuple(
-                _value(region, d, values) if isinstance(d, Width) else s
-                for d, s in zip(dims, info.shape, strict=True)
-            )
-            trains = isinstance(attribute_of(self._anatomy.trace.skeleton, node), nn.Parameter)
-            return replace(plan, shape=shape, parameters=math.prod(shape) if trains else 0)
-        literals = tuple(
-            (path, _value(region, width, values))
-            for path, width in region.literals.get(node, {}).items()
+        if isinstance(change, Upsampled):
+            change = self._with_channels(node, change, solved)
+        if _is_gone(change):
+            return NodePlan(node.name, change)
+        if node.op == "get_attr":
+            return self._parameter(node, solved)
+        found = solved.inference.literals.get(node, {})
+        literals = tuple((path, solved.width(width)) for path, width in found.items())
+        if node.op != "call_module":
+            return NodePlan(node.name, change, literals=literals)
+        # the module of another block may have a stride where this node has none
+        borrowed = node in spec.modules and self._trunk.role(node) == "conv"
+        if borrowed and isinstance(change, Keep):
+            change = SizePreserving()
+        layer = self._layer(spec, node, sizes, size_preserving=not isinstance(change, Keep))
+        return NodePlan(node.name, change, layer, literals)
+
+    def _with_channels(self, node: fx.Node, change: Upsampled, solved: _Solved) -> Upsampled:
+        source = node if change.where == "after" else self._trunk.call(node).input
+        if change.takes is not None:
+            source = next(n for n in solved.inference.dims if n.name == change.takes)
+        channels = solved.width(solved.inference.dims[source][1])
+        return replace(change, upsample=replace(change.upsample, channels=channels))
+
+    def _parameter(self, node: fx.Node, solved: _Solved) -> NodePlan:
+        """A parameter or buffer that the forward uses directly."""
+        info = self._trunk.trace.values[node]
+        if not isinstance(info, TensorInfo):
+            return NodePlan(node.name)
+        shape = tuple(
+            solved.width(dim) if isinstance(dim, Width) else size
+            for dim, size in zip(solved.inference.dims[node], info.shape, strict=True)
         )
-        if node.op == "call_module":
-            plan = replace(plan, layer=self._layer(how, node, action, sizes or {}))
-        return replace(plan, literals=literals)
+        trains = isinstance(attribute_of(self._trunk.trace.skeleton, node), nn.Parameter)
+        return NodePlan(node.name, shape=shape, parameters=math.prod(shape) if trains else 0)
 
     def _layer(
-        self, how: Copy, node: fx.Node, action: Action, sizes: Mapping[str, int]
+        self, spec: CopySpec, node: fx.Node, sizes: Mapping[str, int], *, size_preserving: bool
     ) -> LayerPlan:
-        source = how.modules.get(node, str(node.target))
+        source = spec.modules.get(node, str(node.target))
         name = source
-        if how.rename is not None:
-            old, new = how.rename
-            if not old and node not in how.modules:
+        if spec.rename is not None:
+            old, new = spec.rename
+            if not old and node not in spec.modules:
                 name = f"{new}.{name}"
             elif old and name.startswith(f"{old}."):
                 name = new + name[len(old) :]
-        module = self._anatomy.trace.skeleton.get_submodule(source)
-        # the module of another block may have a stride where this node has none
-        borrowed = node in how.modules and self._anatomy.role(node) == "conv"
-        same = borrowed or action in ("same", "up-same", "same-up")
+        module = self._trunk.trace.skeleton.get_submodule(source)
         plan = LayerPlan(
-            f"{how.prefix}.{name}",
+            f"{spec.prefix}.{name}",
             source,
             type(module).__name__,
             tuple(sizes.items()),
-            how.kernels.get(node),
-            same,
+            spec.kernels.get(node),
         )
-        built = self._blueprint.layer(plan)
-        agree = [tuple(p.shape) for p in built.parameters()] == [
-            tuple(p.shape) for p in module.parameters()
-        ]
-        learned = any(True for _ in module.parameters())
-        plan = replace(plan, parameters=parameter_count(built), inherits=agree and learned)
-        return self._unique(plan)
+        return self._unique(plan, size_preserving=size_preserving)
 
-    def _unique(self, plan: LayerPlan) -> LayerPlan:
+    def _unique(self, plan: LayerPlan, *, size_preserving: bool) -> LayerPlan:
         """A layer that is called twice is one layer; two layers never share a name."""
         name, number = plan.name, 2
-        while self._taken.setdefault(plan.name, plan) != plan:
+        while self._taken.setdefault(plan.name, (plan, size_preserving)) != (plan, size_preserving):
             plan = replace(plan, name=f"{name}_{number}")
             number += 1
         return plan
 
-    def _upsample(
-        self,
-        how: Copy,
-        node: fx.Node,
-        action: Action,
-        region: Region,
-        values: Mapping[str, int],
-    ) -> UpsamplePlan:
-        source = node if action == "same-up" else node.all_input_nodes[0]
-        channels = _value(region, region.dims[source][1], values)
-        return self.upsample(
-            f"{how.prefix.rsplit('.', 1)[0]}", how.factor or 1, channels, node.name
-        )
 
-    def upsample(self, level: str, factor: int, channels: int, suffix: str = "") -> UpsamplePlan:
-        """An upsampling of a level; a transposed convolution belongs to one place alone."""
-        if self._options.upsample != "transposed":
-            return UpsamplePlan(f"{level}.upsample", factor, channels)
-        name = f"{level}.upsample_{suffix}" if suffix else f"{level}.upsample"
-        plan = UpsamplePlan(name, factor, channels)
-        count = parameter_count(self._blueprint.upsample(plan, "transposed"))
-        return replace(plan, parameters=count)
-
-
-def _value(region: Region, width: Width, values: Mapping[str, int]) -> int:
-    value = region.widths.value(width, values)
-    if value is None:
-        raise ValueError(f"width {width} has no whole value")
-    return value
+def _is_gone(change: Change) -> bool:
+    """Does nothing of the node stay?"""
+    return isinstance(change, Drop) or (isinstance(change, Upsampled) and change.where == "instead")

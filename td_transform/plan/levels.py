@@ -3,124 +3,121 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
-from td_transform.analyse.segments import entry_kernel, scope
-from td_transform.analyse.siblings import matched_modules
-from td_transform.analyse.stages import Stage, Structure, carries_width
-from td_transform.analyse.style import form_of
-from td_transform.analyse.trunk import Segment
-from td_transform.emit.build import Blueprint, parameter_count
-from td_transform.plan.copies import Copy, SegmentPlanner
+from torch import fx
+
+from td_transform.analyse import (
+    BottomUp,
+    Segment,
+    Stage,
+    entry_conv,
+    entry_kernel,
+    matched_modules,
+    scope,
+)
+from td_transform.layers import Merge
+from td_transform.options import Options
+from td_transform.plan.copies import CopySpec, SegmentPlanner
 from td_transform.plan.head import plan_head
-from td_transform.plan.values import LevelPlan, Options, Part, Plan, SegmentPlan, UnitPlan
+from td_transform.plan.parts import LevelPlan, Part, SegmentPlan, UnitPlan
+from td_transform.plan.plan import Plan
 
 
 @dataclass
 class _Level:
-    """A level while it is being planned; `width` is that of its lift, `current` of the last tensor."""
+    """A level while it is being planned.
+
+    Args:
+        path: its place in the emitted module.
+        stride: input pixels per step.
+        width: channels of its lift.
+        current: channels of the last tensor.
+        factor: of the upsampling from the coarser level; None where there is none.
+    """
 
     path: str
     stride: int
     width: int
     current: int
+    factor: int | None = None
     transition: list[Part] = field(default_factory=list)
     merge: UnitPlan | None = None
     stage: list[SegmentPlan] = field(default_factory=list)
 
 
-class Composer:
-    """Plans a top-down network from the structure of a bottom-up one."""
+class LevelPlanner:
+    """Plans a top-down network, level by level; a `slot` is the bottom-up stage whose resolution a
+    level takes, its `stage` the one that it is made from."""
 
-    def __init__(self, structure: Structure, options: Options) -> None:
-        self._structure = structure
-        self._anatomy = structure.anatomy
+    def __init__(self, bottom_up: BottomUp, options: Options) -> None:
+        self._bottom_up = bottom_up
+        self._trunk = bottom_up.trunk
         self._options = options
-        self._blueprint = Blueprint(structure.trace)
-        self._segments = SegmentPlanner(structure.anatomy, options, self._blueprint)
-        self._form = form_of(structure)
+        self._segments = SegmentPlanner(bottom_up, options)
+        self._style = bottom_up.style
         self._uniform: int | None = None
         if options.arrangement == "uniform":
-            self._uniform = int(statistics.median(map(self._lift_width, structure.stages)))
+            self._uniform = int(statistics.median(stage.width for stage in bottom_up.stages))
 
     def plan(self) -> Plan:
         """The whole plan, from coarse to fine."""
-        stages = self._structure.stages
-        places = tuple(reversed(stages))
-        order = stages if self._options.arrangement == "reversed" else places
+        slots = tuple(reversed(self._bottom_up.stages))
+        stages = self._bottom_up.stages if self._options.arrangement == "reversed" else slots
         levels: list[LevelPlan] = []
-        if self._stride(places[0]) < places[0].stride:
-            levels.append(self._opening(order[0], places[0]))
-        for k, (stage, place) in enumerate(zip(order, places, strict=True)):
-            before = levels[-1] if levels else None
-            level = _Level(
-                f"levels.{len(levels)}",
-                self._stride(place),
-                self._lift_width(stage),
-                before.width if before else self._lift_width(stage),
-            )
-            factor = before.stride // level.stride if before else None
+        if self._stride(slots[0]) < slots[0].stride:
+            levels.append(self._opening(stages[0], slots[0]))
+        for k, (stage, slot) in enumerate(zip(stages, slots, strict=True)):
+            level = self._begin(stage, slot, levels)
             if k:
-                self._next_stage(level, stage, place, factor or 1)
+                self._next_stage(level, stage, slot)
             else:
-                self._first_stage(level, stage, place, factor)
-            self._border(level, order, k)
-            levels.append(self._finished(level, stage, place))
-        head, warnings = plan_head(self._structure, self._segments, levels[-1].width)
-        trace = self._structure.trace
-        return Plan(
-            type(trace.model).__name__,
-            trace.input_size,
-            self._options,
-            tuple(levels),
-            head,
-            warnings,
-        )
+                self._first_stage(level, stage, slot)
+            self._border(level, stages, k)
+            levels.append(self._finished(level, stage, slot))
+        head, warnings = plan_head(self._bottom_up, self._segments, levels[-1].width)
+        trace = self._bottom_up.trace
+        options = replace(self._options, input_size=trace.input_size)
+        return Plan(type(trace.model).__name__, options, tuple(levels), head, warnings)
 
-    def _stride(self, place: Stage) -> int:
-        """The stride of the level in a stage's place: t = s * output_stride / s_1."""
-        finest = self._structure.stages[0].stride
-        return place.stride * self._options.output_stride // finest
-
-    def _lift_width(self, stage: Stage) -> int:
-        """The channels of a stage's lift: those after its transition."""
-        if self._options.arrangement == "uniform" and getattr(self, "_uniform", None):
-            return self._uniform or 0
-        entry = stage.entry
-        before_entry = not self._sets_width(entry) and not entry.crosses
-        return self._anatomy.width(entry.start if before_entry else entry.end)
-
-    def _sets_width(self, segment: Segment) -> bool:
-        return carries_width(self._anatomy, segment)
+    def _stride(self, slot: Stage) -> int:
+        """The stride of the level in a slot: t = s * output_stride / s_1."""
+        finest = self._bottom_up.stages[0].stride
+        return slot.stride * self._options.output_stride // finest
 
     # The parts of a level
 
-    def _opening(self, stage: Stage, place: Stage) -> LevelPlan:
+    def _begin(self, stage: Stage, slot: Stage, before: Sequence[LevelPlan]) -> _Level:
+        path, stride = f"levels.{len(before)}", self._stride(slot)
+        width = self._uniform or stage.width
+        if not before:
+            return _Level(path, stride, width, width)
+        return _Level(path, stride, width, before[-1].width, before[-1].stride // stride)
+
+    def _opening(self, stage: Stage, slot: Stage) -> LevelPlan:
         """The extra lift at the bottom-up model's own coarsest stride."""
-        level = _Level("levels.0", place.stride, self._lift_width(stage), 0)
-        return replace(self._finished(level, stage, place), made_from=None)
+        level = _Level("levels.0", slot.stride, self._uniform or stage.width, 0)
+        return replace(self._finished(level, stage, slot), made_from=None)
 
     def _unit(self, name: str, width_in: int, width_out: int, kernel: tuple[int, int]) -> UnitPlan:
-        """A unit in the network's own form."""
-        form = self._form
-        plan = UnitPlan(
-            name, width_in, width_out, kernel, form.conv, form.norm, form.activation,
-            form.pre_activation,
+        """A unit in the network's own style."""
+        style = self._style
+        return UnitPlan(
+            name, width_in, width_out, kernel, style.conv, style.norm, style.activation,
+            style.pre_activation,
         )  # fmt: skip
-        return replace(plan, parameters=parameter_count(self._blueprint.unit(plan)))
 
-    def _lift(self, level: _Level, place: Stage) -> UnitPlan:
-        """A unit in the stem's form, from image channels to the level's width."""
-        form = self._form
-        kernel = form.stem_kernel
-        if all(s.form == "plain" for s in self._structure.stages):
-            kernel = entry_kernel(self._anatomy, place.entry)
-        plan = UnitPlan(
-            f"{level.path}.lift", self._structure.trace.input_size[0], level.width, kernel,
-            form.conv, form.stem_norm, form.stem_activation,
+    def _lift(self, level: _Level, slot: Stage) -> UnitPlan:
+        """A unit in the stem's style, from image channels to the level's width."""
+        style = self._style
+        kernel = style.stem_kernel
+        if all(stage.is_chain for stage in self._bottom_up.stages):
+            kernel = entry_kernel(self._trunk, slot.entry)
+        return UnitPlan(
+            f"{level.path}.lift", self._bottom_up.trace.input_size[0], level.width, kernel,
+            style.conv, style.stem_norm, style.stem_activation,
         )  # fmt: skip
-        return replace(plan, parameters=parameter_count(self._blueprint.unit(plan)))
 
     def _adapt(self, level: _Level, width: int) -> None:
         """A 1x1 unit on the low-resolution side, where the widths differ."""
@@ -129,35 +126,42 @@ class Composer:
             level.transition.append(self._unit(name, level.current, width, (1, 1)))
             level.current = width
 
-    def _upsample(self, level: _Level, factor: int) -> None:
-        level.transition.append(self._segments.upsample(level.path, factor, level.current))
+    def _upsample(self, level: _Level) -> None:
+        level.transition.append(
+            self._segments.upsample(level.path, level.factor or 1, level.current)
+        )
 
     def _merge(self, level: _Level) -> None:
         level.width = level.current
-        width_in = level.width * (1 if self._options.merge == "add" else 2)
+        width_in = Merge.width(self._options.merge, level.width)
         level.merge = self._unit(f"{level.path}.merge.unit", width_in, level.width, (3, 3))
 
-    def _copy(
-        self, level: _Level, segment: Segment, *, transition: bool = False, **how: Any
-    ) -> None:
-        plan = self._segments.plan(self._how(level, segment, **how))
-        self._append(level, plan, transition=transition)
-
-    def _append(self, level: _Level, plan: SegmentPlan, *, transition: bool = False) -> None:
-        (level.transition if transition else level.stage).append(plan)
-        level.current = plan.width_out
-
-    def _how(self, level: _Level, segment: Segment, **how: Any) -> Copy:
-        how.setdefault("target", self._uniform)
-        return Copy(
-            segment, f"{level.path}.stage", level.current, scale=self._uniform is not None, **how
+    def _spec(self, level: _Level, segment: Segment) -> CopySpec:
+        return CopySpec(
+            segment,
+            level.path,
+            level.current,
+            target=self._uniform,
+            scale=self._uniform is not None,
         )
 
-    def _finished(self, level: _Level, stage: Stage, place: Stage) -> LevelPlan:
+    def _append(self, level: _Level, spec: CopySpec) -> None:
+        plan = self._segments.plan(spec)
+        level.stage.append(plan)
+        level.current = plan.width_out
+
+    def _cross(self, level: _Level, spec: CopySpec) -> None:
+        """A copy that belongs to the transition."""
+        plan = self._segments.plan(spec)
+        level.transition.append(plan)
+        level.current = plan.width_out
+
+    def _finished(self, level: _Level, stage: Stage, slot: Stage) -> LevelPlan:
         return LevelPlan(
+            level.path,
             level.stride,
-            self._structure.stages.index(stage) + 1,
-            self._lift(level, place),
+            self._bottom_up.stages.index(stage) + 1,
+            self._lift(level, slot),
             tuple(level.transition),
             level.merge,
             tuple(level.stage),
@@ -165,133 +169,137 @@ class Composer:
 
     # Stages
 
-    def _first_stage(self, level: _Level, stage: Stage, place: Stage, factor: int | None) -> None:
+    def _first_stage(self, level: _Level, stage: Stage, slot: Stage) -> None:
         """T_1: no transition; in a plain chain its lift is its entry unit."""
-        if factor is not None:
-            self._upsample(level, factor)
+        if level.factor is not None:
+            self._upsample(level)
             self._merge(level)
-        if stage.form == "plain":
-            self._plain_units(level, stage, place, skip=1 if factor is None else 0)
+        if stage.is_chain:
+            self._units(level, stage, slot, skip=1 if level.factor is None else 0)
             return
-        entry = self._first_block(level, stage)
-        if entry is not None:
-            self._append(level, entry)
+        self._first_block(level, stage)
         for segment in stage.rest:
-            self._copy(level, segment)
+            self._append(level, self._spec(level, segment))
 
-    def _plain_units(self, level: _Level, stage: Stage, place: Stage, *, skip: int = 0) -> None:
+    def _next_stage(self, level: _Level, stage: Stage, slot: Stage) -> None:
+        """T_2 .. T_n: a transition to the level's width and resolution, the merge, the rest."""
+        enter = {
+            "chain": self._enter_chain,
+            "prelude": self._enter_prelude,
+            "crossing": self._enter_crossing,
+            "pooled": self._enter_pooled,
+            "sibling": self._enter_as_sibling,
+        }[stage.entry_kind]
+        rest = enter(level, stage)
+        if stage.is_chain:
+            self._units(level, stage, slot)
+            return
+        for segment in rest:
+            self._append(level, self._spec(level, segment))
+
+    def _units(self, level: _Level, stage: Stage, slot: Stage, *, skip: int = 0) -> None:
         """The units of a plain stage; kernel sizes stay with their resolution."""
-        kernels = [entry_kernel(self._anatomy, s) for s in place.segments]
+        kernels = [entry_kernel(self._trunk, s) for s in slot.segments] if slot.is_chain else []
         for i, segment in list(enumerate(stage.segments))[skip:]:
-            changed = {}
-            if place.form == "plain" and i < len(kernels):
-                conv = next(n for n in segment.nodes if self._anatomy.is_learned(n))
-                if entry_kernel(self._anatomy, segment) != kernels[i]:
-                    changed = {conv: kernels[i]}
-            self._copy(level, segment, kernels=changed)
+            changed: Mapping[fx.Node, tuple[int, int]] = {}
+            conv = entry_conv(self._trunk, segment)
+            if i < len(kernels) and conv is not None:
+                own = entry_kernel(self._trunk, segment)
+                changed = {conv: kernels[i]} if own != kernels[i] else {}
+            self._append(level, replace(self._spec(level, segment), kernels=changed))
 
-    def _first_block(self, level: _Level, stage: Stage) -> SegmentPlan | None:
+    # Entries: each returns the segments of the stage that are left to copy
+
+    def _enter_chain(self, level: _Level, stage: Stage) -> Sequence[Segment]:
+        self._adapt(level, level.width)
+        self._upsample(level)
+        self._merge(level)
+        return stage.segments
+
+    def _enter_prelude(self, level: _Level, stage: Stage) -> Sequence[Segment]:
+        for segment in stage.prelude:
+            self._cross(level, replace(self._spec(level, segment), target=level.width))
+        self._upsample(level)
+        self._merge(level)
+        return stage.segments
+
+    def _enter_crossing(self, level: _Level, stage: Stage) -> Sequence[Segment]:
+        if not stage.entry_sets_width:
+            self._adapt(level, self._uniform or self._trunk.width(stage.entry.start))
+        spec = replace(self._spec(level, stage.entry), factor=level.factor, drop_identities=True)
+        self._cross(level, spec)
+        self._merge(level)
+        return stage.rest
+
+    def _enter_pooled(self, level: _Level, stage: Stage) -> Sequence[Segment]:
+        self._upsample(level)
+        self._cross(level, replace(self._spec(level, stage.entry), drop_identities=True))
+        self._merge(level)
+        return stage.rest
+
+    def _enter_as_sibling(self, level: _Level, stage: Stage) -> Sequence[Segment]:
+        """The finest stage's first block takes the form of its siblings' transition blocks."""
+        for form in stage.forms:
+            spec = replace(
+                self._in_form_of(level, stage.entry, form),
+                factor=level.factor, drop_identities=True, target=level.width,
+            )  # fmt: skip
+            plan = self._segments.attempt(spec)
+            if plan is not None and plan.width_out == level.width:
+                level.transition.append(plan)
+                level.current = plan.width_out
+                self._merge(level)
+                return stage.rest
+        return (self._enter_pooled if stage.entry_sets_width else self._enter_chain)(level, stage)
+
+    def _first_block(self, level: _Level, stage: Stage) -> None:
         """T_1's first block has the form of the stage's repeated block; a unit that only
         leads to the stage's resolution goes."""
         entry = stage.entry
         if entry.kind == "unit" and entry.crosses:
-            return None
+            return
         repeated = self._repeated(stage)
         if repeated is not None:
-            return self._segments.attempt(self._in_form_of(level, entry, repeated))
-        own = self._segments.attempt(self._how(level, entry, drop_identities=True))
-        expected = self._uniform or self._anatomy.width(entry.end)
-        fits = own is not None and (own.width_out == expected or not entry.crosses)
-        return own if fits else None
+            plan = self._segments.attempt(self._in_form_of(level, entry, repeated))
+        else:
+            spec = replace(self._spec(level, entry), drop_identities=True)
+            plan = self._segments.attempt(spec)
+            expected = self._uniform or self._trunk.width(entry.end)
+            if plan is not None and entry.crosses and plan.width_out != expected:
+                plan = None
+        if plan is not None:
+            level.stage.append(plan)
+            level.current = plan.width_out
 
-    def _in_form_of(self, level: _Level, entry: Segment, form: Segment, **how: Any) -> Copy:
+    def _in_form_of(self, level: _Level, entry: Segment, form: Segment) -> CopySpec:
         """A copy of another block that stands for the entry and has its layers where they match."""
-        modules = matched_modules(self._anatomy, entry, form) or {}
+        modules = matched_modules(self._trunk, entry, form) or {}
         old, new = self._path(form), self._path(entry)
         rename = (old, new) if old and new and old != new else ("", "entry")
-        return self._how(level, form, modules=modules, rename=rename, **how)
+        return replace(self._spec(level, form), modules=modules, rename=rename)
 
     def _repeated(self, stage: Stage) -> Segment | None:
         """The first block that keeps the stage's width."""
-        wanted = self._anatomy.width(stage.entry.end)
+        wanted = self._trunk.width(stage.entry.end)
         for segment in stage.rest:
-            widths = {self._anatomy.width(segment.start), self._anatomy.width(segment.end)}
+            widths = {self._trunk.width(segment.start), self._trunk.width(segment.end)}
             if segment.kind == "block" and widths == {wanted}:
                 return segment
         return None
 
     def _path(self, segment: Segment) -> str:
-        modules = scope(self._anatomy, segment)
+        modules = scope(self._trunk, segment)
         return modules[-1][0] if modules else ""
 
-    def _next_stage(self, level: _Level, stage: Stage, place: Stage, factor: int) -> None:
-        """T_2 .. T_n: a transition to the level's width and resolution, the merge, the rest."""
-        entry = stage.entry
-        if stage.form == "plain":
-            self._chain_transition(level, factor)
-            self._plain_units(level, stage, place)
-            return
-        merged_before_entry = False
-        if stage.prelude:
-            self._prelude_transition(level, stage, factor)
-            merged_before_entry = True
-        elif entry.crosses:
-            if not self._sets_width(entry):
-                self._adapt(level, self._uniform or self._anatomy.width(entry.start))
-            self._copy(level, entry, transition=True, factor=factor, drop_identities=True)
-        elif stage.pools and self._sets_width(entry):
-            self._upsample(level, factor)
-            self._copy(level, entry, transition=True, drop_identities=True)
-        elif stage.pools or not self._sibling_transition(level, stage, factor):
-            self._chain_transition(level, factor)
-            merged_before_entry = True
-        if not merged_before_entry:
-            self._merge(level)
-        for segment in stage.segments if merged_before_entry else stage.rest:
-            self._copy(level, segment)
-
-    def _chain_transition(self, level: _Level, factor: int) -> None:
-        self._adapt(level, level.width)
-        self._upsample(level, factor)
-        self._merge(level)
-
-    def _prelude_transition(self, level: _Level, stage: Stage, factor: int) -> None:
-        for segment in stage.prelude:
-            self._copy(level, segment, transition=True, target=level.width)
-        self._upsample(level, factor)
-        self._merge(level)
-
-    def _sibling_transition(self, level: _Level, stage: Stage, factor: int) -> bool:
-        """The finest stage's first block takes the form of its siblings' transition blocks."""
-        entry = stage.entry
-        for sibling in self._structure.stages:
-            if sibling.entry.kind != "block" or not sibling.entry.crosses:
-                continue
-            if matched_modules(self._anatomy, entry, sibling.entry) is None:
-                continue
-            how = self._in_form_of(
-                level, entry, sibling.entry, factor=factor, drop_identities=True, target=level.width
-            )
-            plan = self._segments.attempt(how)
-            if plan is not None and plan.width_out == level.width:
-                self._append(level, plan, transition=True)
-                return True
-        if not self._sets_width(entry):
-            return False
-        self._upsample(level, factor)
-        self._copy(level, entry, transition=True)
-        return True
-
-    def _border(self, level: _Level, order: tuple[Stage, ...], k: int) -> None:
+    def _border(self, level: _Level, stages: Sequence[Stage], k: int) -> None:
         """What stood beside the pooling between two stages (dropout) stays between them."""
-        if k + 1 == len(order):
+        if k + 1 == len(stages):
             return
-        coarser = order[k + 1] if self._options.arrangement == "reversed" else order[k]
+        coarser = stages[k + 1] if self._options.arrangement == "reversed" else stages[k]
         for pool in coarser.pools:
-            kept = [
-                n for n in pool.nodes if n.op != "get_attr" and self._anatomy.role(n) == "inert"
-            ]
+            kept = [n for n in pool.nodes if n.op != "get_attr" and self._trunk.role(n) == "inert"]
             if kept:
                 start = pool.nodes[pool.nodes.index(kept[0]) - 1]
                 stride = pool.stride_out
-                self._copy(level, Segment("unit", start, tuple(kept), stride, stride))
+                between = Segment("unit", start, tuple(kept), stride, stride)
+                self._append(level, self._spec(level, between))

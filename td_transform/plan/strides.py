@@ -2,127 +2,160 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from fractions import Fraction
 
 from torch import fx
 
-from td_transform.analyse.infer import call_of
-from td_transform.analyse.trunk import Anatomy, Segment
+from td_transform.analyse import Segment, Trunk
 from td_transform.operators import TensorInfo
-from td_transform.plan.values import Action
+from td_transform.plan.parts import Change, Drop, SizePreserving, Upsampled, UpsamplePlan
+
+# the upsampling of a tensor
+Upsampling = Callable[[fx.Node], UpsamplePlan]
 
 
-def segment_actions(anatomy: Anatomy, segment: Segment, *, up: bool) -> dict[fx.Node, Action]:
+def find_changes(
+    trunk: Trunk, segment: Segment, upsampling: Upsampling | None
+) -> dict[fx.Node, Change]:
     """Every downsampling on the way loses its stride; the one that reaches the segment's exit
     stride becomes the upsampling, if there is one. Excursions below the exit stride stay."""
     low = max(segment.stride_in)
     exit_stride = max(segment.stride_out)
-    actions: dict[fx.Node, Action] = {}
+    changes: dict[fx.Node, Change] = {}
     for node in segment.nodes:
         if node.op == "get_attr":
             continue
-        before, after = _strides(anatomy, node)
+        before, after = _strides(trunk, node)
         if before is None or after is None or before > max(exit_stride, low):
             continue
         if after > before:
             if after <= exit_stride:
-                actions[node] = _at_crossing(anatomy, node, up=up and after == exit_stride)
-        elif anatomy.role(node) in ("conv", "pool"):
-            action = _at_rest(anatomy, node)
-            if action is not None:
-                actions[node] = action
-    return actions
+                reached = after == exit_stride
+                changes[node] = _at_crossing(trunk, node, upsampling if reached else None)
+        elif trunk.role(node) in ("conv", "pool"):
+            change = _at_rest(trunk, node)
+            if change is not None:
+                changes[node] = change
+    return changes
 
 
-def _strides(anatomy: Anatomy, node: fx.Node) -> tuple[Fraction | None, Fraction | None]:
-    call = call_of(anatomy.trace, node, anatomy.region)
-    if not call.tensors or not isinstance(anatomy.trace.values.get(call.input), TensorInfo):
+def _strides(trunk: Trunk, node: fx.Node) -> tuple[Fraction | None, Fraction | None]:
+    call = trunk.call(node)
+    if not call.tensors or not isinstance(trunk.trace.values.get(call.input), TensorInfo):
         return None, None
-    before, after = anatomy.stride(call.input), anatomy.stride(node)
+    before, after = trunk.stride(call.input), trunk.stride(node)
     return (max(before) if before else None), (max(after) if after else None)
 
 
-def _at_crossing(anatomy: Anatomy, node: fx.Node, *, up: bool) -> Action:
-    if not anatomy.is_learned(node):
-        return "up" if up else "drop"
-    if not up:
-        return "same"
+def _at_crossing(trunk: Trunk, node: fx.Node, upsampling: Upsampling | None) -> Change:
+    before = trunk.call(node).input
+    if not trunk.is_learned(node):
+        return Upsampled("instead", upsampling(before)) if upsampling else Drop()
+    if upsampling is None:
+        return SizePreserving()
     # a 1x1 convolution commutes with the upsampling and costs less before it
-    window = call_of(anatomy.trace, node, anatomy.region).window()
-    return "same-up" if window.is_pointwise else "up-same"
+    if trunk.window(node).is_pointwise:
+        return Upsampled("after", upsampling(node))
+    return Upsampled("before", upsampling(before))
 
 
-def _at_rest(anatomy: Anatomy, node: fx.Node) -> Action | None:
+def _at_rest(trunk: Trunk, node: fx.Node) -> Change | None:
     """Windows at stride 1 keep the map's size; padding apart from a window is not needed then."""
-    call = call_of(anatomy.trace, node, anatomy.region)
+    call = trunk.call(node)
     window = call.window()
-    before, after = call.shape(), anatomy.trace.values[node].shape
+    before, after = call.shape(), trunk.trace.values[node].shape
     if window.is_pointwise:
         pads = before[-2:] != after[-2:] and before[1] == after[1] and set(window.stride) == {1}
-        return "drop" if pads else None
-    return None if window.keeps_size or set(window.stride) != {1} else "same"
+        return Drop() if pads else None
+    return None if window.keeps_size or set(window.stride) != {1} else SizePreserving()
 
 
-def projections(anatomy: Anatomy, segment: Segment) -> list[tuple[fx.Node, ...]]:
-    """The shortcuts of a segment that hold a 1x1 convolution: the nodes of each such path."""
+def without_identities(
+    trunk: Trunk,
+    segment: Segment,
+    changes: Mapping[fx.Node, Change],
+    sizes: Mapping[fx.Node, Mapping[str, int]],
+    upsampling: Upsampling | None,
+    *,
+    from_start: bool,
+) -> dict[fx.Node, Change]:
+    """A projection whose widths agree is an identity: an upsampling in it stays.
+
+    Args:
+        trunk, segment: where the projections stand.
+        changes: what becomes of its nodes with the projections.
+        sizes: the widths of its layers.
+        upsampling: makes the upsampling of a tensor.
+        from_start: do the network's own identity shortcuts leave at a block's start (in a
+            pre-activation net: before the norm)?
+    """
+    result = dict(changes)
+    for path in projections(trunk, segment):
+        conv = next(n for n in path if trunk.role(n) == "conv")
+        if conv not in sizes or sizes[conv]["in"] != sizes[conv]["out"]:
+            continue
+        for node in path:
+            if trunk.role(node) in ("conv", "norm"):
+                upsampled = isinstance(result.get(node), Upsampled) and upsampling is not None
+                before = trunk.call(node).input
+                result[node] = (
+                    Upsampled("instead", upsampling(before)) if upsampled else Drop()  # type: ignore[misc]
+                )
+        if from_start:
+            _leave_at(segment.start, path[-1], result, upsampling)
+    return result
+
+
+def _leave_at(
+    start: fx.Node,
+    first: fx.Node,
+    changes: dict[fx.Node, Change],
+    upsampling: Upsampling | None,
+) -> None:
+    """Let a shortcut of which nothing is left but its upsampling begin at the block's start."""
+    change = changes.get(first)
+    if isinstance(change, Drop):
+        changes[first] = Drop(takes=start.name)
+    elif isinstance(change, Upsampled) and change.where == "instead" and upsampling is not None:
+        changes[first] = Upsampled("instead", upsampling(start), takes=start.name)
+
+
+def projections(trunk: Trunk, segment: Segment) -> list[tuple[fx.Node, ...]]:
+    """The shortcuts of a segment that hold a 1x1 convolution: the nodes of each such path, from
+    the sum back to where the paths fork."""
     members = set(segment.nodes)
     found = []
     for node in segment.nodes:
-        if (
-            node.op == "get_attr"
-            or anatomy.role(node) != "combine"
-            or len(_tensors(anatomy, node)) != 2
-        ):
+        if node.op == "get_attr" or trunk.role(node) != "combine":
             continue
-        for source in _tensors(anatomy, node):
-            path = _linear_path(anatomy, source, segment.start, members)
+        sources = trunk.call(node).tensors
+        if len(sources) != 2:
+            continue
+        for source in sources:
+            path = _linear_path(trunk, source, segment.start, members)
             if path is not None:
                 found.append(path)
     return found
 
 
-def _tensors(anatomy: Anatomy, node: fx.Node) -> Sequence[fx.Node]:
-    return call_of(anatomy.trace, node, anatomy.region).tensors
-
-
 def _linear_path(
-    anatomy: Anatomy, node: fx.Node, start: fx.Node, members: set[fx.Node]
+    trunk: Trunk, node: fx.Node, start: fx.Node, members: set[fx.Node]
 ) -> tuple[fx.Node, ...] | None:
     """Walk back over norm, pooling and one 1x1 convolution to where the paths fork."""
     path: list[fx.Node] = []
     convolutions = 0
     while node is not start and node in members and len(node.users) == 1:
-        if node.op == "get_attr" or len(_tensors(anatomy, node)) != 1:
+        if node.op == "get_attr" or len(trunk.call(node).tensors) != 1:
             return None
-        role = anatomy.role(node)
+        role = trunk.role(node)
         if role == "conv":
-            window = call_of(anatomy.trace, node, anatomy.region).window()
-            if not window.is_pointwise or not anatomy.is_learned(node):
+            if not trunk.window(node).is_pointwise or not trunk.is_learned(node):
                 return None
             convolutions += 1
         elif role not in ("norm", "pool", "inert"):
             return None
         path.append(node)
-        node = _tensors(anatomy, node)[0]
+        node = trunk.call(node).tensors[0]
     forks = node is start or len(node.users) > 1
     return tuple(path) if forks and convolutions == 1 else None
-
-
-def without_identities(
-    anatomy: Anatomy,
-    segment: Segment,
-    actions: Mapping[fx.Node, Action],
-    sizes: Mapping[fx.Node, Mapping[str, int]],
-) -> dict[fx.Node, Action]:
-    """A projection whose widths agree is an identity: an upsampling in it stays."""
-    result = dict(actions)
-    for path in projections(anatomy, segment):
-        conv = next(n for n in path if anatomy.role(n) == "conv")
-        if conv not in sizes or sizes[conv]["in"] != sizes[conv]["out"]:
-            continue
-        for node in path:
-            if anatomy.role(node) in ("conv", "norm"):
-                ups = result.get(node, "keep") in ("up", "same-up", "up-same")
-                result[node] = "up" if ups else "drop"
-    return result

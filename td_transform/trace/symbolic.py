@@ -13,8 +13,7 @@ from torch import fx, nn
 
 from td_transform.errors import TopDownError, TraceError
 from td_transform.operators import module_operator
-
-_LIBRARIES = ("torch.", "td_transform.")
+from td_transform.trace.source import is_users
 
 
 class _Undecided(fx.proxy.TraceError):
@@ -126,8 +125,7 @@ def _user_line(tb: TracebackType | None) -> str:
     """The last line of a traceback that is in neither torch nor this package."""
     frames: list[tuple[FrameType, int]] = list(traceback.walk_tb(tb))
     for frame, line in reversed(frames):
-        module = frame.f_globals.get("__name__", "")
-        if not f"{module}.".startswith(_LIBRARIES):
+        if is_users(frame.f_code.co_filename):
             return f"{frame.f_code.co_filename}:{line}"
     return "source unknown"
 

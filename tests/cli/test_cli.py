@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from torch import nn
 
-from td_transform.cli.commands import cost_table, main
+from td_transform.cli import main
+from td_transform.cli.convert import cost_table
 from td_transform.cli.model_names import load_model
 from td_transform.cost import Cost
 from td_transform.saving import load_topdown

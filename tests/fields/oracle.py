@@ -16,9 +16,9 @@ from torch import Tensor, fx, nn
 
 from td_transform import Pyramid, ReceptiveFields
 from td_transform.analyse.infer import operator_of
-from td_transform.fields.receptive_field import Box
+from td_transform.fields import Box
 from td_transform.operators.windows import pair
-from td_transform.trace.model import Trace
+from td_transform.trace import Trace
 
 PASS_EVERYTHING = (nn.LeakyReLU, nn.ELU, nn.Identity)
 

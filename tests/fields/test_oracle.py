@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from td_transform import TopDownNetwork, to_topdown
-from td_transform.analyse.stages import structure
-from td_transform.fields.receptive_field import ReceptiveFields
-from td_transform.trace.model import make_skeleton, trace
+from td_transform.analyse import analyse
+from td_transform.fields import ReceptiveFields
+from td_transform.trace import make_skeleton, trace
 from tests.fields.networks import random_network
 from tests.fields.oracle import compare
 from tests.networks import TOPOLOGIES
@@ -127,7 +127,7 @@ def test_torchvision(name: str, kind: str, record_property: Record) -> None:
     size = (3, side, side)
     model = build(name)
     if kind == "top-down":
-        finest = structure(trace(model, size)).stages[0].stride
+        finest = analyse(trace(model, size)).stages[0].stride
         model = topdown(model, size, output_stride=finest)
     fields = fields_of(model, size)
     torch.manual_seed(0)

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from td_transform import Pyramid, TopDownNetwork, to_topdown
+from td_transform.options import Arrangement
 from tests.paper_data import ORACLES
 from tests.paper_networks import STYLES
 
@@ -69,16 +70,21 @@ def load(td: TopDownNetwork, arrays: np.lib.npyio.NpzFile, path: Callable[[str],
 
 
 @pytest.mark.parametrize(
-    ("name", "style", "file", "path"),
+    ("name", "arrangement", "file", "path"),
     [
-        ("LeNetFC", "modules", "LeNetFC_TD.npz", lenet_path),
-        ("ResNet32", "modules", "ResNet_TD.npz", resnet_path),
+        ("LeNetFC", "td", "LeNetFC_TD.npz", lenet_path),
+        ("ResNet32", "td", "ResNet_TD.npz", resnet_path),
+        ("ResNet32", "uniform", "ResNet_TD_uni.npz", resnet_path),
     ],
 )
-def test_authors_logits(name: str, style: str, file: str, path: Callable[[str], str]) -> None:
+def test_authors_logits(
+    name: str, arrangement: Arrangement, file: str, path: Callable[[str], str]
+) -> None:
     arrays = np.load(ORACLES / file)
     images = torch.from_numpy(arrays["input_nhwc"]).permute(0, 3, 1, 2)
-    td = to_topdown(STYLES[name][style](), input_size=tuple(images.shape[1:])).eval()
+    size = tuple(images.shape[1:])
+    model = STYLES[name]["modules"]()
+    td = to_topdown(model, input_size=size, arrangement=arrangement).eval()
     load(td, arrays, path)
     with torch.no_grad():
         logits = td(images)

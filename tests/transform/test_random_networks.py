@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from td_transform import plan_topdown, to_topdown
-from td_transform.analyse.stages import structure
-from td_transform.trace.model import trace
+from td_transform.analyse import analyse
+from td_transform.trace import trace
 from tests.networks import (
     Blur,
     ChannelShuffle,
@@ -146,7 +146,7 @@ def networks(draw: st.DrawFn) -> nn.Module:
 def test_any_network(model: nn.Module, arrangement: str, own_stride: bool) -> None:
     note(str(model))
     torch.manual_seed(0)
-    output_stride = structure(trace(model, SIZE)).stages[0].stride if own_stride else 1
+    output_stride = analyse(trace(model, SIZE)).stages[0].stride if own_stride else 1
     options = {"input_size": SIZE, "arrangement": arrangement, "output_stride": output_stride}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from td_transform import TopDownNetwork, plan_topdown, to_topdown
-from td_transform.analyse.stages import structure
-from td_transform.trace.model import trace
+from td_transform.analyse import analyse
+from td_transform.trace import trace
 from tests.networks import TOPOLOGIES
 from tests.properties import check_network
 
@@ -30,7 +30,7 @@ def convert(model: nn.Module, **options: Any) -> TopDownNetwork:
 def test_trains_at_both_output_strides(name: str, arrangement: str) -> None:
     torch.manual_seed(0)
     model = TOPOLOGIES[name]()
-    finest = structure(trace(model, SIZE)).stages[0].stride
+    finest = analyse(trace(model, SIZE)).stages[0].stride
     for output_stride in {1, finest}:
         td = convert(model, arrangement=arrangement, output_stride=output_stride)
         assert td.plan.levels[-1].stride == output_stride

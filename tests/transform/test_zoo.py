@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from td_transform import TopDownError, plan_topdown, to_topdown
-from td_transform.analyse.stages import structure
-from td_transform.trace.model import trace
+from td_transform.analyse import analyse
+from td_transform.trace import trace
 from tests.properties import check_network
 from tests.torchvision_networks import CNNS, FAMILIES, TRANSFORMERS, build, build_on_cpu, each
 
@@ -30,7 +30,7 @@ def affine(
 def test_converts(name: str) -> None:
     """On the meta device: shapes, gradients and strides at all settings."""
     model = build(name)
-    finest = structure(trace(model, INPUT)).stages[0].stride
+    finest = analyse(trace(model, INPUT)).stages[0].stride
     images = torch.empty(2, 3, 64, 64, device="meta")
     with warnings.catch_warnings(), mock.patch.object(F, "batch_norm", affine):
         warnings.simplefilter("ignore")

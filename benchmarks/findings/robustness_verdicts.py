@@ -1,0 +1,306 @@
+"""Whether a claim holds: the rules for attacks, perturbed levels and corruptions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+import numpy as np
+
+from benchmarks.findings.aggregate import Cell, Spread, by_cell, group_of, pooled_deviation, select
+from benchmarks.findings.comparisons import comparisons, published_comparisons
+from benchmarks.findings.published import published_scales
+from benchmarks.findings.verdicts import Rule, Verdict, all_of, beyond, majority, not_run
+from benchmarks.measures.attacks import ATTACKS
+from benchmarks.measures.curves import Comparison
+from benchmarks.runs.jobs import Row
+from benchmarks.subjects.arrangements import PAIR
+
+# A gain in robustness that matters: 10 % in L2, 5 points where final losses are compared.
+GAIN = {"l2 ratio": math.log(1.1), "loss difference": 5.0}
+# Standard errors of a difference between two shares of images that count as beyond the spread.
+ERRORS = 2.0
+# An accuracy, as a share, below which nothing is left to compare.
+LOST = 0.05
+
+Compared = Mapping[tuple[Cell, str], Comparison]
+
+
+@dataclass(frozen=True)
+class Tally:
+    """Cells and attacks in which TD is the more robust, or the less, in all or beyond the spread."""
+
+    cases: int
+    higher: int
+    better: int
+    lower: int
+    worse: int
+    middle: str
+
+    @staticmethod
+    def of(found: Collection[Comparison]) -> Tally:
+        return Tally(
+            cases=len(found),
+            higher=sum(c.advantage > 0 for c in found),
+            better=sum(c.better for c in found),
+            lower=sum(c.advantage < 0 for c in found),
+            worse=sum(c.worse for c in found),
+            middle=_middle(found),
+        )
+
+    def __str__(self) -> str:
+        return (
+            f"TD more robust in {self.higher} of {self.cases} ({self.better} beyond the spread), "
+            f"less in {self.lower} ({self.worse} beyond); {self.middle}"
+        )
+
+
+def more_robust(attacks: Sequence[str], *, models: Sequence[str] | None = None) -> Rule:
+    """TD is the more robust beyond the spread in more than half of the cells and attacks."""
+    return _rule(attacks, models, lambda found: majority(c.state for c in found))
+
+
+def less_robust(attacks: Sequence[str], *, models: Sequence[str] | None = None) -> Rule:
+    """TD is the less robust beyond the spread in more than half of the cells and attacks."""
+    return _rule(attacks, models, lambda found: majority(_negated(c.state) for c in found))
+
+
+def no_gain(attacks: Sequence[str]) -> Rule:
+    """In more than half of the cells and attacks a gain that matters is ruled out."""
+
+    def holds(found: Collection[Comparison]) -> bool | None:
+        gains = Tally.of(found).better
+        if 2 * _without_gain(found) > len(found):
+            return True
+        return False if 2 * gains >= len(found) else None
+
+    return _rule(
+        attacks, None, holds,
+        lambda found: f"gain ruled out in {_without_gain(found)} of {len(found)}; ",
+    )  # fmt: skip
+
+
+def _rule(
+    attacks: Sequence[str],
+    models: Sequence[str] | None,
+    holds: Callable[[Collection[Comparison]], bool | None],
+    first: Callable[[Collection[Comparison]], str] = lambda _: "",
+) -> Rule:
+    """A rule over all cells (of some models) and attacks, with what is said before the tally."""
+
+    def rule(rows: Sequence[Row]) -> Verdict:
+        own = select(rows, kind="robustness", attack=tuple(attacks))
+        found = _chosen(comparisons(own), attacks, models)
+        if not found:
+            names = ", ".join(models or ("BU and TD",))
+            return not_run(f"exp2 for {names} under {', '.join(attacks)}")
+        cases = list(found.values())
+        return Verdict(f"{first(cases)}{Tally.of(cases)}", holds(cases), _by_cell(found))
+
+    return rule
+
+
+def _negated(state: bool | None) -> bool | None:
+    return None if state is None else not state
+
+
+def _without_gain(found: Collection[Comparison]) -> int:
+    return sum(c.high < GAIN[c.measure] for c in found)
+
+
+def published_tally(attacks: Sequence[str], *, models: Sequence[str] | None = None) -> str:
+    """The authors' own figures, compared in the same way."""
+    tally = Tally.of(_chosen(published_comparisons(), attacks, models).values())
+    return (
+        f"TD more robust in {tally.higher} of {tally.cases}, less in {tally.lower}; {tally.middle}"
+    )
+
+
+# Perturbed levels
+
+
+def most_vulnerable(level: str, cell: Cell) -> Rule:
+    """A level whose perturbation costs the most accuracy, over all attacks, beyond the spread."""
+
+    def rule(rows: Sequence[Row]) -> Verdict:
+        chosen = [row for row in select(rows, kind="scales") if group_of(row).cell == cell]
+        levels = {
+            name: _mean_accuracy(select(chosen, arrangement="td", perturbed=name))
+            for name in ("high", "medium", "low")
+        }
+        known = {name: found for name, found in levels.items() if found}
+        if len(known) < len(levels):
+            return not_run(f"exp2-scales for {cell.title}")
+        ours = ", ".join(f"{name} {100 * found[0].mean:.1f} %" for name, found in known.items())
+        others = {name: found for name, found in known.items() if name != level}
+        states, gaps = [], []
+        for name, found in others.items():
+            lead, error = found[0].mean - known[level][0].mean, _error(found, known[level])
+            states.append(beyond(lead, error))
+            gaps.append(f"{name} − {level} = {100 * lead:+.1f} ± {100 * error:.1f} points")
+        return Verdict(ours, all_of(states), "; ".join(gaps))
+
+    return rule
+
+
+def published_levels(cell: Cell) -> str:
+    """Mean accuracy over the ten attacks in the authors' Fig. 5."""
+    figures = [found for attack in ATTACKS if (found := published_scales(cell, attack))]
+    means = {
+        name: np.mean([found[name] for found in figures]) for name in ("high", "medium", "low")
+    }
+    return ", ".join(f"{name} {100 * mean:.1f} %" for name, mean in means.items())
+
+
+# Beyond the paper
+
+
+def survives_strong_attacks(rows: Sequence[Row]) -> Verdict:
+    """TD keeps more accuracy (or needs a larger L2) beyond the spread in more than half."""
+    cases = _strong_cases(select(rows, kind="strong"))
+    if not cases:
+        return not_run("strong attacks for BU and TD")
+    told = [case for case in cases if not case.lost]
+    states = [case.better for case in told]
+    ours = (
+        f"TD more robust beyond the spread in {states.count(True)} of {len(told)}, less in "
+        f"{states.count(False)}; both keep "
+        f"less than {100 * LOST:.0f} % in {len(cases) - len(told)} more"
+    )
+    # the report's table of strong attacks has every case
+    outside = [case.shown for case in told if case.better is not None]
+    reason = "; ".join(outside) or "all within the spread"
+    return Verdict(ours, majority(states) if told else None, reason)
+
+
+@dataclass(frozen=True)
+class _Case:
+    shown: str
+    better: bool | None
+    lost: bool = False
+
+
+def _strong_cases(rows: Sequence[Row]) -> list[_Case]:
+    cases = []
+    bounded = [row for row in rows if row.get("epsilon") is not None]
+    for attack, norm, epsilon in dict.fromkeys(_strength(row) for row in bounded):
+        same = [row for row in bounded if _strength(row) == (attack, norm, epsilon)]
+        for cell, found in _accuracy_pairs(same, "robust_accuracy").items():
+            lead, error = _lead(found), _error(*found.values())
+            shown = f"{attack} {norm} {epsilon:.3g}, {cell.title}: {_shown(found)}"
+            lost = max(accuracy[0].mean for accuracy in found.values()) < LOST
+            cases.append(_Case(shown, beyond(lead, error), lost))
+    minimal = [row for row in rows if row.get("epsilon") is None]
+    for (cell, attack), compared in comparisons(minimal).items():
+        shown = f"{attack}, {cell.title}: {compared}"
+        cases.append(_Case(shown, compared.state))
+    return cases
+
+
+def survives_corruptions(rows: Sequence[Row]) -> Verdict:
+    """TD's accuracy, mean over corruptions and severities, is higher in more than half."""
+    pairs = _accuracy_pairs(select(rows, kind="corruptions"), "accuracy")
+    if not pairs:
+        return not_run("corruptions for BU and TD")
+    states = [beyond(_lead(found), _error(*found.values())) for found in pairs.values()]
+    ours = (
+        f"TD better beyond the spread in {states.count(True)} of {len(pairs)} cells, worse in "
+        f"{states.count(False)}"
+    )
+    shown = "; ".join(f"{cell.title}: {_shown(found)}" for cell, found in pairs.items())
+    return Verdict(ours, majority(states), shown)
+
+
+# An accuracy that is the mean over several measurements, and the standard error from its images.
+Accuracy = tuple[Spread, float]
+
+
+def _accuracy_pairs(rows: Sequence[Row], value: str) -> dict[Cell, dict[str, Accuracy]]:
+    cells: dict[Cell, dict[str, Accuracy]] = {}
+    for cell, found in by_cell(rows, value).items():
+        if set(PAIR) <= set(found):
+            own = [row for row in rows if group_of(row).cell == cell]
+            pair = {name: _mean_accuracy(select(own, arrangement=name), value) for name in PAIR}
+            cells[cell] = {name: accuracy for name, accuracy in pair.items() if accuracy}
+    return cells
+
+
+def _mean_accuracy(rows: Sequence[Row], value: str = "accuracy") -> Accuracy | None:
+    """Mean over attacks or corruptions, per run; the runs make the spread."""
+    if not rows:
+        return None
+    runs: dict[object, list[float]] = {}
+    variances = []
+    for row in rows:
+        accuracy, images = row[value], row["images"]
+        assert isinstance(accuracy, int | float)
+        assert isinstance(images, int)
+        runs.setdefault(row.get("run"), []).append(accuracy)
+        # one more right and one more wrong: a share of 0 or 1 has an error too
+        share = (accuracy * images + 1) / (images + 2)
+        variances.append(share * (1 - share) / images)
+    spread = Spread.of(math.fsum(found) / len(found) for found in runs.values())
+    # the attacks share their images: their errors are taken as one and the same, not averaged out
+    return spread, math.sqrt(math.fsum(variances) / len(variances))
+
+
+def _error(one: Accuracy, other: Accuracy) -> float:
+    """What a difference must exceed: the pooled deviation, for single runs standard errors."""
+    deviation = pooled_deviation(one[0], other[0])
+    return ERRORS * math.hypot(one[1], other[1]) if math.isnan(deviation) else deviation
+
+
+def _lead(found: Mapping[str, Accuracy]) -> float:
+    return found["td"][0].mean - found["bu"][0].mean
+
+
+def _shown(found: Mapping[str, Accuracy]) -> str:
+    values = ", ".join(
+        f"{name.upper()} {100 * accuracy[0].mean:.1f} %" for name, accuracy in found.items()
+    )
+    return f"{values} (spread {100 * _error(*found.values()):.1f} points)"
+
+
+def _strength(row: Row) -> tuple[str, str, float]:
+    epsilon = row["epsilon"]
+    assert isinstance(epsilon, int | float)
+    return str(row["attack"]), str(row["norm"]), float(epsilon)
+
+
+def _chosen(
+    found: Compared, attacks: Collection[str], models: Collection[str] | None
+) -> dict[tuple[Cell, str], Comparison]:
+    return {
+        (cell, attack): comparison
+        for (cell, attack), comparison in found.items()
+        if attack in attacks and (models is None or cell.model in models)
+    }
+
+
+def _middle(found: Iterable[Comparison]) -> str:
+    kinds: dict[str, list[Comparison]] = {}
+    for comparison in found:
+        kinds.setdefault(comparison.measure, []).append(comparison)
+    parts = []
+    for measure, members in kinds.items():
+        advantage = median(member.advantage for member in members)
+        if measure == "l2 ratio":
+            parts.append(f"median L2 ×{math.exp(advantage):.2f}")
+        else:
+            parts.append(f"median final loss {0 - advantage:+.1f} points")
+    return ", ".join(parts)
+
+
+def _by_cell(found: Compared) -> str:
+    cells = dict.fromkeys(cell for cell, _ in found)
+    return "; ".join(
+        f"{cell.title}: "
+        + ", ".join(
+            f"{attack.removesuffix('Attack')} {comparison}"
+            for (other, attack), comparison in found.items()
+            if other == cell
+        )
+        for cell in cells
+    )

@@ -1,0 +1,94 @@
+"""Analyse: what is known of a bottom-up model, in one value."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from td_transform.analyse.layout import Layout, lay_out
+from td_transform.analyse.segments import uncuttable
+from td_transform.analyse.stages import Stage, find_stages
+from td_transform.analyse.style import UnitStyle, style_of
+from td_transform.analyse.trunk import Segment, Trunk, find_trunk
+from td_transform.errors import StructureError
+from td_transform.trace import Trace
+
+
+@dataclass(frozen=True)
+class BottomUp:
+    """What the analysis found: everything that the plan is made from.
+
+    Args:
+        trunk: the chain of tensors that every path passes, with strides.
+        layout: the trunk in pieces, with the image and the head.
+        stem: the leading unit of a network whose stages are of blocks.
+        stages: from fine to coarse.
+        style: what new units are modelled on.
+    """
+
+    trunk: Trunk
+    layout: Layout
+    stem: Segment | None
+    stages: tuple[Stage, ...]
+    style: UnitStyle
+
+    @property
+    def trace(self) -> Trace:
+        return self.trunk.trace
+
+    @property
+    def level_ends(self) -> tuple[str, ...]:
+        """The node at which each stage ends, from fine to coarse."""
+        return tuple(stage.segments[-1].end.name for stage in self.stages)
+
+
+def analyse(trace: Trace) -> BottomUp:
+    """Find stem, stages, head and the style of the units.
+
+    Raises:
+        StructureError: there are fewer than two stages, or a region can't be cut.
+    """
+    trunk = find_trunk(trace)
+    layout = lay_out(trunk)
+    for segment in layout.segments:
+        _check_strides(trunk, segment)
+    if all(s.kind == "pool" for s in layout.segments):
+        raise _no_stages(trunk, ())
+    stem, body = _split_stem(layout.segments)
+    stages = find_stages(trunk, body)
+    if len(stages) < 2:
+        raise _no_stages(trunk, stages)
+    style = style_of(trunk, layout.segments, pre_activation=layout.pre_activation)
+    return BottomUp(trunk, layout, stem, stages, style)
+
+
+def _split_stem(segments: Sequence[Segment]) -> tuple[Segment | None, Sequence[Segment]]:
+    """The leading unit is a stem if a block is the next that learns; its poolings go with it."""
+    later = [s for s in segments[1:] if s.kind != "pool"]
+    if segments[0].kind != "unit" or not later or later[0].kind != "block":
+        return None, segments
+    return segments[0], segments[segments.index(later[0]) :]
+
+
+def _check_strides(trunk: Trunk, segment: Segment) -> None:
+    """Learned layers of a segment run at its strides, not at ones in between."""
+    low, high = max(segment.stride_in), max(segment.stride_out)
+    strides = {
+        max(stride)
+        for n in segment.nodes
+        if trunk.is_learned(n) and (stride := trunk.stride(n)) is not None
+    }
+    if any(low < s < high for s in strides):
+        raise uncuttable(trunk, segment.start, segment.nodes)
+
+
+def _no_stages(trunk: Trunk, stages: Sequence[Stage]) -> StructureError:
+    strides = [s.stride for s in stages]
+    seen = f"one stage at stride {strides[0]}" if strides else "no convolutional stage"
+    return StructureError(
+        f"model {type(trunk.trace.model).__name__}",
+        seen=f"{seen}: its features are not downsampled between learned layers",
+        expected="two or more stages at falling resolution",
+        remedy="convert a hierarchical CNN; transformers with one patch embedding and isotropic "
+        "networks have no stages to reverse",
+    )

@@ -1,0 +1,94 @@
+"""Analyse: the trunk in pieces, from what the first learned layer reads to where the head starts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from torch import fx
+
+from td_transform.analyse.blocks import join_blocks
+from td_transform.analyse.regions import cut_points, regions
+from td_transform.analyse.segments import group_regions, uncuttable
+from td_transform.analyse.trunk import Segment, Trunk
+from td_transform.errors import StructureError
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The trunk in pieces.
+
+    Args:
+        image: what the first learned layer reads: the input, or its preprocessed form.
+        segments: the units, blocks and poolings, fine to coarse.
+        head_start: the map that the head reads.
+        pre_activation: does a norm and activation stand between the last block and the pooling?
+    """
+
+    image: fx.Node
+    segments: tuple[Segment, ...]
+    head_start: fx.Node
+    pre_activation: bool
+
+
+def lay_out(trunk: Trunk) -> Layout:
+    """Cut the trunk into segments.
+
+    Raises:
+        StructureError: the network has no trunk to cut, or no head after its last map.
+    """
+    points = cut_points(trunk)
+    pieces = regions(trunk, points)
+    _check_head(trunk, points[-1])
+    first = next(
+        (i for i, t in enumerate(pieces) if t.kind not in ("norm", "activation", "inert")), 0
+    )
+    body = list(pieces[first:])
+    image = body[0].start if body else points[0]
+    while body and body[-1].kind in ("pool", "inert"):
+        body.pop()
+    tail = len(body)
+    while tail and body[tail - 1].kind in ("norm", "activation", "inert"):
+        tail -= 1
+    while tail < len(body) and body[tail].kind != "norm":
+        tail += 1
+    before = next((t for t in reversed(body[:tail]) if t.kind != "inert"), None)
+    pre_activation = tail < len(body) and before is not None and before.kind == "block"
+    if pre_activation:
+        body = body[:tail]
+    segments = join_blocks(trunk, group_regions(trunk, body, pre_activation))
+    head_start = body[-1].nodes[-1] if body else points[-1]
+    if segments and not _learned_after(trunk, points[-1]):
+        head_start, segments = _classifier_start(trunk, segments)
+    return Layout(image, tuple(segments), head_start, pre_activation)
+
+
+def _classifier_start(trunk: Trunk, segments: list[Segment]) -> tuple[fx.Node, list[Segment]]:
+    """The classifier unit goes to the head, with the dropout before it."""
+    *kept, classifier = segments
+    if not kept:
+        return classifier.start, kept
+    nodes = list(kept[-1].nodes)
+    while len(nodes) > 1 and trunk.role(nodes[-1]) == "inert":
+        nodes.pop()
+    kept[-1] = replace(kept[-1], nodes=tuple(nodes))
+    return nodes[-1], kept
+
+
+def _check_head(trunk: Trunk, last_map: fx.Node) -> None:
+    """After the last map there must be a head, and no convolution at several strides."""
+    output = trunk.tensors[-1]
+    if trunk.stride(output) is not None:
+        raise StructureError(
+            trunk.trace.place(output),
+            seen="a map as output",
+            expected="logits after a global pooling or flattening",
+            remedy="convert a classifier; use the emitted model's levels as a backbone",
+        )
+    nodes = trunk.between(last_map, output)
+    strides = {trunk.stride(n) for n in nodes if trunk.is_learned(n)} - {None}
+    if len(strides) > 1:
+        raise uncuttable(trunk, last_map, nodes)
+
+
+def _learned_after(trunk: Trunk, last_map: fx.Node) -> bool:
+    return any(trunk.is_learned(n) for n in trunk.between(last_map, trunk.tensors[-1]))

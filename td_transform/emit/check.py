@@ -1,0 +1,192 @@
+"""Check a network against its plan before it is handed over."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from td_transform.analyse import BottomUp
+from td_transform.emit.network import TopDownNetwork
+from td_transform.errors import ConversionError
+from td_transform.operators import module_operator
+from td_transform.plan import LevelPlan
+from td_transform.trace import Trace
+
+
+def check_graph(network: TopDownNetwork, bottom_up: BottomUp) -> None:
+    """Run a network whose tensors are on the meta device, and hold it against its plan.
+
+    Raises:
+        ConversionError: it doesn't run, a level has another size or width than planned, or the
+            gradient doesn't reach a parameter that it reaches in the bottom-up model.
+    """
+    trace = bottom_up.trace
+    network.eval()
+    run = _Run(network, trace)
+    logits = run.on_image()
+    size = network.plan.input_size[1:]
+    for name, level in zip(network.level_ends, network.plan.levels, strict=True):
+        _check_level(level, tuple(run.shapes[name]), size)
+    _check_classes(tuple(logits.shape), trace)
+    _check_reached(network, _reached(logits) | run.not_run, bottom_up)
+
+
+def check_values(network: TopDownNetwork, model: nn.Module) -> None:
+    """Every tensor has values, and is the network's own unless it was to be inherited.
+
+    Raises:
+        ConversionError: a parameter or buffer is the bottom-up model's.
+    """
+    if network.plan.options.weights == "inherit":
+        return
+    owned = {id(t): name for name, t in _tensors(model)}
+    for name, tensor in _tensors(network):
+        if id(tensor) in owned:
+            raise ConversionError(
+                f"'{name}' of the top-down network",
+                seen=f"the bottom-up model's own '{owned[id(tensor)]}'",
+                expected="a network that shares nothing with the bottom-up model",
+                remedy="give the module that holds it a __deepcopy__ that copies its tensors",
+            )
+
+
+def _tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    yield from module.named_parameters()
+    yield from module.named_buffers()
+
+
+class _Run(fx.Interpreter):
+    """Runs a graph on a meta tensor; an error names the bottom-up node that it comes from."""
+
+    def __init__(self, network: TopDownNetwork, trace: Trace) -> None:
+        super().__init__(network)
+        self._trace = trace
+        self._size = network.plan.input_size
+        self.extra_traceback = False
+        self.shapes: dict[str, Any] = {}
+        self.not_run: set[int] = set()
+
+    def on_image(self) -> Tensor:
+        first = next(self.module.parameters(), None)
+        dtype = first.dtype if first is not None else torch.float32
+        with torch.enable_grad():
+            logits: Tensor = self.run(torch.empty(2, *self._size, device="meta", dtype=dtype))
+        return logits
+
+    def run_node(self, n: fx.Node) -> Any:
+        try:
+            result = self._passed(n)
+            if result is None:
+                result = super().run_node(n)
+        except Exception as error:
+            raise self._explained(n, error) from error
+        if isinstance(result, Tensor):
+            self.shapes[n.name] = result.shape
+        return result
+
+    def _passed(self, n: fx.Node) -> Any:
+        """What keeps its input's shape at any width isn't run: perhaps it can't, on meta tensors."""
+        if n.op != "call_module" or not isinstance(n.args[0], fx.Node):
+            return None
+        module = self.fetch_attr(str(n.target))
+        operator = module_operator(module)
+        if operator is None or not operator.keeps_shape or operator.resize is not None:
+            return None
+        self.not_run.update(id(p) for p in module.parameters())
+        return self.env[n.args[0]].contiguous()
+
+    def _explained(self, node: fx.Node, error: Exception) -> ConversionError:
+        source = _origin(node, self._trace)
+        place = self._trace.place(source) if source is not None else f"new node '{node.name}'"
+        return ConversionError(
+            place,
+            seen=f"in the top-down network {type(error).__name__}: {error}".splitlines()[0],
+            expected="a node that runs at the planned widths and resolution",
+            remedy="pass output_stride= the bottom-up model's finest stride, where maps keep their "
+            "sizes, or register the module around this code with td_transform.register_operator",
+        )
+
+
+def _origin(node: fx.Node, trace: Trace) -> fx.Node | None:
+    name = node.meta.get("bottom_up")
+    return next((n for n in trace.graph.nodes if n.name == name), None)
+
+
+def _check_level(level: LevelPlan, shape: tuple[int, ...], size: tuple[int, ...]) -> None:
+    wanted = (2, level.width, *(-(-side // level.stride) for side in size))
+    if shape != wanted:
+        raise ConversionError(
+            f"level '{level.path}' (stride {level.stride})",
+            seen=f"a map of shape {shape}",
+            expected=f"{wanted}, as planned",
+            remedy="pass an input_size whose sides are multiples of the coarsest stride",
+        )
+
+
+def _check_classes(shape: tuple[int, ...], trace: Trace) -> None:
+    output = next(n for n in reversed(trace.graph.nodes) if n.op == "output").args[0]
+    wanted = trace.values[output].shape
+    if shape != tuple(wanted):
+        raise ConversionError(
+            "output of the top-down network",
+            seen=f"shape {shape}",
+            expected=f"{tuple(wanted)}, as the bottom-up model's",
+            remedy="pool the last map globally before the classifier",
+        )
+
+
+def _check_reached(network: TopDownNetwork, reached: set[int], bottom_up: BottomUp) -> None:
+    lost = [n for n, p in network.named_parameters() if p.requires_grad and id(p) not in reached]
+    if not lost:
+        return
+    unused = _unused(bottom_up.trace)
+    sources = {layer.name: layer.source for layer in network.plan.layers}
+    for name in lost:
+        path, _, parameter = name.rpartition(".")
+        owner = next((p for p in _ancestors(path) if p in sources), None)
+        inner = path.removeprefix(owner).strip(".") if owner is not None else ""
+        source = ".".join(part for part in (sources.get(owner or ""), inner, parameter) if part)
+        if source not in unused:
+            raise ConversionError(
+                f"parameter '{name}' of the top-down network",
+                seen="that no gradient reaches it",
+                expected="a network that reads every parameter",
+                remedy="register the module that computes with it with "
+                "td_transform.register_operator, so that it is carried along whole",
+            )
+
+
+def _ancestors(path: str) -> Iterator[str]:
+    while path:
+        yield path
+        path = path.rpartition(".")[0]
+
+
+def _unused(trace: Trace) -> set[str]:
+    """The parameters that the bottom-up model itself doesn't use."""
+    runner = fx.Interpreter(trace.skeleton, graph=trace.graph)
+    first = next(trace.skeleton.parameters())
+    with torch.enable_grad():
+        logits = runner.run(torch.empty(2, *trace.input_size, device="meta", dtype=first.dtype))
+    reached = _reached(logits)
+    return {n for n, p in trace.skeleton.named_parameters() if id(p) not in reached}
+
+
+def _reached(logits: Tensor) -> set[int]:
+    """The ids of all parameters that the gradient of a tensor reaches."""
+    found: set[int] = set()
+    seen = set()
+    stack = [logits.grad_fn]
+    while stack:
+        function = stack.pop()
+        if function is None or function in seen:
+            continue
+        seen.add(function)
+        variable = getattr(function, "variable", None)
+        if variable is not None:
+            found.add(id(variable))
+        stack.extend(below for below, _ in function.next_functions)
+    return found

@@ -1,0 +1,85 @@
+"""Count what a plan's layers will hold, and find which could inherit: one pass over the plan."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from torch import nn
+
+from td_transform.emit.build import LayerBuilder
+from td_transform.plan import (
+    LayerPlan,
+    LevelPlan,
+    NodePlan,
+    Part,
+    Plan,
+    SegmentPlan,
+    UnitPlan,
+    Upsampled,
+    UpsamplePlan,
+)
+from td_transform.trace import Trace
+
+
+def counted(plan: Plan, trace: Trace) -> Plan:
+    """The plan with the parameters of every layer, as Table 1 of the paper counts them."""
+    return _Counter(plan, trace).plan()
+
+
+class _Counter:
+    """Builds every layer of a plan on the meta device, where that takes no memory."""
+
+    def __init__(self, plan: Plan, trace: Trace) -> None:
+        self._plan = plan
+        self._skeleton = trace.skeleton
+        self._builder = LayerBuilder(trace)
+        self._kind = plan.options.upsample
+
+    def plan(self) -> Plan:
+        levels = tuple(self._level(level) for level in self._plan.levels)
+        return replace(self._plan, levels=levels, head=self._segment(self._plan.head))
+
+    def _level(self, level: LevelPlan) -> LevelPlan:
+        return replace(
+            level,
+            lift=self._unit(level.lift),
+            transition=tuple(self._part(part) for part in level.transition),
+            merge=None if level.merge is None else self._unit(level.merge),
+            stage=tuple(self._segment(segment) for segment in level.stage),
+        )
+
+    def _part(self, part: Part) -> Part:
+        if isinstance(part, SegmentPlan):
+            return self._segment(part)
+        return self._unit(part) if isinstance(part, UnitPlan) else self._upsample(part)
+
+    def _unit(self, unit: UnitPlan) -> UnitPlan:
+        return replace(unit, parameters=_count(self._builder.unit(unit)))
+
+    def _upsample(self, upsample: UpsamplePlan) -> UpsamplePlan:
+        return replace(upsample, parameters=_count(self._builder.upsample(upsample, self._kind)))
+
+    def _segment(self, segment: SegmentPlan) -> SegmentPlan:
+        return replace(segment, nodes=tuple(self._node(node) for node in segment.nodes))
+
+    def _node(self, node: NodePlan) -> NodePlan:
+        change, layer = node.change, node.layer
+        if isinstance(change, Upsampled):
+            change = replace(change, upsample=self._upsample(change.upsample))
+        if layer is not None:
+            layer = self._layer(layer, size_preserving=node.size_preserving)
+        return replace(node, change=change, layer=layer)
+
+    def _layer(self, layer: LayerPlan, *, size_preserving: bool) -> LayerPlan:
+        built = self._builder.layer(layer, size_preserving=size_preserving)
+        source = self._skeleton.get_submodule(layer.source)
+        shapes, own = _shapes(built), _shapes(source)
+        return replace(layer, parameters=_count(built), inherits=bool(own) and shapes == own)
+
+
+def _count(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())
+
+
+def _shapes(module: nn.Module) -> list[tuple[int, ...]]:
+    return [tuple(p.shape) for p in module.parameters()]

@@ -1,0 +1,131 @@
+"""The options of a conversion: stated once, as a dataclass that the signatures follow."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import inspect
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Concatenate, Literal, ParamSpec, TypeVar, get_args, get_origin, get_type_hints
+
+from torch import nn
+
+from td_transform.errors import TopDownError
+from td_transform.layers import MergeKind, PyramidKind, UpsampleKind
+
+Arrangement = Literal["td", "uniform", "reversed"]
+Weights = Literal["fresh", "inherit"]
+Init = Callable[[nn.Module], None]
+
+P = ParamSpec("P")
+Chosen = TypeVar("Chosen")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How to turn a network upside down; the defaults are the paper's.
+
+    Args:
+        input_size: (C, H, W). Without it: the model's own configuration (timm's `pretrained_cfg`),
+            else the first convolution's channels at 224 x 224 pixels.
+        arrangement: `td` reverses the stages with their widths, `uniform` gives all the median
+            width, `reversed` keeps widths and depths in bottom-up order (paper, 3.3).
+        output_stride: input pixels per step of the last stage; 1 is the paper's, the bottom-up
+            model's finest stride costs about what the bottom-up model costs.
+        merge: how upsampled features and lift are joined: `add-concat` (paper, Fig. 3), `add` or
+            `concat`.
+        upsample: how a map is brought to the next resolution: `nearest` (the paper's choice),
+            `bilinear` or `transposed`; paper, 3.1.
+        pyramid: how the image is blurred and downsampled; see `Pyramid`.
+        weights: `fresh`, or `inherit` to share those of layers whose shapes agree.
+
+    Raises:
+        TopDownError: an option has a value that is not offered.
+    """
+
+    input_size: tuple[int, int, int] | None = None
+    arrangement: Arrangement = "td"
+    output_stride: int = 1
+    merge: MergeKind = "add-concat"
+    upsample: UpsampleKind = "nearest"
+    pyramid: PyramidKind = "gaussian"
+    weights: Weights = "fresh"
+
+    def __post_init__(self) -> None:
+        for name, hint in get_type_hints(type(self)).items():
+            value, choices = getattr(self, name), get_args(hint)
+            if get_origin(hint) is Literal and value not in choices:
+                raise TopDownError(
+                    f"argument '{name}'", seen=repr(value), expected=" or ".join(map(repr, choices)),
+                    remedy=f"pass {name}={choices[0]!r}, the default",
+                )  # fmt: skip
+        if not isinstance(self.output_stride, int) or self.output_stride < 1:
+            raise TopDownError(
+                "argument 'output_stride'", seen=repr(self.output_stride),
+                expected="a positive integer", remedy="pass output_stride=1, the default",
+            )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conversion(Options):
+    """The options of a network that is built, too.
+
+    Args:
+        init: called on every new module after its default initialisation, as by `nn.Module.apply`.
+    """
+
+    init: Init | None = None
+
+
+def keywords(
+    options: Callable[P, Chosen],
+) -> Callable[[Callable[[nn.Module, Chosen], Result]], Callable[Concatenate[nn.Module, P], Result]]:
+    """Makes ``function(model, options)`` a function of a model and the options' fields."""
+
+    def decorate(
+        function: Callable[[nn.Module, Chosen], Result],
+    ) -> Callable[Concatenate[nn.Module, P], Result]:
+        own = inspect.signature(options)
+
+        @functools.wraps(function)
+        def called(model: nn.Module, *args: P.args, **kwargs: P.kwargs) -> Result:
+            for name in kwargs:
+                if name not in own.parameters:
+                    raise _unknown(name, list(own.parameters))
+            return function(model, options(*args, **kwargs))
+
+        called.__doc__ = _documented(function.__doc__ or "", options)
+        model = next(iter(inspect.signature(function).parameters.values()))
+        called.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+            [model, *own.parameters.values()],
+            return_annotation=inspect.signature(function).return_annotation,
+        )
+        return called  # type: ignore[return-value]
+
+    return decorate
+
+
+def _documented(doc: str, options: Callable[..., object]) -> str:
+    """The documentation with that of the options' fields in the place of the line on `options`."""
+    entries = "\n".join(
+        cls.__doc__.partition("Args:\n")[2].partition("\n\n")[0].rstrip()
+        for cls in reversed(getattr(options, "__mro__", ()))
+        if cls is not object and cls.__doc__
+    )
+    return re.sub(r" +options: .*\n", lambda _: f"{entries}\n", doc)
+
+
+def _unknown(name: str, known: list[str]) -> TopDownError:
+    close = difflib.get_close_matches(name, known, n=1)
+    return TopDownError(
+        f"argument '{name}'", seen="an option that there is not", expected=", ".join(known),
+        remedy=f"perhaps you mean {close[0]}" if close else "leave it out",
+    )  # fmt: skip
+
+
+def shaping(options: Options) -> Options:
+    """Those options that shape the network, without those that only build it."""
+    return Options(**{field.name: getattr(options, field.name) for field in fields(Options)})

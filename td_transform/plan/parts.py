@@ -1,0 +1,226 @@
+"""The parts of a plan: immutable values of plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+Where = Literal["before", "after", "instead"]
+
+
+@dataclass(frozen=True)
+class UpsamplePlan:
+    """An upsampling; `channels` matter for a transposed convolution alone."""
+
+    name: str
+    factor: int
+    channels: int
+    parameters: int = 0
+
+
+# What becomes of a node that changed the resolution, or could
+
+
+@dataclass(frozen=True)
+class Keep:
+    """The node stays as it is."""
+
+
+@dataclass(frozen=True)
+class Drop:
+    """The node goes.
+
+    Args:
+        takes: the bottom-up tensor that stands for its result; its own input by default.
+    """
+
+    takes: str | None = None
+
+
+@dataclass(frozen=True)
+class SizePreserving:
+    """The node runs at stride 1, with an output as large as its input."""
+
+
+@dataclass(frozen=True)
+class Upsampled:
+    """An upsampling before the node, after it, or in its place; what stays runs at stride 1.
+
+    Args:
+        where: relative to the node.
+        upsample: the upsampling.
+        takes: with `instead`: the bottom-up tensor that is upsampled; its own input by default.
+    """
+
+    where: Where
+    upsample: UpsamplePlan
+    takes: str | None = None
+
+
+@dataclass(frozen=True)
+class PoolTo:
+    """The map is pooled to a size, before the node or in its place."""
+
+    where: Where
+    size: tuple[int, int]
+
+
+Change = Keep | Drop | SizePreserving | Upsampled | PoolTo
+
+
+@dataclass(frozen=True)
+class LayerPlan:
+    """A bottom-up layer with new widths.
+
+    Args:
+        name: its path in the emitted module.
+        source: its path in the bottom-up model.
+        operator: its class.
+        sizes: its widths, by what they mean (`in`, `out`, `channels`).
+        kernel: another kernel size than the source's.
+        parameters: how many it will have.
+        inherits: do all shapes agree with the source's?
+    """
+
+    name: str
+    source: str
+    operator: str
+    sizes: tuple[tuple[str, int], ...] = ()
+    kernel: tuple[int, int] | None = None
+    parameters: int = 0
+    inherits: bool = False
+
+
+@dataclass(frozen=True)
+class NodePlan:
+    """What becomes of one node of the bottom-up graph.
+
+    Args:
+        node: its name in the bottom-up graph.
+        change: of what it does to the resolution.
+        layer: for a module: the layer that is called.
+        literals: integers in its arguments that are widths, by place.
+        shape: for a parameter or buffer used directly: its shape.
+        parameters: how many of them train.
+    """
+
+    node: str
+    change: Change = Keep()
+    layer: LayerPlan | None = None
+    literals: tuple[tuple[tuple[str | int, ...], int], ...] = ()
+    shape: tuple[int, ...] | None = None
+    parameters: int = 0
+
+    @property
+    def size_preserving(self) -> bool:
+        """Does what stays of it run at stride 1?"""
+        return isinstance(self.change, (SizePreserving, Upsampled))
+
+    @property
+    def upsample(self) -> UpsamplePlan | None:
+        return self.change.upsample if isinstance(self.change, Upsampled) else None
+
+
+@dataclass(frozen=True)
+class SegmentPlan:
+    """A copy of a stretch of the bottom-up graph, from the tensor `start` to the tensor `end`."""
+
+    prefix: str
+    start: str
+    end: str
+    nodes: tuple[NodePlan, ...]
+    width_in: int
+    width_out: int
+
+    @property
+    def layers(self) -> list[LayerPlan]:
+        return [n.layer for n in self.nodes if n.layer is not None]
+
+
+@dataclass(frozen=True)
+class UnitPlan:
+    """A new convolution unit: a lift, an adapter, or what follows a merge.
+
+    Args:
+        name: its path in the emitted module.
+        width_in, width_out: channels.
+        kernel: (vertical, horizontal).
+        conv, norm, activation: the bottom-up nodes whose kind they take; None where it has none.
+        pre_activation: norm-act-conv instead of conv-norm-act.
+        parameters: how many it will have.
+    """
+
+    name: str
+    width_in: int
+    width_out: int
+    kernel: tuple[int, int]
+    conv: str
+    norm: str | None
+    activation: str | None
+    pre_activation: bool = False
+    parameters: int = 0
+
+
+Part = UnitPlan | UpsamplePlan | SegmentPlan
+
+
+@dataclass(frozen=True)
+class LevelPlan:
+    """One level of the top-down network.
+
+    Args:
+        path: its place in the emitted module.
+        stride: input pixels per step of its maps.
+        made_from: the bottom-up stage it is made from, counted from 1 at the finest; None for the
+            extra coarsest lift.
+        lift: the unit that reads the image at this stride.
+        transition: from the coarser level to this one, the upsampling included.
+        merge: the unit after the merge; None at the first level.
+        stage: the units and blocks after the merge.
+    """
+
+    path: str
+    stride: int
+    made_from: int | None
+    lift: UnitPlan
+    transition: tuple[Part, ...] = ()
+    merge: UnitPlan | None = None
+    stage: tuple[SegmentPlan, ...] = ()
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        middle = (self.merge,) if self.merge is not None else ()
+        return (self.lift, *self.transition, *middle, *self.stage)
+
+    @property
+    def width(self) -> int:
+        """Channels of its output."""
+        last = self.stage[-1] if self.stage else self.merge or self.lift
+        return last.width_out
+
+    @property
+    def parameters(self) -> int:
+        return parameters(self.parts)
+
+
+def parameters(parts: Sequence[Part]) -> int:
+    """Layers that are called twice count once."""
+    counts: dict[str, int] = {}
+    for name, count in _named_counts(parts):
+        counts[name] = count
+    return sum(counts.values())
+
+
+def _named_counts(parts: Sequence[Part]) -> Iterator[tuple[str, int]]:
+    for part in parts:
+        if not isinstance(part, SegmentPlan):
+            yield part.name, part.parameters
+            continue
+        for node in part.nodes:
+            if node.layer is not None:
+                yield node.layer.name, node.layer.parameters
+            if node.upsample is not None:
+                yield node.upsample.name, node.upsample.parameters
+            if node.shape is not None:
+                yield f"{part.prefix}.{node.node}", node.parameters

@@ -1,0 +1,128 @@
+"""The plan: what would be built, as an immutable value of plain data that prints as a table."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any
+
+from td_transform.options import Options
+from td_transform.plan.parts import (
+    Drop,
+    Keep,
+    LayerPlan,
+    LevelPlan,
+    NodePlan,
+    PoolTo,
+    SegmentPlan,
+    SizePreserving,
+    UnitPlan,
+    Upsampled,
+    UpsamplePlan,
+    parameters,
+)
+from td_transform.plan.table import level_table
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What `to_topdown` builds; prints as a table.
+
+    Args:
+        model: the bottom-up model's class.
+        options: the options it was made with, the input size among them.
+        levels: from coarse to fine.
+        head: from the last map to the logits.
+        warnings: what the user should know before training.
+    """
+
+    model: str
+    options: Options
+    levels: tuple[LevelPlan, ...]
+    head: SegmentPlan
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def input_size(self) -> tuple[int, int, int]:
+        """(C, H, W)."""
+        return self.options.input_size or (0, 0, 0)
+
+    @property
+    def segments(self) -> tuple[SegmentPlan, ...]:
+        """All stretches of the bottom-up graph that are copied, in order."""
+        parts = (part for level in self.levels for part in level.parts)
+        return (*(part for part in parts if isinstance(part, SegmentPlan)), self.head)
+
+    @property
+    def parameters(self) -> int:
+        """Trainable parameters of the top-down network."""
+        return parameters([*(part for level in self.levels for part in level.parts), self.head])
+
+    @property
+    def layers(self) -> list[LayerPlan]:
+        """The bottom-up layers that the top-down network has copies of."""
+        return [layer for segment in self.segments for layer in segment.layers]
+
+    @property
+    def inherited(self) -> tuple[str, ...]:
+        """The layers that keep their bottom-up weights, by their path in the emitted module."""
+        if self.options.weights == "fresh":
+            return ()
+        return tuple(dict.fromkeys(layer.name for layer in self.layers if layer.inherits))
+
+    def to_json(self) -> str:
+        """The plan as text, for `from_json`."""
+        return json.dumps(_to_data(self), indent=1)
+
+    @staticmethod
+    def from_json(text: str) -> Plan:
+        """The plan that `to_json` wrote.
+
+        Raises:
+            ValueError: the text is no plan of this version.
+        """
+        plan = _from_data(json.loads(text))
+        if not isinstance(plan, Plan):
+            raise ValueError("no plan")
+        return plan
+
+    def __str__(self) -> str:
+        lines = [_title(self), *level_table(self.levels, self.head, self.parameters)]
+        if self.options.weights == "inherit":
+            lines.append(f"inherited: {', '.join(self.inherited) or 'nothing'}")
+        return "\n".join([*lines, *(f"warning: {w}" for w in self.warnings)])
+
+
+def _title(plan: Plan) -> str:
+    size, options = "x".join(map(str, plan.input_size)), plan.options
+    return (
+        f"{plan.model}, {size}: {options.arrangement}, output stride {options.output_stride}, "
+        f"{options.merge}, {options.upsample}, {options.pyramid}, {options.weights} weights"
+    )
+
+
+_KINDS = {
+    kind.__name__: kind
+    for kind in (
+        Plan, Options, LevelPlan, UnitPlan, SegmentPlan, NodePlan, LayerPlan, UpsamplePlan,
+        Keep, Drop, SizePreserving, Upsampled, PoolTo,
+    )
+}  # fmt: skip
+
+
+def _to_data(value: Any) -> Any:
+    """Dataclasses as dictionaries with their class's name."""
+    if is_dataclass(value):
+        own = {field.name: _to_data(getattr(value, field.name)) for field in fields(value)}
+        return {"kind": type(value).__name__, **own}
+    return [_to_data(item) for item in value] if isinstance(value, tuple) else value
+
+
+def _from_data(data: Any) -> Any:
+    """Dataclasses from what `_to_data` made; lists become tuples."""
+    if isinstance(data, list):
+        return tuple(_from_data(item) for item in data)
+    if not isinstance(data, dict):
+        return data
+    own = {key: _from_data(value) for key, value in data.items() if key != "kind"}
+    return _KINDS[data["kind"]](**own)

@@ -1,0 +1,63 @@
+"""The plan's levels as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from td_transform.plan.parts import LevelPlan, Part, SegmentPlan, UnitPlan, UpsamplePlan
+from td_transform.table import format_table
+
+_HEADER = ["level", "stride", "made from", "widths", "kernels", "layers", "parameters"]
+
+
+def level_table(levels: Sequence[LevelPlan], head: SegmentPlan, total: int) -> list[str]:
+    """One row per level and one for the head, with widths, kernels and parameters."""
+    rows = [_level_row(i, level) for i, level in enumerate(levels)]
+    of_head = total - sum(level.parameters for level in levels)
+    rows.append(["head", "", "", str(head.width_in), "", "", f"{of_head:,}"])
+    return [*format_table(_HEADER, rows), f"total {total:,} parameters"]
+
+
+def _level_row(index: int, level: LevelPlan) -> list[str]:
+    learned = sum(_learned(part) for part in level.parts)
+    made_from = f"stage {level.made_from}" if level.made_from is not None else "lift alone"
+    return [
+        str(index),
+        str(level.stride),
+        made_from,
+        _short(_widths(level)),
+        _short([_kernel(k) for k in _kernels(level)]),
+        str(learned),
+        f"{level.parameters:,}",
+    ]
+
+
+def _learned(part: Part) -> int:
+    if isinstance(part, SegmentPlan):
+        return sum(1 for layer in part.layers if layer.parameters)
+    return int(isinstance(part, UnitPlan) or part.parameters > 0)
+
+
+def _widths(level: LevelPlan) -> list[str]:
+    widths = [part.width_out for part in level.parts if not isinstance(part, UpsamplePlan)]
+    return [str(w) for w in widths]
+
+
+def _kernels(level: LevelPlan) -> list[tuple[int, int]]:
+    found = [part.kernel for part in level.parts if isinstance(part, UnitPlan)]
+    return list(dict.fromkeys(found))
+
+
+def _kernel(kernel: tuple[int, int]) -> str:
+    return f"{kernel[0]}x{kernel[1]}"
+
+
+def _short(items: list[str]) -> str:
+    """Runs of the same item as item x count."""
+    runs: list[tuple[str, int]] = []
+    for item in items:
+        if runs and runs[-1][0] == item:
+            runs[-1] = (item, runs[-1][1] + 1)
+        else:
+            runs.append((item, 1))
+    return ", ".join(item if count == 1 else f"{item} (x{count})" for item, count in runs)

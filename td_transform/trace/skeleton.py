@@ -1,0 +1,78 @@
+"""The skeleton: a copy of the model's structure on the meta device, which the trace works on."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from torch import nn
+
+from td_transform.errors import TraceError
+
+
+def check_convertible(model: nn.Module) -> None:
+    """Refuse what no rule could handle: scripted, quantised, lazy, parametrised, non-float models."""
+    for path, module in model.named_modules():
+        place = f"module '{path or type(model).__name__}' ({type(module).__name__})"
+        if isinstance(module, torch.jit.ScriptModule):
+            raise TraceError(
+                place, seen="a scripted module", expected="a plain nn.Module",
+                remedy="pass the model as it was before torch.jit.script or torch.jit.trace",
+            )  # fmt: skip
+        if ".quantized" in type(module).__module__:
+            raise TraceError(
+                place, seen="a quantised module", expected="a floating-point model",
+                remedy="convert the model before quantising it",
+            )  # fmt: skip
+        if hasattr(module, "parametrizations"):
+            raise TraceError(
+                place, seen="a parametrised weight", expected="plain parameters",
+                remedy="call torch.nn.utils.parametrize.remove_parametrizations first",
+            )  # fmt: skip
+        for name, parameter in module._parameters.items():
+            if parameter is not None:
+                _check_parameter(f"{place}, parameter '{name}'", parameter)
+
+
+def _check_parameter(place: str, parameter: nn.Parameter) -> None:
+    if nn.parameter.is_lazy(parameter):
+        raise TraceError(
+            place, seen="an uninitialised (lazy) parameter", expected="a model with known shapes",
+            remedy="run the model once on an image, then convert it",
+        )  # fmt: skip
+    if not parameter.is_floating_point():
+        raise TraceError(
+            place, seen=f"dtype {parameter.dtype}", expected="floating-point parameters",
+            remedy="call model.float() first",
+        )  # fmt: skip
+
+
+def make_skeleton(model: nn.Module) -> nn.Module:
+    """A copy of the structure on the meta device, in eval mode and without hooks."""
+    memo: dict[int, Any] = {}
+    for module in model.modules():
+        for tensors in (module._parameters, module._buffers, vars(module)):
+            for tensor in tensors.values():
+                if isinstance(tensor, torch.Tensor) and id(tensor) not in memo:
+                    memo[id(tensor)] = _on_meta(tensor)
+        for name, value in vars(module).items():
+            if "_hooks" in name and isinstance(value, dict):
+                memo[id(value)] = type(value)()
+    try:
+        return copy.deepcopy(model, memo).eval()
+    except Exception as error:
+        raise TraceError(
+            f"model {type(model).__name__}",
+            seen=f"that it can't be copied ({type(error).__name__}: {error})".splitlines()[0],
+            expected="a model that copy.deepcopy takes",
+            remedy="keep locks, files and generators out of its attributes, or give the module "
+            "that holds them a __deepcopy__",
+        ) from error
+
+
+def _on_meta(tensor: torch.Tensor) -> torch.Tensor:
+    empty = torch.empty_like(tensor, device="meta", requires_grad=False)
+    if isinstance(tensor, nn.Parameter):
+        return nn.Parameter(empty, requires_grad=tensor.requires_grad)
+    return empty

@@ -1,0 +1,81 @@
+"""How long a conversion takes, against plain tracing and shape propagation of the same model.
+
+Run as ``python -m tools.conversion_time [MODEL]``. All figures come from one process, the
+fastest of several runs each; the baseline is `torch.fx.symbolic_trace` plus `ShapeProp` on meta
+tensors. Memory is what the process's peak resident size grows by, against the parameters' bytes.
+"""
+
+from __future__ import annotations
+
+import copy
+import resource
+import sys
+import time
+from collections.abc import Callable
+
+import torch
+from torch import fx, nn
+from torch.fx.passes.shape_prop import ShapeProp
+
+from td_transform import plan_topdown, to_topdown
+from td_transform.cli.model_names import load_model
+
+SIZE = (3, 224, 224)
+RUNS = 5
+
+
+def main() -> None:
+    """Print seconds, ratios and bytes."""
+    name = sys.argv[1] if len(sys.argv) > 1 else "resnet50"
+    model = load_model(name)
+    plan = plan_topdown(model, input_size=SIZE)
+    before = _peak_bytes()
+    td = to_topdown(model, input_size=SIZE)
+    grown = _peak_bytes() - before
+    parameters = sum(p.numel() * p.element_size() for p in td.parameters())
+    buffers = sum(b.numel() * b.element_size() for b in td.buffers())
+    del td
+    on_meta = copy.deepcopy(model).to("meta")
+    baseline = fastest(lambda: trace_and_propagate(on_meta))
+    figures = {
+        "symbolic_trace + shape propagation": baseline,
+        "plan_topdown": fastest(lambda: plan_topdown(model, input_size=SIZE)),
+        "to_topdown of the model on meta (no values to fill)": fastest(
+            lambda: to_topdown(on_meta, input_size=SIZE)
+        ),
+        "to_topdown": fastest(lambda: to_topdown(model, input_size=SIZE)),
+        "drawing as many values as it has parameters, alone": fastest(
+            lambda: torch.empty(plan.parameters).uniform_(-1, 1)
+        ),
+    }
+    print(f"{name} at {SIZE}, torch {torch.__version__}, {torch.get_num_threads()} threads")
+    for what, seconds in figures.items():
+        print(f"{seconds:7.3f} s  {seconds / baseline:5.2f} x  {what}")
+    print(f"parameters and buffers of the result {(parameters + buffers) / 1e6:,.0f} MB, ", end="")
+    print(f"peak memory grew by {grown / 1e6:,.0f} MB")
+
+
+def trace_and_propagate(model: nn.Module) -> None:
+    """The baseline: what any graph tool has to do."""
+    graph = fx.symbolic_trace(model.eval())
+    with torch.no_grad():
+        ShapeProp(graph).propagate(torch.empty(1, *SIZE, device="meta"))
+
+
+def fastest(run: Callable[[], object]) -> float:
+    """The shortest wall time in seconds of several runs, after one that doesn't count."""
+    run()
+    times = []
+    for _ in range(RUNS):
+        start = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def _peak_bytes() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+if __name__ == "__main__":
+    main()
