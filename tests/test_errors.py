@@ -147,6 +147,10 @@ CASES: dict[str, tuple[Callable[[], nn.Module], type[TopDownError], str]] = {
         r"a scripted module; expected a plain nn\.Module",
     ),
     "quantised": (quantised, TraceError, r"a quantised module; expected a floating-point model"),
+    "weight by a hook": (
+        lambda: with_layer(nn.utils.weight_norm(nn.Conv2d(8, 8, 1))), TraceError,
+        r"module '1' .*a weight that a hook computes .*remove_weight_norm",
+    ),
     "parametrised": (
         lambda: with_layer(nn.utils.parametrizations.weight_norm(nn.Conv2d(8, 8, 1))), TraceError,
         r"module '1' .*a parametrised weight; .*remove_parametrizations",

@@ -140,16 +140,10 @@ def _check_classes(shape: tuple[int, ...], trace: Trace) -> None:
 
 def _check_reached(network: TopDownNetwork, reached: set[int], bottom_up: BottomUp) -> None:
     lost = [n for n, p in network.named_parameters() if p.requires_grad and id(p) not in reached]
-    if not lost:
-        return
-    unused = _unused(bottom_up.trace)
-    sources = {layer.name: layer.source for layer in network.plan.layers}
+    unread = _unread(bottom_up.trace) if lost else set()
     for name in lost:
         path, _, parameter = name.rpartition(".")
-        owner = next((p for p in _ancestors(path) if p in sources), None)
-        inner = path.removeprefix(owner).strip(".") if owner is not None else ""
-        source = ".".join(part for part in (sources.get(owner or ""), inner, parameter) if part)
-        if source not in unused:
+        if (type(network.get_submodule(path)), parameter) not in unread:
             raise ConversionError(
                 f"parameter '{name}' of the top-down network",
                 seen="that no gradient reaches it",
@@ -159,20 +153,19 @@ def _check_reached(network: TopDownNetwork, reached: set[int], bottom_up: Bottom
             )
 
 
-def _ancestors(path: str) -> Iterator[str]:
-    while path:
-        yield path
-        path = path.rpartition(".")[0]
-
-
-def _unused(trace: Trace) -> set[str]:
-    """The parameters that the bottom-up model itself doesn't use."""
+def _unread(trace: Trace) -> set[tuple[type[nn.Module], str]]:
+    """The parameters that the bottom-up model doesn't use itself, by their module's class."""
     runner = fx.Interpreter(trace.skeleton, graph=trace.graph)
     first = next(trace.skeleton.parameters())
     with torch.enable_grad():
         logits = runner.run(torch.empty(2, *trace.input_size, device="meta", dtype=first.dtype))
     reached = _reached(logits)
-    return {n for n, p in trace.skeleton.named_parameters() if id(p) not in reached}
+    return {
+        (type(module), name)
+        for module in trace.skeleton.modules()
+        for name, parameter in module.named_parameters(recurse=False)
+        if id(parameter) not in reached
+    }
 
 
 def _reached(logits: Tensor) -> set[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -30,9 +31,20 @@ def check_convertible(model: nn.Module) -> None:
                 place, seen="a parametrised weight", expected="plain parameters",
                 remedy="call torch.nn.utils.parametrize.remove_parametrizations first",
             )  # fmt: skip
+        if any(type(hook).__module__.startswith("torch.nn.utils.") for hook in _pre_hooks(module)):
+            raise TraceError(
+                place, seen="a weight that a hook computes (weight_norm, spectral_norm, pruning)",
+                expected="plain parameters",
+                remedy="call torch.nn.utils.remove_weight_norm, remove_spectral_norm or "
+                "prune.remove first",
+            )  # fmt: skip
         for name, parameter in module._parameters.items():
             if parameter is not None:
                 _check_parameter(f"{place}, parameter '{name}'", parameter)
+
+
+def _pre_hooks(module: nn.Module) -> Iterable[object]:
+    return module._forward_pre_hooks.values()
 
 
 def _check_parameter(place: str, parameter: nn.Parameter) -> None:

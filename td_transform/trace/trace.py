@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from torch import fx, nn
@@ -44,9 +45,11 @@ class Trace:
 
     def module(self, node: fx.Node) -> nn.Module | None:
         """The module that a node calls, None for functions and methods."""
-        if node.op != "call_module":
-            return None
-        return self.skeleton.get_submodule(str(node.target))
+        return self._modules[str(node.target)] if node.op == "call_module" else None
+
+    @cached_property
+    def _modules(self) -> dict[str, nn.Module]:
+        return dict(self.skeleton.named_modules(remove_duplicate=False))
 
     def place(self, node: fx.Node) -> str:
         """Where a node stands in the user's code: its name, module path and source line."""
