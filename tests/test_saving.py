@@ -112,8 +112,8 @@ def test_code_in_a_file_is_refused_and_not_run(file: Path, tmp_path: Path) -> No
         ({"weight": torch.ones(1)}, "a checkpoint of another kind"),
         (torch.ones(1), "a checkpoint of another kind"),
         ({"format": "other/2", "plan": "", "state_dict": {}}, "format 'other/2'"),
-        ({"format": "td_transform.topdown/1", "plan": "{}", "state_dict": {}}, "another version"),
-        ({"format": "td_transform.topdown/1", "plan": 3, "state_dict": {}}, "another version"),
+        ({"format": "td_transform.topdown/2", "plan": "{}", "state_dict": {}}, "another version"),
+        ({"format": "td_transform.topdown/2", "plan": 3, "state_dict": {}}, "another version"),
     ],
 )
 def test_a_checkpoint_of_another_kind_is_refused(tmp_path: Path, content: Any, seen: str) -> None:

@@ -23,7 +23,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 ROOT = Path(__file__).resolve().parents[1]
-SELECTION = ("tests", "--ignore=tests/benchmarks", "--ignore-glob=*/test_bench_*")
+SELECTION = ("tests", "--ignore=tests/benchmarks")
 COLUMNS = ("requirement", "torch", "torchvision", "networkx", "passed", "failed", "first error")
 VERSIONS = "from importlib.metadata import version; print(*map(version, {names!r}))"
 

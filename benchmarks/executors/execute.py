@@ -6,7 +6,6 @@ the system releases that lock when the process dies. Whoever finds a job's rows 
 
 from __future__ import annotations
 
-import importlib
 import os
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -75,7 +74,7 @@ def _together(ordered: Sequence[Job], place: Place, executor: Executor) -> None:
 
 def _ray(ordered: Sequence[Job], place: Place, **options: Any) -> None:
     try:
-        ray_cluster = importlib.import_module("benchmarks.executors.ray_cluster")
+        from benchmarks.executors import ray_cluster
     except ModuleNotFoundError as error:
         raise BenchmarkError(
             "executor 'ray'", seen=f"no module named '{error.name}'", expected="an installed Ray",

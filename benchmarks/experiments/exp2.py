@@ -17,12 +17,12 @@ from benchmarks.findings.curve_figures import (
 from benchmarks.findings.section import Section
 from benchmarks.findings.tables import corruption_table, robustness_table, strong_table
 from benchmarks.measures.attacks import ATTACKS, NamedAttack
-from benchmarks.measures.attacks.effort import Effort, StrongEffort
 from benchmarks.measures.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from benchmarks.measures.robustness import Perturbations, minimal_perturbations, predict
 from benchmarks.measures.strong_attacks import FIXED, MINIMAL, NORMS, Norm, still_right
+from benchmarks.runs.effort import Effort, StrongEffort
 from benchmarks.runs.jobs import Job, Row
-from benchmarks.runs.profiles import Profile, ProfileName, Setting
+from benchmarks.runs.profiles import Profile, Setting
 from benchmarks.runs.recipes import training
 from benchmarks.runs.workspace import Workspace
 from benchmarks.subjects.arrangements import PAIR, Arrangement
@@ -37,17 +37,6 @@ _EPSILONS: dict[tuple[bool, Norm], tuple[float, ...]] = {
     (True, "l2"): (0.5, 1.0, 2.0),
     (False, "linf"): (1 / 255, 2 / 255, 8 / 255),
     (False, "l2"): (0.1, 0.25, 0.5),
-}
-
-EFFORTS: dict[ProfileName, Effort] = {
-    "smoke": Effort(steps=20, directions=20, max_pixels=20, grid=3),
-    "cpu": Effort(steps=200, directions=200, max_pixels=200, grid=6),
-    "paper": Effort(),
-}
-STRONG_EFFORTS: dict[ProfileName, StrongEffort] = {
-    "smoke": StrongEffort(pgd_steps=5, restarts=1, square_queries=20, carlini_steps=10),
-    "cpu": StrongEffort(pgd_steps=20, restarts=1, square_queries=200, carlini_steps=100),
-    "paper": StrongEffort(),
 }
 
 
@@ -124,7 +113,7 @@ def robustness_job(trained: Job, attack: str, profile: Profile) -> Job:
         attack=attack,
         images=profile.attack_images,
         repeats=profile.attack_repeats,
-        effort=EFFORTS[profile.name],
+        effort=profile.effort,
     )
     return Job("robustness", config, needs=(trained,))
 
@@ -132,7 +121,7 @@ def robustness_job(trained: Job, attack: str, profile: Profile) -> Job:
 def _jobs_of(trained: Job, profile: Profile) -> Iterator[Job]:
     for attack in ATTACKS:
         yield robustness_job(trained, attack, profile)
-    effort, images = STRONG_EFFORTS[profile.name], profile.strong_images
+    effort, images = profile.strong_effort, profile.strong_images
     for norm in NORMS:
         epsilons = _EPSILONS[trained.config.data in ON_BLACK, norm]
         for strong in FIXED:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from benchmarks.errors import BenchmarkError
-from benchmarks.measures.attacks.effort import Effort, StrongEffort
+from benchmarks.runs.effort import Effort, StrongEffort
 
 if TYPE_CHECKING:
     from foolbox.attacks.base import MinimizationAttack

@@ -25,8 +25,8 @@ from torch import Tensor, nn
 
 from benchmarks.errors import BenchmarkError
 from benchmarks.measures.attacks import NamedAttack
-from benchmarks.measures.attacks.effort import StrongEffort
 from benchmarks.measures.robustness import check, predict, seeded
+from benchmarks.runs.effort import StrongEffort
 from td_transform.torchvision_cpu import import_torchvision
 
 Norm = Literal["linf", "l2"]

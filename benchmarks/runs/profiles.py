@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import tyro
 
+from benchmarks.runs.effort import Effort, StrongEffort
 from benchmarks.runs.jobs import Precision
 from benchmarks.subjects.arrangements import ARRANGEMENTS, Arrangement
 
@@ -32,7 +33,7 @@ class Setting:
 class Profile:
     """The size of every experiment. Where a value of the recipe is None here, the authors' holds.
 
-    The command line has an option for every field but the first three.
+    The command line has an option for every field but the first three and the efforts.
 
     Args:
         name: what the rows' column `profile` says.
@@ -60,6 +61,7 @@ class Profile:
         pictures: heatmaps drawn per network.
         masks: the explained objects as a data set laid out like the images, for example
             imagefolder:/path; None where they stand on black.
+        effort, strong_effort: how long attacks search.
     """
 
     name: tyro.conf.Suppress[ProfileName]
@@ -86,6 +88,8 @@ class Profile:
     localisation_images: int | None = None
     pictures: int = 6
     masks: str | None = None
+    effort: tyro.conf.Suppress[Effort] = field(default_factory=Effort)
+    strong_effort: tyro.conf.Suppress[StrongEffort] = field(default_factory=StrongEffort)
 
 
 _SMALL = tuple(
@@ -118,6 +122,8 @@ PROFILES: dict[ProfileName, Profile] = {
         corruption_images=32,
         localisation_images=32,
         pictures=2,
+        effort=Effort(steps=20, directions=20, max_pixels=20, grid=3),
+        strong_effort=StrongEffort(pgd_steps=5, restarts=1, square_queries=20, carlini_steps=10),
     ),
     "cpu": Profile(
         name="cpu",
@@ -135,6 +141,8 @@ PROFILES: dict[ProfileName, Profile] = {
         corruption_images=200,
         localisation_images=500,
         pictures=4,
+        effort=Effort(steps=200, directions=200, max_pixels=200, grid=6),
+        strong_effort=StrongEffort(pgd_steps=20, restarts=1, square_queries=200, carlini_steps=100),
     ),
     "paper": Profile(
         name="paper",

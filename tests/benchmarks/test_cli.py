@@ -14,6 +14,7 @@ import sys
 import termios
 import time
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ import torch
 from PIL import Image
 
 from benchmarks.cli import main
+from benchmarks.runs.profiles import Profile
 
 ROOT = Path(__file__).resolve().parents[2]
 MODEL = "tests.benchmarks.measures.test_training:small_network"
@@ -214,6 +216,19 @@ def test_table1_is_the_papers(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ]  # fmt: skip
     assert out[6].split()[:5] == ["NIN", "969,822", "970k", "3,368,478", "3,368k"]
     assert len(_rows(tmp_path)) == 16
+
+
+def test_the_help_has_an_option_for_every_value_of_the_profile(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    hidden = {"name", "settings", "explained", "effort", "strong_effort"}
+    with pytest.raises(SystemExit):
+        main(["exp1", "--profile", "cpu", "--help"])
+    text = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    for field in fields(Profile):
+        option = f"--{field.name.replace('_', '-')} "
+        assert (option in text) is (field.name not in hidden), option
+    assert "passes through the training images. (default: 6)" in text
 
 
 def test_a_dry_run_changes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

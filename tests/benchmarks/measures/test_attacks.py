@@ -20,11 +20,11 @@ from benchmarks.measures.attacks.additive_noise import (
     AdditiveGaussianNoiseAttack,
     AdditiveUniformNoiseAttack,
 )
-from benchmarks.measures.attacks.effort import Effort
 from benchmarks.measures.attacks.pointwise import StartedPointwiseAttack
 from benchmarks.measures.attacks.single_pixel import SinglePixelAttack
 from benchmarks.measures.attacks.spatial import SpatialAttack, rotate_and_shift
 from benchmarks.measures.robustness import Perturbations, minimal_perturbations, predict
+from benchmarks.runs.effort import Effort
 
 SIDE = 8
 EFFORT = Effort(steps=100, directions=20, max_pixels=SIDE**2, grid=4)

@@ -18,13 +18,13 @@ from benchmarks.errors import BenchmarkError
 from benchmarks.executors.execute import execute
 from benchmarks.experiments import EXPERIMENTS, OWNERS, exp2, exp2_scales
 from benchmarks.measures.attacks import ATTACKS
-from benchmarks.measures.attacks.effort import Effort, StrongEffort
 from benchmarks.measures.corruptions import CORRUPTIONS
 from benchmarks.measures.robustness import minimal_perturbations, predict
 from benchmarks.measures.scales import choices, level_count, name_of
 from benchmarks.measures.scales import still_right as right_at_levels
 from benchmarks.measures.strong_attacks import FIXED, MINIMAL, NORMS, Norm
 from benchmarks.measures.strong_attacks import still_right as right_under_attack
+from benchmarks.runs.effort import Effort, StrongEffort
 from benchmarks.runs.jobs import Job, Row
 from benchmarks.runs.profiles import PROFILES, Profile, Setting
 from benchmarks.runs.store import Store
