@@ -54,7 +54,7 @@ def _join_instances(trunk: Trunk, segments: Sequence[Segment]) -> list[Segment]:
         cls
         for segment in segments
         if segment.kind == "block" and not _is_gate(trunk, segment)
-        if (cls := _innermost_class(trunk, segment)) is not None
+        if (cls := block_class(trunk, segment)) is not None
     }
     result: list[Segment] = []
     for segment in segments:
@@ -100,7 +100,8 @@ def _is_body(trunk: Trunk, node: fx.Node) -> bool:
     return node.op != "get_attr" and (trunk.is_learned(node) or trunk.role(node) == "combine")
 
 
-def _innermost_class(trunk: Trunk, segment: Segment) -> type | None:
+def block_class(trunk: Trunk, segment: Segment) -> type | None:
+    """The class of the innermost module that a segment lies in."""
     modules = scope(trunk, segment)
     return modules[-1][1] if modules and modules[-1][1] not in _CONTAINERS else None
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from td_transform.analyse.layout import Layout, lay_out
 from td_transform.analyse.segments import uncuttable
 from td_transform.analyse.stages import Stage, find_stages
+from td_transform.analyse.stem import split_stem
 from td_transform.analyse.style import UnitStyle, style_of
 from td_transform.analyse.trunk import Segment, Trunk, find_trunk
 from td_transform.errors import StructureError
@@ -21,7 +22,7 @@ class BottomUp:
     Args:
         trunk: the chain of tensors that every path passes, with strides.
         layout: the trunk in pieces, with the image and the head.
-        stem: the leading unit of a network whose stages are of blocks.
+        stem: what lifts the image into features, in a network whose stages are of blocks.
         stages: from fine to coarse.
         style: what new units are modelled on.
     """
@@ -50,24 +51,16 @@ def analyse(trace: Trace) -> BottomUp:
     """
     trunk = find_trunk(trace)
     layout = lay_out(trunk)
-    for segment in layout.segments:
-        _check_strides(trunk, segment)
     if all(s.kind == "pool" for s in layout.segments):
         raise _no_stages(trunk, ())
-    stem, body = _split_stem(layout.segments)
+    stem, body = split_stem(trunk, layout.segments)
+    for segment in body:
+        _check_strides(trunk, segment)
     stages = find_stages(trunk, body)
     if len(stages) < 2:
         raise _no_stages(trunk, stages)
     style = style_of(trunk, layout.segments, pre_activation=layout.pre_activation)
     return BottomUp(trunk, layout, stem, stages, style)
-
-
-def _split_stem(segments: Sequence[Segment]) -> tuple[Segment | None, Sequence[Segment]]:
-    """The leading unit is a stem if a block is the next that learns; its poolings go with it."""
-    later = [s for s in segments[1:] if s.kind != "pool"]
-    if segments[0].kind != "unit" or not later or later[0].kind != "block":
-        return None, segments
-    return segments[0], segments[segments.index(later[0]) :]
 
 
 def _check_strides(trunk: Trunk, segment: Segment) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from torch import fx
 
 from td_transform.operators import Call, Dims, Inference, Operator, TensorInfo, node_operator
-from td_transform.operators.opaque import OPAQUE, opaque, settled
+from td_transform.operators.opaque import OPAQUE, fits, opaque, settled
 from td_transform.operators.widths import Variable, Width
 from td_transform.trace import Trace
 
@@ -59,7 +59,9 @@ def _dims(trace: Trace, call: Call) -> Dims:
         except Exception as error:  # a use that the rule doesn't cover, whatever it says
             reason = str(error) or type(error).__name__
         else:
-            return found
+            if fits(call.inference, found, trace.values[call.node]):
+                return found
+            reason = "a use that its rule doesn't cover"
     call.inference.opaque[call.node] = reason
     dims: Dims = opaque(call)
     return dims

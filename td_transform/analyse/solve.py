@@ -22,6 +22,11 @@ def solve(
         Spatial(1, segment.stride_in[1]),
     )
     inference.dims[segment.start] = dims
+    inside = {segment.start, *segment.nodes}
+    for node in segment.nodes:
+        for earlier in node.all_input_nodes:
+            if earlier not in inside:
+                inference.dims[earlier] = dims
     infer(trunk.trace, segment.nodes, inference, passed=passed)
     return inference, inference.widths.resolve(inference.dims[segment.end][1])
 

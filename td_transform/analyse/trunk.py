@@ -124,7 +124,14 @@ class Trunk:
         return self.call(node).window()
 
     def between(self, start: fx.Node, end: fx.Node) -> tuple[fx.Node, ...]:
-        """All nodes that `end` needs beyond `start`, in graph order."""
+        """All nodes that `end` needs beyond `start`, in graph order.
+
+        What asks for the shape, type or device of an earlier tensor asks `start` instead, where
+        that has the same.
+
+        Raises:
+            StructureError: a tensor of an earlier region is read.
+        """
         needed: set[fx.Node] = set()
         stack = [end]
         while stack:
@@ -139,8 +146,21 @@ class Trunk:
                     remedy="compute the value from the tensor at hand in the model's forward",
                 )
             needed.add(node)
-            stack.extend(node.all_input_nodes)
+            if not self._asks_like(node, start):
+                stack.extend(node.all_input_nodes)
         return tuple(sorted(needed, key=self.order.__getitem__))
+
+    def _asks_like(self, node: fx.Node, start: fx.Node) -> bool:
+        """Does a node ask for a property of an earlier tensor that `start` has as well?"""
+        sources = node.all_input_nodes
+        if self.role(node) != "index" or len(sources) != 1:
+            return False
+        earlier = sources[0]
+        if earlier in self.constants or self.order[earlier] >= self.order[start]:
+            return False
+        if node.target is getattr and node.args[1] in ("dtype", "device"):
+            return True
+        return bool(self.trace.values[earlier] == self.trace.values[start])
 
 
 def attribute_of(root: nn.Module, node: fx.Node) -> object:

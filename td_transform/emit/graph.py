@@ -268,7 +268,9 @@ class GraphWriter:
     def _copied(
         self, segment: SegmentPlan, plan: NodePlan, source: fx.Node, placed: dict[fx.Node, fx.Node]
     ) -> fx.Node:
-        args, kwargs = fx.node.map_arg((source.args, source.kwargs), lambda n: placed[n])
+        # what asks for the shape of an earlier tensor asks the one that flows in
+        first = placed[self._sources[segment.start]]
+        args, kwargs = fx.node.map_arg((source.args, source.kwargs), lambda n: placed.get(n, first))
         for path, value in plan.literals:
             args = _replaced(args, path, value)
         layer = plan.layer

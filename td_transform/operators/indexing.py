@@ -46,7 +46,7 @@ def _operand(call: Call, argument: Any) -> Any:
 
 
 def _times(dim: Dim, factor: Fraction) -> Dim:
-    return Spatial(dim.axis, dim.stride / factor) if isinstance(dim, Spatial) else dim * factor
+    return dim.stepped(1 / factor) if isinstance(dim, Spatial) else dim * factor
 
 
 def getitem(call: Call) -> Any:
@@ -86,7 +86,7 @@ def _slice(
 ) -> Dim:
     step = item.step or 1
     if isinstance(dim, Spatial):
-        return Spatial(dim.axis, dim.stride * step)
+        return dim.stepped(step)
     if item.start is None and item.stop is None and step == 1:
         return dim
     start = _bound(call, dim, item.start, size, axis, (*path, "start"), Width())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 from torch import fx
@@ -17,6 +18,7 @@ from td_transform.operators.registry import (
     Call,
     Dim,
     Dims,
+    Inference,
     Operator,
     Spatial,
     TensorInfo,
@@ -53,6 +55,25 @@ def settled(dims: Any, values: Any) -> Any:
     return dims
 
 
+def fits(inference: Inference, dims: Any, values: Any) -> bool:
+    """Are dimensions that a rule gave those that the bottom-up model has?"""
+    if isinstance(values, TensorInfo):
+        return (
+            isinstance(dims, tuple)
+            and len(dims) == len(values.shape)
+            and all(map(partial(_is_size, inference), dims, values.shape))
+        )
+    if isinstance(values, tuple) and isinstance(dims, tuple):
+        return len(dims) == len(values) and all(map(partial(fits, inference), dims, values))
+    return True
+
+
+def _is_size(inference: Inference, dim: Dim, size: int) -> bool:
+    if isinstance(dim, Spatial) or not dim.terms:
+        return True
+    return inference.widths.resolve(dim).evaluate(inference.widths.bottom_up) == size
+
+
 def _described(call: Call, value: Any) -> Any:
     if isinstance(value, TensorInfo):
         return _dims(call, value.shape)
@@ -75,7 +96,12 @@ def _dims(call: Call, shape: tuple[int, ...]) -> Dims:
 
 
 def _maps(call: Call) -> Iterator[tuple[tuple[Spatial, int], tuple[Spatial, int], int]]:
-    """Both axes, with their sizes, of every map that the operator reads, and where they stand."""
+    """Both axes, with their sizes, of every map that the operator reads, and where they stand;
+    first those that it is given as numbers."""
+    asked = [n for n in call.node.all_input_nodes if isinstance(call.values.get(n), int)]
+    sizes = {d.axis: (d, call.values[n]) for n in asked if isinstance(d := call.dims(n), Spatial)}
+    if 0 in sizes and 1 in sizes:
+        yield sizes[0], sizes[1], 2
     for tensor in call.tensors:
         dims, shape = call.dims(tensor), call.shape(tensor)
         for place, dim in enumerate(dims):

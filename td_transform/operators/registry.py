@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import fx, nn
 
-from td_transform.operators.widths import Variable, Width, Widths
+from td_transform.operators.widths import Conflict, Variable, Width, Widths
 from td_transform.taps import Reach
 
 Role = Literal[
@@ -44,6 +44,12 @@ class Spatial:
     stride: Fraction
     columns: int = 0
     along: tuple[Spatial, ...] = ()
+
+    def stepped(self, factor: Fraction | int) -> Spatial:
+        """The axis after a step of that many positions."""
+        if self.axis == BOTH_AXES and factor != 1:
+            raise Conflict("a step along a flattened map")
+        return replace(self, stride=self.stride * factor)
 
 
 Dim = Width | Spatial

@@ -6,6 +6,8 @@ import math
 from fractions import Fraction
 from typing import Any
 
+from torch import fx
+
 from td_transform.operators.registry import BOTH_AXES, Call, Dim, Dims, Spatial
 from td_transform.operators.widths import Conflict, Width
 
@@ -60,6 +62,8 @@ def reshape(call: Call) -> Dims:
         dims = [call.dims()[i] for i in ins]
         if len(ins) == len(outs) == 1:
             result.append(dims[0])
+        elif (axes := _named_axes(call, outs, len(after))) is not None:
+            result.extend(axes)
         elif _holds_positions(call, dims, [before[i] for i in ins]):
             result.extend(_positions(call, ins, [after[o] for o in outs]))
         else:
@@ -70,6 +74,24 @@ def reshape(call: Call) -> Dims:
         if isinstance(dim, Width) and dim.terms and given is not None:
             call.literal(given, dim)
     return tuple(result)
+
+
+def _named_axes(call: Call, outs: list[int], rank: int) -> list[Dim] | None:
+    """The axes of a map whose sizes the code asks for: x.view(n, c, h, w) with another's h and w."""
+    arguments = call.node.args[1:]
+    if arguments and isinstance(arguments[0], (tuple, list)):
+        arguments = tuple(arguments[0])
+    if call.module is not None or len(arguments) != rank:
+        return None
+    axes: list[Any] = [
+        call.inference.dims.get(argument) if isinstance(argument, fx.Node) else None
+        for argument in (arguments[o] for o in outs)
+    ]
+    if len(outs) == 2 and all(
+        isinstance(axis, Spatial) and axis.axis == i for i, axis in enumerate(axes)
+    ):
+        return axes
+    return None
 
 
 def _holds_positions(call: Call, dims: list[Dim], sizes: list[int]) -> bool:
@@ -108,9 +130,9 @@ def _moved(call: Call, ins: list[int], sizes: list[int]) -> list[Dim]:
         along = tuple(dim for dim in dims if isinstance(dim, Spatial))
         return [Spatial(BOTH_AXES, Fraction(1), columns=call.shape()[ins[1]], along=along)]
     if axes in ([0], [1]) and isinstance(first, Spatial) and len(sizes) == 2:
-        return [Spatial(first.axis, first.stride * sizes[1]), Width.of(sizes[1])]
+        return [first.stepped(sizes[1]), Width.of(sizes[1])]
     if axes in ([0, None], [1, None]) and isinstance(first, Spatial) and len(sizes) == 1:
-        return [Spatial(first.axis, first.stride / call.shape()[ins[1]])]
+        return [first.stepped(Fraction(1, call.shape()[ins[1]]))]
     if 0 in ins or len(sizes) > 1:
         raise Conflict("a reshape that mixes positions of the map with other dimensions")
     return [Width.of(sizes[0])]

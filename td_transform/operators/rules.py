@@ -5,7 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Any
 
-from torch import fx
+from torch import fx, nn
 
 from td_transform.operators.registry import Call, Dim, Dims, Spatial, Window
 from td_transform.operators.widths import Conflict, Variable, Width
@@ -62,8 +62,15 @@ def norm(axis: int | None) -> Any:
 
 
 def _norm_axis(call: Call) -> int:
+    """The last axis, as torch has it; a subclass with a forward of its own may do the channels'."""
+    module, shape = call.module, call.shape()
+    sizes = [p.numel() for p in module.parameters()] if module is not None else []
+    forward = getattr(type(module), "forward", None)
+    plain = forward in (nn.LayerNorm.forward, nn.RMSNorm.forward)
+    first = len(shape) > 2 and not plain and (not sizes or shape[1] in sizes)
     last = call.dims()[-1]
-    return len(call.dims()) - 1 if isinstance(last, Width) and last.terms else 1
+    in_front = first and not (isinstance(last, Width) and last.terms)
+    return 1 if in_front else len(shape) - 1
 
 
 def prelu(call: Call) -> Dims:
@@ -143,7 +150,7 @@ def slide(call: Call) -> tuple[Dim, Dim]:
     """The spatial dimensions after this operator's window."""
     dims, window = call.dims()[-2:], call.window()
     steps = [
-        Spatial(d.axis, d.stride * s) if isinstance(d, Spatial) else d
+        d.stepped(s) if isinstance(d, Spatial) else d
         for d, s in zip(dims, window.stride, strict=True)
     ]
     return steps[0], steps[1]
@@ -269,7 +276,7 @@ def resize_map(call: Call) -> Dims:
     if isinstance(size, tuple) and all(isinstance(s, Spatial) for s in size):
         return (*dims[:-2], *size)
     scaled = [
-        Spatial(d.axis, d.stride * Fraction(b, a)) if isinstance(d, Spatial) else Width.of(a)
+        d.stepped(Fraction(b, a)) if isinstance(d, Spatial) else Width.of(a)
         for d, b, a in zip(dims[-2:], before[-2:], after[-2:], strict=True)
     ]
     return (*dims[:-2], *scaled)
@@ -285,7 +292,7 @@ def pad(call: Call) -> Dims:
 
 
 def _scale(dims: Dims, factor: Fraction) -> Dims:
-    return tuple(Spatial(d.axis, d.stride * factor) if isinstance(d, Spatial) else d for d in dims)
+    return tuple(d.stepped(factor) if isinstance(d, Spatial) else d for d in dims)
 
 
 def as_width(dim: Dim) -> Width:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from fractions import Fraction
 from typing import Any
 
 from torch import fx, nn
@@ -16,10 +17,7 @@ def pyramid(call: Call) -> tuple[Dims, ...]:
     """Levels of the image: their strides."""
     strides: tuple[int, ...] = call.option("strides", 0)
     return tuple(
-        tuple(
-            Spatial(dim.axis, dim.stride * stride) if isinstance(dim, Spatial) else dim
-            for dim in call.dims()
-        )
+        tuple(dim.stepped(stride) if isinstance(dim, Spatial) else dim for dim in call.dims())
         for stride in strides
     )
 
@@ -61,8 +59,7 @@ def upsample(call: Call) -> Dims:
     """The map's own channels at a finer stride."""
     factor = int(call.option("factor", 0))
     return tuple(
-        Spatial(dim.axis, dim.stride / factor) if isinstance(dim, Spatial) else dim
-        for dim in call.dims()
+        dim.stepped(Fraction(1, factor)) if isinstance(dim, Spatial) else dim for dim in call.dims()
     )
 
 

@@ -270,7 +270,10 @@ class LevelPlanner:
             return
         repeated = self._repeated(stage)
         if repeated is not None:
-            self._append(level, self._in_form_of(level, entry, repeated))
+            spec = self._in_form_of(level, entry, repeated)
+            if self._segments.attempt(spec) is None:
+                spec = replace(spec, modules={}, rename=("", "entry"))
+            self._append(level, spec)
             return
         spec = replace(self._spec(level, entry), drop_identities=True)
         plan = self._segments.attempt(spec)
