@@ -79,6 +79,7 @@ class Recorder(TorchFunctionMode):
         self.decisions: list[tuple[str, bool]] = []
         self.notes: dict[str, None] = {}
         self.hashable_sizes = hashable_sizes
+        self.escaped = False  # has something happened that no function reported?
         self._is_leaf = is_leaf
         self._real = RealValues(skeleton, model, self.graph)
         self._places: dict[int, _Place] = {}
@@ -179,8 +180,9 @@ class Recorder(TorchFunctionMode):
         name = getattr(func, "__name__", "")
         if name in SIZE_READS and is_method(func):
             return self._size(func, name, args, kwargs)
-        if str(func).startswith("prims."):
-            raise EscapedError(str(func))  # the inside of an operator that didn't report itself
+        if str(func).startswith("prims."):  # the inside of an operator that didn't report itself
+            self.escaped = True
+            return self._execute(func, args, kwargs)
         if func is Tensor.__setitem__ and len(args) == 3:
             self._record("call_function", assigned, assigned, args, {})
             return None
@@ -405,7 +407,8 @@ class Recorder(TorchFunctionMode):
             return self._names[id(tensor)]
         with torch._C.DisableTorchFunction():
             if tensor.is_meta:
-                raise EscapedError("a tensor made outside of forward, or by a scripted function")
+                self.escaped = True
+                raise EscapedError("a tensor that no function of torch made in this forward")
         return self._real.constant(tensor)
 
     def _node(self, tensor: Tensor) -> fx.Node:

@@ -17,7 +17,7 @@ from torch import Tensor, fx, nn
 
 from td_transform.errors import TopDownError, TraceError
 from td_transform.trace.escaping import EscapedFunctions
-from td_transform.trace.recorder import EscapedError, Recorder
+from td_transform.trace.recorder import Recorder
 from td_transform.trace.sizes import UnhashableSizeError
 from td_transform.trace.source import failed_line
 
@@ -114,12 +114,14 @@ def _recorded(
             else:
                 result = recorder.run(image, _input_name(skeleton))
             recorder.finish(_chosen(result, output))
-            return recorder
+            if escaping or not recorder.escaped:
+                return recorder
+            escaping = True
         except TopDownError:
             raise
         except Exception as error:
             hash_failed = not hashable and _caused_by(error, UnhashableSizeError)
-            escaped = not escaping and _caused_by(error, EscapedError)
+            escaped = not escaping and recorder.escaped
             if not (hash_failed or escaped):
                 raise _explained(error, recorder, skeleton, shape) from error
             hashable, escaping = hashable or hash_failed, escaping or escaped
