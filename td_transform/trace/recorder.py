@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import operator as op
 import types
@@ -16,7 +17,8 @@ from torch import Tensor, fx, nn
 from torch.overrides import TorchFunctionMode
 
 from td_transform.errors import TraceError
-from td_transform.operators import TensorInfo
+from td_transform.operators import TensorInfo, module_operator
+from td_transform.operators.rules import keep
 from td_transform.trace.mutation import after, assigned
 from td_transform.trace.realvalues import RealValues
 from td_transform.trace.sizes import Expression, Ratio, Size, plain, recorded
@@ -127,22 +129,19 @@ class Recorder(TorchFunctionMode):
     @contextmanager
     def _intercepted(self) -> Iterator[None]:
         """Module calls pass through the recorder; afterwards the skeleton is as it was."""
-        before = [
-            (vars(m), dict(vars(m)), [(d, dict(d)) for d in _tables(m)])
-            for m in self.skeleton.modules()
-        ]
+        before = [(c, copy.copy(c)) for m in self.skeleton.modules() for c in _containers(m)]
         for path, module in self.skeleton.named_modules():
             if path:
                 vars(module)["forward"] = _Intercepted(self, path, module)
         try:
             yield
         finally:
-            for current, saved, tables in before:
-                current.clear()
-                current.update(saved)
-                for table, content in tables:
-                    table.clear()
-                    table.update(content)
+            for container, content in before:
+                container.clear()
+                if isinstance(container, list):
+                    container.extend(content)
+                else:
+                    container.update(content)
 
     def call_module(
         self, module: nn.Module, path: str, forward: Callable[..., Any], args: Any, kwargs: Any
@@ -266,6 +265,8 @@ class Recorder(TorchFunctionMode):
         self, kind: str, target: Any, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
         """On meta tensors; where these don't do, on real ones."""
+        if kind == "call_module" and self._keeps_shape(target, args, kwargs):
+            return torch.empty_like(args[0], device=META, memory_format=torch.contiguous_format)
         try:
             if kind == "call_module":
                 with torch._C.DisableTorchFunction(), torch.no_grad():
@@ -282,6 +283,16 @@ class Recorder(TorchFunctionMode):
             self._note_value(func, real)
             return real
         return _mapped(real, lambda x: torch.empty_like(x, device=META))
+
+    def _keeps_shape(self, path: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+        """Such modules needn't run: torch takes milliseconds for a norm's shape on the meta device,
+        and a module with branches on values could not run there at all."""
+        module = self.skeleton.get_submodule(path)
+        operator = module_operator(module)
+        if operator is None or kwargs or len(args) != 1 or not isinstance(args[0], Tensor):
+            return False
+        keeps = operator.role == "norm" or operator.infer is keep
+        return keeps and not getattr(module, "inplace", False)
 
     def _execute(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run a torch function on the meta device, without recording what it is made of."""
@@ -518,8 +529,9 @@ def describe(value: Any) -> Any:
     return plain(value)
 
 
-def _tables(module: nn.Module) -> list[dict[str, Any]]:
-    return [module._parameters, module._buffers, module._modules]
+def _containers(module: nn.Module) -> list[Any]:
+    """What a forward can leave its traces in: a module's attributes, and the tables among them."""
+    return [vars(module), *(v for v in vars(module).values() if isinstance(v, (dict, list, set)))]
 
 
 def _tensor_names(skeleton: nn.Module) -> dict[int, str]:

@@ -399,3 +399,16 @@ class IndexedByTensors(Network):
         order = torch.arange(7, -1, -1)
         mask = torch.ones(8, dtype=torch.bool)
         return x[:, order][:, mask, ..., None].squeeze(-1)
+
+
+class CacheOnTheModule(Network):
+    def __init__(self) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.rand(8))
+        self.cache: dict[str, Tensor] = {}
+
+    def middle(self, x: Tensor) -> Tensor:
+        key = str(x.device)
+        if key not in self.cache:
+            self.cache[key] = self.bias[:, None, None] * 2
+        return x + self.cache[key]
