@@ -20,7 +20,7 @@ class EscapedFunctions(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        return self._recorder.record_operator(func, _public(func), args, kwargs or {})
+        return self._recorder.operator(func, _public(func), args, kwargs or {})
 
 
 def _public(operator: Any) -> Any:

@@ -7,6 +7,7 @@ batch and image size, and where the two recordings differ, the notes say what is
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import inspect
 from collections.abc import Callable, Mapping
@@ -20,6 +21,7 @@ from td_transform.trace.escaping import EscapedFunctions
 from td_transform.trace.recorder import Recorder
 from td_transform.trace.sizes import UnhashableSizeError
 from td_transform.trace.source import failed_line
+from td_transform.trace.state import ModuleState
 
 _BATCH, _OTHER_BATCH = 2, 4
 
@@ -62,21 +64,51 @@ def record(
         TraceError: the forward fails, or works for one batch size only.
     """
 
+    state = ModuleState(skeleton)
+
     def run(batch: int, size: tuple[int, int, int]) -> Recorder:
-        return _recorded(skeleton, (batch, *size), is_leaf, model, output)
+        return _recorded(skeleton, (batch, *size), is_leaf, model, state, output)
 
     first = run(_BATCH, input_size)
-    channels, height, width = input_size
-    other = (channels, 2 * height, 3 * width)
-    notes = [*first.notes]
-    frozen = _difference(first, lambda: run(_OTHER_BATCH, other))
-    if frozen is not None:
-        if (in_batch := _difference(first, lambda: run(_OTHER_BATCH, input_size))) is not None:
-            raise _bound_to_batch(in_batch)
-        notes.append(f"frozen at images of {height}x{width}: {frozen}")
-    for name, tensor in first.constants.items():
+    notes = first.notes
+    if first.asked and (frozen := _frozen(first, input_size, run)) is not None:
+        notes.append(frozen)
+    writer = first.writer
+    for name, tensor in writer.constants.items():
         skeleton.register_buffer(name, tensor, persistent=False)
-    return Recording(first.graph, first.values, tuple(notes))
+    return Recording(writer.graph, writer.values, tuple(notes))
+
+
+def _frozen(
+    first: Recorder,
+    input_size: tuple[int, int, int],
+    run: Callable[[int, tuple[int, int, int]], Recorder],
+) -> str | None:
+    """What other recordings show to be frozen; an error where that depends on the batch.
+
+    A forward may hold for multiples of its size only, or run at no other size: the first other size
+    is a multiple, and that a second one fails is no news.
+    """
+    channels, height, width = input_size
+    try:
+        difference = _difference(first, run(_OTHER_BATCH, (channels, 2 * height, 3 * width)))
+    except TopDownError as error:
+        difference = f"{error.place}: {error.seen}"
+    if difference is not None:
+        _check_batch(first, lambda: run(_OTHER_BATCH, input_size))
+    else:
+        with contextlib.suppress(TopDownError):
+            difference = _difference(first, run(_BATCH, (channels, height + 32, width + 96)))
+    return f"frozen at images of {height}x{width}: {difference}" if difference else None
+
+
+def _check_batch(first: Recorder, run: Callable[[], Recorder]) -> None:
+    try:
+        difference = _difference(first, run())
+    except TopDownError as error:
+        difference = f"{error.place}: {error.seen}"
+    if difference is not None:
+        raise _bound_to_batch(difference)
 
 
 def _bound_to_batch(frozen: str) -> TraceError:
@@ -94,6 +126,7 @@ def _recorded(
     shape: tuple[int, ...],
     is_leaf: Callable[[nn.Module], bool],
     model: nn.Module | None,
+    state: ModuleState,
     output: str | None,
 ) -> Recorder:
     """Record, with more effort where the forward needs it.
@@ -103,7 +136,7 @@ def _recorded(
     """
     hashable = escaping = False
     while True:
-        recorder = Recorder(skeleton, is_leaf, model, hashable_sizes=hashable)
+        recorder = Recorder(skeleton, is_leaf, model, state, hashable_sizes=hashable)
         first = next(skeleton.parameters(), None)
         dtype = first.dtype if first is not None else torch.float32
         image = torch.empty(shape, device="meta", dtype=dtype)
@@ -113,15 +146,15 @@ def _recorded(
                     result = recorder.run(image, _input_name(skeleton))
             else:
                 result = recorder.run(image, _input_name(skeleton))
-            recorder.finish(_chosen(result, output))
-            if escaping or not recorder.escaped:
+            recorder.writer.finish(_chosen(result, output))
+            if escaping or not recorder.writer.escaped:
                 return recorder
             escaping = True
         except TopDownError:
             raise
         except Exception as error:
             hash_failed = not hashable and _caused_by(error, UnhashableSizeError)
-            escaped = not escaping and recorder.escaped
+            escaped = not escaping and recorder.writer.escaped
             if not (hash_failed or escaped):
                 raise _explained(error, recorder, skeleton, shape) from error
             hashable, escaping = hashable or hash_failed, escaping or escaped
@@ -190,14 +223,10 @@ def _explained(
     )
 
 
-def _difference(first: Recorder, run: Callable[[], Recorder]) -> str | None:
+def _difference(first: Recorder, second: Recorder) -> str | None:
     """Where another recording departs from the first, None where they are the same graph."""
-    try:
-        second = run()
-    except TopDownError as error:
-        return f"{error.place}: {error.seen}"
     twins: dict[fx.Node, fx.Node] = {}
-    for left, right in zip(first.graph.nodes, second.graph.nodes, strict=False):
+    for left, right in zip(first.writer.graph.nodes, second.writer.graph.nodes, strict=False):
         twins[right] = left
         if (left.op, _name(left)) != (right.op, _name(right)):
             return _branch(first, second) or f"other operators from {_where(left)} on"
@@ -206,7 +235,7 @@ def _difference(first: Recorder, run: Callable[[], Recorder]) -> str | None:
                 return f"{mine!r} ({its!r} there) in {_where(left)}"
         if len(_flat(left)) != len(_flat(right)):
             return f"a list of another length in {_where(left)}"
-    if len(first.graph.nodes) != len(second.graph.nodes):
+    if len(first.writer.graph.nodes) != len(second.writer.graph.nodes):
         return _branch(first, second) or "other operators at the end"
     return None
 

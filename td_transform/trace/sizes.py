@@ -43,14 +43,18 @@ class Expression:
         target: the operator, or "size".
         args: numbers, expressions, or the node whose size it is.
         observer: whose recording the size belongs to.
+        value: what it comes to in this recording.
     """
 
-    __slots__ = ("args", "node", "observer", "target")
+    __slots__ = ("args", "node", "observer", "target", "value")
 
-    def __init__(self, target: Any, args: tuple[Any, ...], observer: Observer) -> None:
+    def __init__(
+        self, target: Any, args: tuple[Any, ...], observer: Observer, value: float
+    ) -> None:
         self.target = target
         self.args = args
         self.observer = observer
+        self.value = value
         self.node: Any = None  # where it stands in the graph, once something asked for it
 
 
@@ -93,11 +97,13 @@ class Ratio(_Tracked, float):
         return float, (float.__float__(self),)
 
 
-def recorded(value: Any, expression: Expression) -> Any:
+def _recorded(value: Any, target: Any, args: tuple[Any, ...], observer: Observer) -> Any:
     """The value with its expression; what is neither an integer nor a float stays plain."""
     if type(value) is int:
-        return Size(value, expression)
-    return Ratio(value, expression) if type(value) is float else value
+        return Size(value, Expression(target, args, observer, value))
+    if type(value) is float:
+        return Ratio(value, Expression(target, args, observer, value))
+    return value
 
 
 def plain(value: Any) -> Any:
@@ -123,7 +129,7 @@ def _binary(function: Callable[[Any, Any], Any], *, swapped: bool) -> Callable[[
         left, right = (other, self) if swapped else (self, other)
         value = function(plain(left), plain(right))
         origins = (_origin(left), _origin(right))
-        return recorded(value, Expression(function, origins, self.expression.observer))
+        return _recorded(value, function, origins, self.expression.observer)
 
     return method
 
@@ -131,7 +137,7 @@ def _binary(function: Callable[[Any, Any], Any], *, swapped: bool) -> Callable[[
 def _unary(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
     def method(self: Any) -> Any:
         value = function(plain(self))
-        return recorded(value, Expression(function, (self.expression,), self.expression.observer))
+        return _recorded(value, function, (self.expression,), self.expression.observer)
 
     return method
 
@@ -139,7 +145,7 @@ def _unary(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
 def _rounded(self: Any, digits: int | None = None) -> Any:
     args = (self.expression,) if digits is None else (self.expression, digits)
     value = round(plain(self)) if digits is None else round(plain(self), digits)
-    return recorded(value, Expression(round, args, self.expression.observer))
+    return _recorded(value, round, args, self.expression.observer)
 
 
 def _comparison(base: type, name: str) -> Callable[[Any, Any], Any]:

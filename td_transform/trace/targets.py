@@ -37,6 +37,7 @@ VALUE_READS = frozenset(
         "__contains__", "__array__", "is_nonzero", "equal", "allclose",
     }
 )  # fmt: skip
+RANK_READS = frozenset({"dim", "ndimension"})
 SIZE_READS = frozenset({"size", "numel", "nelement", "__len__"})
 
 

@@ -53,7 +53,7 @@ CASES = [
     Case(c.FrozenByInt, notes=("frozen at images of 16x16: 16 (39 there)",), at_other_sizes=False),
     Case(c.FrozenByBranch, notes=("frozen at images of 16x16: a branch",), at_other_sizes=False),
     Case(c.FrozenByLoop, notes=("frozen at images of 16x16: other operators",), at_other_sizes=False),
-    Case(c.PositionTable, notes=("frozen at images of 16x16: module",), at_other_sizes=False),
+    Case(c.PositionTable, at_other_sizes=False),
 ]  # fmt: skip
 
 
