@@ -14,7 +14,7 @@ class EscapedFunctions(TorchDispatchMode):
     """Hands operators to a recorder that it hasn't seen: those inside of scripted functions."""
 
     def __init__(self, recorder: Recorder) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._recorder = recorder
 
     def __torch_dispatch__(

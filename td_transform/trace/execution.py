@@ -54,9 +54,7 @@ class Executor:
         except _NOT_ON_META as error:
             return self._on_real(func, args, kwargs, error)
 
-    def leaf(
-        self, path: str, forward: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Any:
+    def leaf(self, path: str, forward: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The result of a leaf module; its forward runs unobserved."""
         if self._keeps_shape(path, args, kwargs):
             return torch.empty_like(args[0], device=META, memory_format=torch.contiguous_format)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any
 
 import torch
@@ -14,9 +14,16 @@ from torch.overrides import TorchFunctionMode
 
 from td_transform.trace.execution import Executor
 from td_transform.trace.mutation import assigned
-from td_transform.trace.source import is_users, user_line
+from td_transform.trace.source import is_users, user_frames, user_line
 from td_transform.trace.state import ModuleState
-from td_transform.trace.targets import RANK_READS, SIZE_READS, Target, attribute_of, is_method, public
+from td_transform.trace.targets import (
+    RANK_READS,
+    SIZE_READS,
+    Target,
+    attribute_of,
+    is_method,
+    public,
+)
 from td_transform.trace.trees import describe, has_tensors, tensors
 from td_transform.trace.writer import GraphWriter
 
@@ -54,13 +61,15 @@ class Recorder(TorchFunctionMode):
         self._skeleton = skeleton
         self._is_leaf = is_leaf
         self._state = state
+        self._left_out: dict[str, None] = {}
+        self._functions = _autograd_functions()
         self._calls: dict[str, int] = {}
         self._paused = 0
 
     @property
     def notes(self) -> list[str]:
-        """The values of tensors that the forward asked for, a sentence each."""
-        return list(self._executor.notes)
+        """What the graph leaves out of the forward, a sentence each."""
+        return [*self._executor.notes, *self._left_out]
 
     def decided(self, outcome: bool) -> None:
         self.decisions.append((user_line(), outcome))
@@ -151,17 +160,13 @@ class Recorder(TorchFunctionMode):
             public(func, args, kwargs), lambda: self._executor.function_or_real(func, args, kwargs)
         )
 
-    def operator(
-        self, func: Any, name: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Any:
+    def operator(self, func: Any, name: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Record what torch's dispatcher saw, under a public name; nothing while another call runs."""
         if self._paused:
             return func(*args, **kwargs)
         with self._pause():
             target = Target("call_function", name, args, kwargs)
-            return self._record(
-                target, lambda: self._executor.function_or_real(func, args, kwargs)
-            )
+            return self._record(target, lambda: self._executor.function_or_real(func, args, kwargs))
 
     def _record(self, target: Target, execute: _Execution) -> Any:
         """Execute a call; where tensors come out of it, or are written into, put it in the graph."""
@@ -175,6 +180,7 @@ class Recorder(TorchFunctionMode):
             return result
         args, kwargs = self.writer.arguments(target.args), self.writer.arguments(target.kwargs)
         node = self.writer.create(target.op, target.target, args, kwargs, describe(result))
+        self._note_what_is_left_out(target)
         returned = self.writer.adopt_all(result, node, written)
         for tensor in written:
             self.writer.overwrite(tensor, node, is_value=tensor is result)
@@ -215,6 +221,18 @@ class Recorder(TorchFunctionMode):
             return torch.Size(sizes)
         return sizes[kwargs.get("dim", args[1] if len(args) > 1 else 0)]
 
+    def _note_what_is_left_out(self, target: Target) -> None:
+        """The recording is one of eval mode, and of functions' forwards."""
+        if target.kwargs.get("training") is False and target.kwargs.get("p", 1) > 0:
+            name = getattr(target.target, "__name__", target.target)
+            self._left_out[f"{name} runs as in eval mode, also in training ({user_line()})"] = None
+        frame = next(user_frames(), None)
+        function = self._functions.get(frame.f_code) if frame is not None else None
+        if function is not None:
+            line = user_line().rpartition(":")[0] + f":{function.forward.__code__.co_firstlineno}"
+            note = f"{function.__name__}'s own backward is left out, its forward's is used ({line})"
+            self._left_out[note] = None
+
     def _set_gradient(self, enabled: bool) -> None:
         """The user's `no_grad`, not that of torch's own checkpoints: they take it back."""
         frame: FrameType | None = sys._getframe()
@@ -233,6 +251,18 @@ class _Intercepted:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self._recorder.call_module(*self._call, args, kwargs)
+
+
+def _autograd_functions() -> dict[CodeType, Any]:
+    """The user's autograd functions, by the code of their forward."""
+    found: dict[CodeType, Any] = {}
+    waiting: list[Any] = [torch.autograd.Function]
+    while waiting:
+        for function in waiting.pop().__subclasses__():
+            waiting.append(function)
+            if (code := getattr(function.forward, "__code__", None)) is not None:
+                found[code] = function
+    return found
 
 
 def _version(tensor: Tensor) -> int:

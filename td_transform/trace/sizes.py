@@ -173,4 +173,4 @@ for _kind, _base in ((Size, int), (Ratio, float)):
     for _name in _COMPARISONS:
         setattr(_kind, f"__{_name}__", _comparison(_base, f"__{_name}__"))
     _kind.__round__ = _rounded  # type: ignore[method-assign,assignment]
-    _kind.__hash__ = _hash  # type: ignore[method-assign,assignment]
+    _kind.__hash__ = _hash  # type: ignore[method-assign]

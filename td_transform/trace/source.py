@@ -19,7 +19,7 @@ _FOLDERS = tuple(
 _RECORDER = os.path.join(os.path.dirname(os.path.realpath(__file__)), "recorder.py")
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def is_users(filename: str) -> bool:
     """Does a file lie outside torch and this package? Asks for folders, so any name will do."""
     return not filename.startswith("<") and not os.path.realpath(filename).startswith(_FOLDERS)

@@ -9,8 +9,6 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch.utils._device import _device_constructors
 
-Attribute = Literal["__get__", "__set__", "__delete__"]
-
 _OPERATORS: dict[str, Callable[..., Any]] = {
     "add": op.add, "sub": op.sub, "mul": op.mul, "div": op.truediv, "floor_divide": op.floordiv,
     "__floordiv__": op.floordiv, "remainder": op.mod, "pow": op.pow, "__pow__": op.pow,
@@ -44,7 +42,7 @@ SIZE_READS = frozenset({"size", "numel", "nelement", "__len__"})
 class Target(NamedTuple):
     """How a graph calls it."""
 
-    op: Literal["call_function", "call_method"]
+    op: Literal["call_function", "call_method", "call_module"]
     target: Any
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
@@ -56,7 +54,7 @@ def is_method(function: Any) -> bool:
     return getattr(torch.Tensor, name, None) is function
 
 
-def attribute_of(function: Any) -> tuple[str, Attribute] | None:
+def attribute_of(function: Any) -> tuple[str, str] | None:
     """The attribute of a tensor that is read or written by this function, None for other functions."""
     kind = getattr(function, "__name__", "")
     if kind not in ("__get__", "__set__", "__delete__"):

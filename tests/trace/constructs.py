@@ -23,7 +23,7 @@ class Network(nn.Module):
         self.second = nn.Conv2d(8, 8, 3, padding=1)
         self.fc = nn.Linear(8, 5)
 
-    def middle(self, x: Tensor) -> Tensor:
+    def middle(self, x: Tensor) -> Any:
         raise NotImplementedError
 
     def forward(self, x: Tensor) -> Any:
@@ -32,7 +32,7 @@ class Network(nn.Module):
 
 
 class ChunkedLoop(Network):
-    def middle(self, x: Tensor) -> Tensor:
+    def middle(self, x: Tensor) -> Any:
         parts = list(x.chunk(4, 1))
         for i in range(1, 4):
             parts[i] = parts[i] + parts[i - 1]
@@ -40,30 +40,30 @@ class ChunkedLoop(Network):
 
 
 class SplitUnpacked(Network):
-    def middle(self, x: Tensor) -> Tensor:
+    def middle(self, x: Tensor) -> Any:
         a, b = torch.split(x, [3, 5], dim=1)
-        return torch.cat([b.sigmoid(), *[t for t in (a, a)][:1]], 1)
+        return torch.cat([b.sigmoid(), *[t.relu() for t in (a, a)][:1]], 1)
 
 
 class Unbound(Network):
-    def middle(self, x: Tensor) -> Tensor:
+    def middle(self, x: Tensor) -> Any:
         return torch.stack([t * i for i, t in enumerate(x.unbind(1))], 1)
 
 
 class IteratedTensor(Network):
-    def middle(self, x: Tensor) -> Tensor:
+    def middle(self, x: Tensor) -> Any:
         return torch.stack([channel.tanh() for channel in x.transpose(0, 1)]).transpose(0, 1)
 
 
 class Checkpointed(Network):
-    def middle(self, x: Tensor) -> Tensor:
-        return checkpoint(self.second, x, use_reentrant=False) + x  # type: ignore[no-any-return]
+    def middle(self, x: Tensor) -> Any:
+        return checkpoint(self.second, x, use_reentrant=False) + x
 
 
 class CheckpointedOldStyle(Network):
-    def middle(self, x: Tensor) -> Tensor:
+    def middle(self, x: Tensor) -> Any:
         x = x + 0.0
-        return checkpoint(lambda t: self.second(t).relu(), x, use_reentrant=True)  # type: ignore[no-any-return]
+        return checkpoint(lambda t: self.second(t).relu(), x, use_reentrant=True)
 
 
 class _Swish(torch.autograd.Function):
@@ -73,15 +73,15 @@ class _Swish(torch.autograd.Function):
         return x * torch.sigmoid(x)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+    def backward(ctx: Any, *grads: Tensor) -> Any:
         (x,) = ctx.saved_tensors
         s = torch.sigmoid(x)
         return grads[0] * s * (1 + x * (1 - s))
 
 
 class AutogradFunction(Network):
-    def middle(self, x: Tensor) -> Tensor:
-        return _Swish.apply(x)  # type: ignore[no-any-return,no-untyped-call]
+    def middle(self, x: Tensor) -> Any:
+        return _Swish.apply(x)  # type: ignore[no-untyped-call]
 
 
 class FloatOfParameter(Network):
@@ -89,26 +89,28 @@ class FloatOfParameter(Network):
         super().__init__()
         self.scale = nn.Parameter(torch.tensor(0.37))
 
-    def middle(self, x: Tensor) -> Tensor:
+    def middle(self, x: Tensor) -> Any:
         return x * float(self.scale) if self.scale > 0 else -x
 
 
 class ValueOfTheImage(Network):
-    def middle(self, x: Tensor) -> Tensor:
+    def middle(self, x: Tensor) -> Any:
         if not torch.isfinite(x).all():
             raise ValueError("the image isn't finite")
         return x
 
 
 class AssertsOnSizes(Network):
-    def middle(self, x: Tensor) -> Tensor:
+    def middle(self, x: Tensor) -> Any:
         b, c, h, w = x.shape
-        assert c == 8 and h > 2 and w % 2 == 0, (b, c, h, w)
+        assert c == 8, (b, c)
+        assert h > 2
+        assert w % 2 == 0
         return x if h < 10_000 else x[:, :, ::2]
 
 
 class SizesInViews(Network):
-    def middle(self, x: Tensor) -> Tensor:
+    def middle(self, x: Tensor) -> Any:
         b, c, h, w = x.shape
         x = x.view(b, c, h // 2, 2, w // 2, 2).permute(0, 1, 3, 5, 2, 4)
         x = x.reshape(b, c * 4, h * w // 4)
@@ -116,16 +118,16 @@ class SizesInViews(Network):
 
 
 class SizesOfTuples(Network):
-    def middle(self, x: Tensor) -> Tensor:
+    def middle(self, x: Tensor) -> Any:
         flat = x.reshape(*x.shape[:2], -1)
-        assert flat.shape[:2] + (1,) != (1,)
+        assert (*flat.shape[:2], 1) != (1,)
         back = flat.view(x.size())
         ones = torch.ones(x.shape[2:], device=x.device)
-        return (back * ones).reshape((x.shape[0],) + tuple(x.shape[1:]))
+        return (back * ones).reshape((x.shape[0], *tuple(x.shape[1:])))
 
 
 class SizesInArithmetic(Network):
-    def middle(self, x: Tensor) -> Tensor:
+    def middle(self, x: Tensor) -> Any:
         h, w = x.shape[-2:]
         pad = (-h) % 3, (-w) % 3
         y = F.pad(x, (0, pad[1], 0, pad[0]))
@@ -136,7 +138,7 @@ class SizesInArithmetic(Network):
 
 
 class LenAndNumel(Network):
-    def middle(self, x: Tensor) -> Tensor:
+    def middle(self, x: Tensor) -> Any:
         count = x.numel() // x.shape[0]
         return x * count / (x[0].numel() * x.shape[1])
 
@@ -146,7 +148,7 @@ class LoopOverList(Network):
         super().__init__()
         self.convs = nn.ModuleList(nn.Conv2d(8, 8, 1) for _ in range(3))
 
-    def middle(self, x: Tensor) -> Tensor:
+    def middle(self, x: Tensor) -> Any:
         maps = [x]
         for i, conv in enumerate(self.convs):
             maps.append(conv(maps[i]) + maps[-1])
@@ -157,7 +159,7 @@ class KeywordArguments(Network):
     def inner(self, *tensors: Tensor, **options: Any) -> Tensor:
         return torch.cat(tensors, **options)
 
-    def middle(self, x: Tensor) -> Tensor:
+    def middle(self, x: Tensor) -> Any:
         return self.inner(x[:, :4], x[:, 4:].relu(), **{"dim": 1})
 
 
@@ -167,7 +169,7 @@ class ImageInKeywords(Network):
             x = x.flip(-1)
         return super().forward(x)
 
-    def middle(self, x: Tensor) -> Tensor:
+    def middle(self, x: Tensor) -> Any:
         return x
 
 
@@ -198,7 +200,7 @@ class NamedTupleOutput(ImageInKeywords):
 
 
 class InPlaceOperators(Network):
-    def middle(self, x: Tensor) -> Tensor:
+    def middle(self, x: Tensor) -> Any:
         y = self.second(x)
         shortcut = y
         y += x
@@ -212,14 +214,14 @@ class InPlaceModule(Network):
         super().__init__()
         self.relu = nn.ReLU(inplace=True)
 
-    def middle(self, x: Tensor) -> Tensor:
+    def middle(self, x: Tensor) -> Any:
         x = self.second(x)
         y = self.relu(x)
         return y + x  # x has been written into
 
 
 class SlicesAssigned(Network):
-    def middle(self, x: Tensor) -> Tensor:
+    def middle(self, x: Tensor) -> Any:
         out = torch.zeros_like(x)
         k = x.shape[1] // 2
         out[:, :k] = x[:, k:]
@@ -229,7 +231,7 @@ class SlicesAssigned(Network):
 
 
 class WrittenThroughViews(Network):
-    def middle(self, x: Tensor) -> Tensor:
+    def middle(self, x: Tensor) -> Any:
         x = self.second(x)
         part = x.view(x.shape[0], 2, 4, *x.shape[2:])
         part[:, 0].mul_(3)
@@ -245,11 +247,11 @@ def _scripted(x: Tensor) -> Tensor:
 
 
 class ScriptedFunction(Network):
-    def middle(self, x: Tensor) -> Tensor:
+    def middle(self, x: Tensor) -> Any:
         return _scripted(x)
 
 
-@torch.jit.ignore
+@torch.jit.ignore  # type: ignore[untyped-decorator]
 def _ignored(x: Tensor) -> Tensor:
     return x.relu() if x.shape[1] == 8 else x
 
@@ -260,7 +262,7 @@ def _wrapped(x: Tensor) -> Tensor:
 
 
 class DecoratedFunctions(Network):
-    def middle(self, x: Tensor) -> Tensor:
+    def middle(self, x: Tensor) -> Any:
         return _wrapped(_ignored(x))
 
 
@@ -269,7 +271,7 @@ class Attention(Network):
         super().__init__()
         self.qkv = nn.Linear(8, 24)
 
-    def middle(self, x: Tensor) -> Tensor:
+    def middle(self, x: Tensor) -> Any:
         b, c, h, w = x.shape
         qkv = self.qkv(x.flatten(2).transpose(1, 2))
         q, k, v = qkv.reshape(b, h * w, 3, 2, c // 2).permute(2, 0, 3, 1, 4).unbind(0)
@@ -283,14 +285,14 @@ class MultiheadLeaf(Network):
         super().__init__()
         self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
 
-    def middle(self, x: Tensor) -> Tensor:
+    def middle(self, x: Tensor) -> Any:
         t = x.flatten(2).transpose(1, 2)
         y, _ = self.attention(t, t, t, need_weights=False)
         return (t + y).transpose(1, 2).reshape(x.shape)
 
 
 class Contexts(Network):
-    def middle(self, x: Tensor) -> Tensor:
+    def middle(self, x: Tensor) -> Any:
         with torch.no_grad():
             statistics = x.mean((2, 3), keepdim=True)
         with torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
@@ -304,12 +306,15 @@ class Parametrised(Network):
         self.direct = parametrizations.spectral_norm(nn.Conv2d(8, 8, 1))
         self.old = nn.utils.weight_norm(nn.Conv2d(8, 8, 1))
 
-    def middle(self, x: Tensor) -> Tensor:
-        return self.old(F.conv2d(x, self.direct.weight, self.direct.bias))  # type: ignore[no-any-return]
+    def direct_weights(self) -> Any:
+        return self.direct.weight, self.direct.bias
+
+    def middle(self, x: Tensor) -> Any:
+        return self.old(F.conv2d(x, *self.direct_weights()))
 
 
 class ConstantsInForward(Network):
-    def middle(self, x: Tensor) -> Tensor:
+    def middle(self, x: Tensor) -> Any:
         b, c, h, w = x.shape
         rows = torch.linspace(-1, 1, h, device=x.device).view(1, 1, h, 1).expand(b, 1, h, w)
         columns = torch.arange(w).to(x).view(1, 1, 1, -1) * torch.ones_like(rows)
@@ -326,12 +331,12 @@ class TensorsOfPython(Network):
         self.tables = [torch.arange(8.0).view(1, 8, 1, 1)]
         self.attribute = torch.rand(8, 1, 1)
 
-    def middle(self, x: Tensor) -> Tensor:
+    def middle(self, x: Tensor) -> Any:
         return x * self.tables[0] + torch.Tensor([0.5]) * self.attribute
 
 
 class ValuesAndIndices(Network):
-    def middle(self, x: Tensor) -> Tensor:
+    def middle(self, x: Tensor) -> Any:
         best = x.max(1)[0].unsqueeze(1)
         low = x.min(dim=1, keepdim=True).values
         top, _ = x.topk(2, dim=1)
@@ -340,18 +345,18 @@ class ValuesAndIndices(Network):
 
 
 class FrozenByInt(Network):
-    def middle(self, x: Tensor) -> Tensor:
+    def middle(self, x: Tensor) -> Any:
         side = int(math.sqrt(x.shape[2] * x.shape[3]))
         return F.adaptive_avg_pool2d(x, side)
 
 
 class FrozenByBranch(Network):
-    def middle(self, x: Tensor) -> Tensor:
+    def middle(self, x: Tensor) -> Any:
         return x.relu() if x.shape[2] < 32 else x
 
 
 class FrozenByLoop(Network):
-    def middle(self, x: Tensor) -> Tensor:
+    def middle(self, x: Tensor) -> Any:
         return torch.stack([x[:, :, i] for i in range(x.shape[2])], 2)
 
 
@@ -360,12 +365,12 @@ class PositionTable(Network):
         super().__init__()
         self.table = nn.Parameter(torch.rand(1, 8, 16, 16))
 
-    def middle(self, x: Tensor) -> Tensor:
+    def middle(self, x: Tensor) -> Any:
         return x + self.table
 
 
 class TablesBySize(Network):
-    def middle(self, x: Tensor) -> Tensor:
+    def middle(self, x: Tensor) -> Any:
         return x * {8: 2.0, 4: 3.0}[x.shape[1]]
 
 
@@ -374,7 +379,7 @@ class StateKept(Network):
         super().__init__()
         self.last: Tensor | None = None
 
-    def middle(self, x: Tensor) -> Tensor:
+    def middle(self, x: Tensor) -> Any:
         if self.last is None:
             self.last = torch.zeros_like(x[:1])
         y = x + self.last
@@ -383,19 +388,19 @@ class StateKept(Network):
 
 
 class StopsGradient(Network):
-    def middle(self, x: Tensor) -> Tensor:
+    def middle(self, x: Tensor) -> Any:
         return x.detach() + x.data + x.mT.mT
 
 
 class RepeatedModule(Network):
-    def middle(self, x: Tensor) -> Tensor:
+    def middle(self, x: Tensor) -> Any:
         for _ in range(2):
             x = self.second(x)
         return x.to(torch.float32).to("cpu").type_as(x)
 
 
 class IndexedByTensors(Network):
-    def middle(self, x: Tensor) -> Tensor:
+    def middle(self, x: Tensor) -> Any:
         order = torch.arange(7, -1, -1)
         mask = torch.ones(8, dtype=torch.bool)
         return x[:, order][:, mask, ..., None].squeeze(-1)
@@ -407,8 +412,14 @@ class CacheOnTheModule(Network):
         self.bias = nn.Parameter(torch.rand(8))
         self.cache: dict[str, Tensor] = {}
 
-    def middle(self, x: Tensor) -> Tensor:
+    def middle(self, x: Tensor) -> Any:
         key = str(x.device)
         if key not in self.cache:
             self.cache[key] = self.bias[:, None, None] * 2
         return x + self.cache[key]
+
+
+class FunctionalDropout(Network):
+    def middle(self, x: Tensor) -> Any:
+        x = F.dropout(x, 0.0, self.training)
+        return F.dropout(x, 0.5, training=self.training)
