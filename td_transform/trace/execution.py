@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -13,7 +15,7 @@ from td_transform.trace.realvalues import RealValues
 from td_transform.trace.source import user_line
 from td_transform.trace.targets import FACTORIES, VALUE_READS
 from td_transform.trace.trees import has_tensors, mapped, tensors
-from td_transform.trace.writer import META, EscapedError, GraphWriter
+from td_transform.trace.writer import META, GraphWriter
 
 _REPLACED = (Tensor, torch.device)
 _NOT_ON_META = (NotImplementedError, RuntimeError, TypeError, ValueError)
@@ -26,10 +28,19 @@ class Executor:
         skeleton: the model on the meta device.
         model: the user's model, whose parameters give values where a forward asks for them.
         writer: knows the graph up to here, to compute such values from.
+        known_values: answers, from an earlier recording, to what this one will ask for.
     """
 
-    def __init__(self, skeleton: nn.Module, model: nn.Module | None, writer: GraphWriter) -> None:
+    def __init__(
+        self,
+        skeleton: nn.Module,
+        model: nn.Module | None,
+        writer: GraphWriter,
+        known_values: Iterable[Any] = (),
+    ) -> None:
         self.notes: dict[str, None] = {}
+        self.values: list[Any] = []
+        self._known_values = deque(known_values)
         self._skeleton = skeleton
         self._writer = writer
         self._real = RealValues(skeleton if model is None else model, writer)
@@ -79,15 +90,26 @@ class Executor:
     ) -> Any:
         """What a call gives on real tensors; the error from the meta device where it fails as well."""
         try:
-            result = self._real_result(call, args, kwargs)
-        except EscapedError:
-            raise
+            self._on_zeros(call, args, kwargs)
         except Exception:
-            raise error from None
+            raise error from None  # cheap to find out: the part before it needn't be computed
+        name = getattr(call, "__name__", "")
+        if name in VALUE_READS and self._known_values:
+            return self._answer(name, self._known_values.popleft())
+        result = self._real_result(call, args, kwargs)
         if has_tensors(result):
             return mapped(result, lambda x: torch.empty_like(x, device=META))
-        self._note_value(call, result)
-        return result
+        return self._answer(name, result)
+
+    def _on_zeros(self, call: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        def convert(x: Any) -> Any:
+            if isinstance(x, torch.device):
+                return self._real.device
+            return torch.zeros_like(x, device=self._real.device) if x.is_meta else x.clone()
+
+        with torch._C.DisableTorchFunction(), torch.no_grad():
+            args, kwargs = (mapped(tree, convert, _REPLACED) for tree in (args, kwargs))
+            call(*args, **kwargs)
 
     def _real_result(self, call: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         known = [x for x in tensors((args, kwargs)) if self._writer.knows(x)]
@@ -102,13 +124,14 @@ class Executor:
             args, kwargs = (mapped(tree, convert, _REPLACED) for tree in (args, kwargs))
             return call(*args, **kwargs)
 
-    def _note_value(self, call: Any, value: Any) -> None:
-        name = getattr(call, "__name__", "")
-        if name not in VALUE_READS:
-            return
-        text = str(value) if isinstance(value, (bool, int, float)) else type(value).__name__
-        note = f"{name.strip('_')}() of a tensor is fixed at {text} ({user_line()})"
-        self.notes[note] = None
+    def _answer(self, name: str, value: Any) -> Any:
+        """A value that the forward asked for, written down."""
+        if name in VALUE_READS:
+            self.values.append(value)
+            text = str(value) if isinstance(value, (bool, int, float)) else type(value).__name__
+            note = f"{name.strip('_')}() of a tensor is fixed at {text} ({user_line()})"
+            self.notes[note] = None
+        return value
 
 
 def _on_meta(tree: Any) -> Any:

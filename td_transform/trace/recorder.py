@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from types import CodeType, FrameType
 from typing import Any
@@ -40,6 +40,7 @@ class Recorder(TorchFunctionMode):
         model: the user's model, whose parameters give values where a forward asks for them.
         state: what the skeleton's modules hold, to put back after the run.
         hashable_sizes: may sizes be looked up in tables (and be frozen there)?
+        known_values: tensors' values that an earlier recording asked for.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Recorder(TorchFunctionMode):
         state: ModuleState,
         *,
         hashable_sizes: bool = False,
+        known_values: Iterable[Any] = (),
     ) -> None:
         super().__init__()
         self.hashable_sizes = hashable_sizes
@@ -57,7 +59,7 @@ class Recorder(TorchFunctionMode):
         self.failed_in: str | None = None
         self.writer = GraphWriter(skeleton, self)
         self.asked = False  # has the forward seen a number that may depend on the image's size?
-        self._executor = Executor(skeleton, model, self.writer)
+        self._executor = Executor(skeleton, model, self.writer, known_values)
         self._skeleton = skeleton
         self._is_leaf = is_leaf
         self._state = state
@@ -70,6 +72,11 @@ class Recorder(TorchFunctionMode):
     def notes(self) -> list[str]:
         """What the graph leaves out of the forward, a sentence each."""
         return [*self._executor.notes, *self._left_out]
+
+    @property
+    def values_read(self) -> list[Any]:
+        """The values of tensors that the forward asked for, in order."""
+        return self._executor.values
 
     def decided(self, outcome: bool) -> None:
         self.decisions.append((user_line(), outcome))

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -66,12 +67,18 @@ def record(
 
     state = ModuleState(skeleton)
 
-    def run(batch: int, size: tuple[int, int, int]) -> Recorder:
-        return _recorded(skeleton, (batch, *size), is_leaf, model, state, output)
+    def run(batch: int, size: tuple[int, int, int], values: Sequence[Any] = ()) -> Recorder:
+        def new_recorder(hashable: bool) -> Recorder:
+            return Recorder(
+                skeleton, is_leaf, model, state, hashable_sizes=hashable, known_values=values
+            )
+
+        return _recorded(skeleton, (batch, *size), new_recorder, output)
 
     first = run(_BATCH, input_size)
     notes = first.notes
-    if first.asked and (frozen := _frozen(first, input_size, run)) is not None:
+    again = functools.partial(run, values=first.values_read)
+    if first.asked and (frozen := _frozen(first, input_size, again)) is not None:
         notes.append(frozen)
     writer = first.writer
     for name, tensor in writer.constants.items():
@@ -124,9 +131,7 @@ def _bound_to_batch(frozen: str) -> TraceError:
 def _recorded(
     skeleton: nn.Module,
     shape: tuple[int, ...],
-    is_leaf: Callable[[nn.Module], bool],
-    model: nn.Module | None,
-    state: ModuleState,
+    new_recorder: Callable[[bool], Recorder],
     output: str | None,
 ) -> Recorder:
     """Record, with more effort where the forward needs it.
@@ -136,7 +141,7 @@ def _recorded(
     """
     hashable = escaping = False
     while True:
-        recorder = Recorder(skeleton, is_leaf, model, state, hashable_sizes=hashable)
+        recorder = new_recorder(hashable)
         first = next(skeleton.parameters(), None)
         dtype = first.dtype if first is not None else torch.float32
         image = torch.empty(shape, device="meta", dtype=dtype)
