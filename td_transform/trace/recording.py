@@ -223,8 +223,9 @@ def _explained(
         f"module '{path or name}' ({name}, {failed_line(error.__traceback__)})",
         seen=f"{type(error).__name__}: {error}".splitlines()[0],
         expected=f"a forward that runs on a batch of images {shape}",
-        remedy="pass the input_size=(C, H, W) that the model is made for; an input too small for the "
-        "model's levels can't be downsampled that often",
+        remedy=f"call model.eval()(torch.zeros{shape}) yourself: where that fails too, pass the "
+        f"input_size=(C, H, W) that the model is made for; where it works, make {name} a leaf with "
+        "td_transform.register_operator",
     )
 
 

@@ -423,3 +423,37 @@ class FunctionalDropout(Network):
     def middle(self, x: Tensor) -> Any:
         x = F.dropout(x, 0.0, self.training)
         return F.dropout(x, 0.5, training=self.training)
+
+
+class Gate(nn.Module):
+    """A leaf that can't run on the meta device."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return (x, -x) if bool(x.sum() > 0) else (-x, x)
+
+
+class LeafWithBranches(Network):
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = Gate()
+
+    def middle(self, x: Tensor) -> Any:
+        positive, negative = self.gate(x)
+        return positive * 2 + negative
+
+
+class DataDependentShape(Network):
+    def middle(self, x: Tensor) -> Any:
+        even = torch.arange(x.shape[1], device=x.device) % 2 == 0
+        return x.repeat_interleave(2, 1)[:, torch.nonzero(even.repeat(2)).squeeze(1)]
+
+
+class Wrapped(nn.Module):
+    """A network inside of another one's wrapper, with arguments of every kind."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.module = nn.DataParallel(ImageInKeywords())
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return self.module(*args, **kwargs)

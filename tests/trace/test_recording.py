@@ -23,7 +23,9 @@ SIZE = (3, 16, 16)
 
 
 def is_leaf(module: nn.Module) -> bool:
-    return module_operator(module) is not None or isinstance(module, nn.MultiheadAttention)
+    return module_operator(module) is not None or isinstance(
+        module, (nn.MultiheadAttention, c.Gate)
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +41,7 @@ CASES = [
     Case(c.ChunkedLoop), Case(c.SplitUnpacked), Case(c.Unbound), Case(c.IteratedTensor),
     Case(c.Checkpointed), Case(c.CheckpointedOldStyle),
     Case(c.AutogradFunction, notes=("_Swish's own backward is left out",)),
+    Case(c.LeafWithBranches), Case(c.DataDependentShape), Case(c.Wrapped),
     Case(c.FunctionalDropout, notes=("dropout runs as in eval mode",)),
     Case(c.FloatOfParameter, notes=("bool() of a tensor", "float() of a tensor is fixed at 0.37")),
     Case(c.ValueOfTheImage, notes=("bool() of a tensor is fixed at True",)),
