@@ -43,7 +43,9 @@ class Executor:
         self._known_values = deque(known_values)
         self._skeleton = skeleton
         self._writer = writer
-        self._real = RealValues(skeleton if model is None else model, writer)
+        self._real = RealValues(
+            skeleton if model is None else model, writer, is_recorded=model is None
+        )
 
     def function(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The result of a torch function on meta tensors, without recording what it is made of."""
@@ -73,7 +75,9 @@ class Executor:
             with torch._C.DisableTorchFunction(), torch.no_grad():
                 return forward(*_on_meta(args), **_on_meta(kwargs))
         except _NOT_ON_META as error:
-            return self._on_real(self._real.leaf(path), args, kwargs, error)
+            return self._on_real(
+                lambda *a, **k: self._real.leaf(path)(*a, **k), args, kwargs, error
+            )
 
     def _keeps_shape(self, path: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
         """Such modules needn't run: torch takes milliseconds for a norm's shape on the meta device,

@@ -19,11 +19,13 @@ class RealValues(fx.Interpreter):
     Args:
         model: the user's model; zeros stand in for parameters on the meta device.
         writer: has the graph, which may grow between two calls of `of`.
+        is_recorded: is it the skeleton itself, for want of a model?
     """
 
-    def __init__(self, model: nn.Module, writer: GraphWriter) -> None:
+    def __init__(self, model: nn.Module, writer: GraphWriter, *, is_recorded: bool) -> None:
         super().__init__(model, garbage_collect_values=False, graph=writer.graph)
         self._model = model
+        self._is_recorded = is_recorded
         self._writer = writer
         self._leaves: dict[str, nn.Module] = {}
         first = next((p for p in model.parameters() if not p.is_meta), None)
@@ -35,7 +37,11 @@ class RealValues(fx.Interpreter):
         if path not in self._leaves:
             module = self._model.get_submodule(path)
             memo = {id(t): self._real(t) for t in (*module.parameters(), *module.buffers())}
-            self._leaves[path] = copy.deepcopy(module, memo).eval()
+            leaf = copy.deepcopy(module, memo).eval()
+            for part in leaf.modules():
+                if self._is_recorded:
+                    vars(part).pop("forward")  # the recorder's, which is on the skeleton now
+            self._leaves[path] = leaf
         return self._leaves[path]
 
     def of(self, nodes: Iterable[fx.Node]) -> dict[fx.Node, Any]:

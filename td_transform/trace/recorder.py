@@ -56,7 +56,8 @@ class Recorder(TorchFunctionMode):
         super().__init__()
         self.hashable_sizes = hashable_sizes
         self.decisions: list[tuple[str, bool]] = []
-        self.failed_in: str | None = None
+        self.failed_in: str | None = None  # the innermost module that an error came out of
+        self.failed_on: tuple[Any, ...] = ()  # and the shapes of its arguments
         self.writer = GraphWriter(skeleton, self)
         self.asked = False  # has the forward seen a number that may depend on the image's size?
         self._executor = Executor(skeleton, model, self.writer, known_values)
@@ -131,7 +132,8 @@ class Recorder(TorchFunctionMode):
                     target, lambda: self._executor.leaf(path, forward, args, kwargs)
                 )
         except Exception:
-            self.failed_in = self.failed_in or path
+            if self.failed_in is None:
+                self.failed_in, self.failed_on = path, describe(args)
             raise
         finally:
             stack.popitem()
@@ -258,6 +260,10 @@ class _Intercepted:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self._recorder.call_module(*self._call, args, kwargs)
+
+    def __deepcopy__(self, memo: Any) -> _Intercepted:
+        """A copied leaf runs unobserved, so whoever copies it takes this away."""
+        return self
 
 
 def _autograd_functions() -> dict[CodeType, Any]:

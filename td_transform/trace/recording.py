@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from td_transform.errors import TopDownError, TraceError
+from td_transform.operators import TensorInfo
 from td_transform.trace.escaping import EscapedFunctions
 from td_transform.trace.recorder import Recorder
 from td_transform.trace.sizes import UnhashableSizeError
@@ -218,11 +219,22 @@ def _explained(
     error: Exception, recorder: Recorder, skeleton: nn.Module, shape: tuple[int, ...]
 ) -> TraceError:
     path = recorder.failed_in
-    name = type(skeleton.get_submodule(path) if path else skeleton).__name__
+    module = skeleton.get_submodule(path) if path else skeleton
+    name = type(module).__name__
+    place = f"module '{path or name}' ({name}, {failed_line(error.__traceback__)})"
+    wanted, given = getattr(module, "in_channels", None), next(iter(recorder.failed_on), None)
+    if isinstance(given, TensorInfo) and wanted is not None and given.shape[1:2] != (wanted,):
+        return TraceError(
+            place,
+            seen=f"an input with {given.shape[1]} channels",
+            expected=f"{wanted} channels, as its convolution has",
+            remedy="pass input_size=(C, H, W) with the model's own channels, not "
+            f"{tuple(shape[1:])}",
+        )
     return TraceError(
-        f"module '{path or name}' ({name}, {failed_line(error.__traceback__)})",
+        place,
         seen=f"{type(error).__name__}: {error}".splitlines()[0],
-        expected=f"a forward that runs on a batch of images {shape}",
+        expected=f"a model that runs on an image of size {tuple(shape[1:])}",
         remedy=f"call model.eval()(torch.zeros{shape}) yourself: where that fails too, pass the "
         f"input_size=(C, H, W) that the model is made for; where it works, make {name} a leaf with "
         "td_transform.register_operator",

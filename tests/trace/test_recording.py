@@ -148,6 +148,14 @@ def test_gradients_are_the_models() -> None:
             torch.testing.assert_close(p.grad, q.grad, msg=f"{network.__name__}.{name}")
 
 
+def test_without_a_model_zeros_stand_in_for_its_values() -> None:
+    skeleton = make_skeleton(seeded(c.LeafWithBranches))
+    graph = record(skeleton, SIZE, is_leaf=is_leaf).graph
+    assert [n.target for n in graph.nodes if n.op == "call_module"] == [
+        "first", "gate", "second", "fc",
+    ]  # fmt: skip
+
+
 def test_an_output_can_be_named() -> None:
     _, recording = recorded(seeded(c.DictionaryOutput), output="features")
     (output,) = (n for n in recording.graph.nodes if n.op == "output")
@@ -174,7 +182,8 @@ class TwoImages(nn.Module):
 
 def test_errors_name_the_module_and_the_line() -> None:
     line = Failing.middle.__code__.co_firstlineno + 2
-    with pytest.raises(TraceError, match=rf"'second' \(Conv2d, .*test_recording.py:{line}\)"):
+    match = rf"'second' \(Conv2d, .*test_recording.py:{line}\): an input with 16 channels"
+    with pytest.raises(TraceError, match=match):
         recorded(seeded(Failing))
     with pytest.raises(TraceError, match="4 images instead of 2: other operators from 'stack'"):
         recorded(seeded(OverTheBatch))
