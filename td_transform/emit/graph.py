@@ -294,7 +294,7 @@ class GraphWriter:
 
     def _tensor(self, segment: SegmentPlan, plan: NodePlan, source: fx.Node) -> fx.Node:
         """A parameter or buffer that the forward uses directly."""
-        value: torch.Tensor = _get(self._trace.model, str(source.target))
+        value = self._trace.tensor(str(source.target))
         *scopes, last = f"{segment.prefix}.{source.target}".split(".")
         owner = self._scope(scopes, segment.prefix)
         if not hasattr(owner, last):

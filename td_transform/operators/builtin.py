@@ -13,6 +13,7 @@ from torch import nn
 from td_transform.layers import Pyramid, Upsample
 from td_transform.operators import (
     indexing,
+    mutation,
     reach,
     reshaping,
     resizing,
@@ -214,6 +215,7 @@ _register([torch.stack], "combine", reshaping.stack)
 _register([torch.chunk, "chunk"], "combine", rules.chunk, channels="part")
 _register([torch.split, "split"], "combine", rules.split, channels="part")
 
+_register([mutation.after], "inert", rules.keep, reach=reach.first_input)
 _register(["size"], "index", indexing.size)
 _register([getattr], "index", indexing.attribute)
 _register(

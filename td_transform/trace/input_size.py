@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from torch import fx, nn
+from torch import nn
 
 from td_transform.errors import TraceError
 
@@ -17,27 +17,17 @@ def check_input_size(size: tuple[int, int, int]) -> None:
         )
 
 
-def guess_input_size(model: nn.Module, graph: fx.Graph) -> tuple[int, int, int]:
+def guess_input_size(model: nn.Module) -> tuple[int, int, int]:
     """The model's own configuration, else the first convolution's channels at 224 x 224 pixels."""
     if (configured := _configured_size(model)) is not None:
         return configured
     unshuffled = 1
-    for node in graph.nodes:
-        module = model.get_submodule(str(node.target)) if node.op == "call_module" else None
-        factor = getattr(module, "downscale_factor", None)
-        if factor is None and getattr(node.target, "__name__", "") == "pixel_unshuffle":
-            factor = node.kwargs.get("downscale_factor", node.args[-1])
-        if isinstance(factor, int):
-            unshuffled *= factor**2
+    for module in model.modules():
+        if isinstance(module, nn.PixelUnshuffle):
+            unshuffled *= module.downscale_factor**2
         if isinstance(module, nn.Conv2d):
             return module.in_channels // unshuffled, 224, 224
     return 3, 224, 224
-
-
-def likely_size(model: nn.Module) -> tuple[int, int, int]:
-    """Before there is a graph: the model's own configuration, else its first convolution's."""
-    channels = next((m.in_channels for m in model.modules() if isinstance(m, nn.Conv2d)), 3)
-    return _configured_size(model) or (channels, 224, 224)
 
 
 def _configured_size(model: nn.Module) -> tuple[int, int, int] | None:

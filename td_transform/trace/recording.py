@@ -1,0 +1,303 @@
+"""Recording: a model is run once on meta tensors, and the functions that it calls are its graph.
+
+Whatever Python can run can be recorded: loops over lists, branches, dictionaries, custom classes. What
+Python decides with ordinary numbers is decided for good; so the model is recorded again for another
+batch and image size, and where the two recordings differ, the notes say what is frozen.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from td_transform.errors import TopDownError, TraceError
+from td_transform.operators import TensorInfo
+from td_transform.trace.escaping import EscapedFunctions
+from td_transform.trace.recorder import Recorder
+from td_transform.trace.sizes import UnhashableSizeError
+from td_transform.trace.source import failed_line
+from td_transform.trace.state import ModuleState
+
+_BATCH, _OTHER_BATCH = 2, 4
+
+
+@dataclasses.dataclass(frozen=True)
+class Recording:
+    """A recorded model.
+
+    Args:
+        graph: the graph; `call_module` and `get_attr` targets are paths of the skeleton, and
+            `node.meta` has the module stack and the user's source line (``"source"``: file:line).
+        values: per node its shape (`TensorInfo`), or its value where it is no tensor.
+        notes: what is frozen as the recorded image decided it, a sentence each.
+    """
+
+    graph: fx.Graph
+    values: Mapping[fx.Node, Any]
+    notes: tuple[str, ...] = ()
+
+
+def record(
+    skeleton: nn.Module,
+    input_size: tuple[int, int, int],
+    *,
+    is_leaf: Callable[[nn.Module], bool],
+    model: nn.Module | None = None,
+    output: str | None = None,
+) -> Recording:
+    """Record a model's forward.
+
+    Args:
+        skeleton: the model's structure on the meta device, in eval mode; unchanged afterwards but for
+            the constants that the forward brought along (``_tensor_constant0``...).
+        input_size: (C, H, W) of the image.
+        is_leaf: which modules are recorded as one call; their inside isn't looked at.
+        model: the user's model, read where the forward asks for the value of a tensor.
+        output: which entry of a dictionary or dataclass is wanted; by default ``logits``.
+
+    Raises:
+        TraceError: the forward fails, or works for one batch size only.
+    """
+
+    state = ModuleState(skeleton)
+
+    def run(batch: int, size: tuple[int, int, int], values: Sequence[Any] = ()) -> Recorder:
+        def new_recorder(hashable: bool) -> Recorder:
+            return Recorder(
+                skeleton, is_leaf, model, state, hashable_sizes=hashable, known_values=values
+            )
+
+        return _recorded(skeleton, (batch, *size), new_recorder, output)
+
+    first = run(_BATCH, input_size)
+    notes = first.notes
+    again = functools.partial(run, values=first.values_read)
+    if first.asked and (frozen := _frozen(first, input_size, again)) is not None:
+        notes.append(frozen)
+    writer = first.writer
+    for name, tensor in writer.constants.items():
+        skeleton.register_buffer(name, tensor, persistent=False)
+    return Recording(writer.graph, writer.values, tuple(notes))
+
+
+def _frozen(
+    first: Recorder,
+    input_size: tuple[int, int, int],
+    run: Callable[[int, tuple[int, int, int]], Recorder],
+) -> str | None:
+    """What other recordings show to be frozen; an error where that depends on the batch.
+
+    A forward may hold for multiples of its size only, or run at no other size: the first other size
+    is a multiple, and that a second one fails is no news.
+    """
+    channels, height, width = input_size
+    try:
+        difference = _difference(first, run(_OTHER_BATCH, (channels, 2 * height, 3 * width)))
+    except TopDownError as error:
+        difference = f"{error.place}: {error.seen}"
+    if difference is not None:
+        _check_batch(first, lambda: run(_OTHER_BATCH, input_size))
+    else:
+        with contextlib.suppress(TopDownError):
+            difference = _difference(first, run(_BATCH, (channels, height + 32, width + 96)))
+    return f"frozen at images of {height}x{width}: {difference}" if difference else None
+
+
+def _check_batch(first: Recorder, run: Callable[[], Recorder]) -> None:
+    try:
+        difference = _difference(first, run())
+    except TopDownError as error:
+        difference = f"{error.place}: {error.seen}"
+    if difference is not None:
+        raise _bound_to_batch(difference)
+
+
+def _bound_to_batch(frozen: str) -> TraceError:
+    return TraceError(
+        f"a batch of {_OTHER_BATCH} images instead of {_BATCH}",
+        seen=frozen,
+        expected="a forward that does the same for every batch size",
+        remedy="let it compute with x.shape[0] (without int(), range() or loops over the batch), or "
+        "make the module around it a leaf: td_transform.register_operator(TheModule, ...)",
+    )
+
+
+def _recorded(
+    skeleton: nn.Module,
+    shape: tuple[int, ...],
+    new_recorder: Callable[[bool], Recorder],
+    output: str | None,
+) -> Recorder:
+    """Record, with more effort where the forward needs it.
+
+    Sizes can't be looked up in tables at first (a cache would hand out another tensor's sizes), and
+    only scripted functions need torch's dispatcher listened to.
+    """
+    hashable = escaping = False
+    while True:
+        recorder = new_recorder(hashable)
+        first = next(skeleton.parameters(), None)
+        dtype = first.dtype if first is not None else torch.float32
+        image = torch.empty(shape, device="meta", dtype=dtype)
+        try:
+            if escaping:
+                with EscapedFunctions(recorder):
+                    result = recorder.run(image, _input_name(skeleton))
+            else:
+                result = recorder.run(image, _input_name(skeleton))
+            recorder.writer.finish(_chosen(result, output))
+            if escaping or not recorder.writer.escaped:
+                return recorder
+            escaping = True
+        except TopDownError:
+            raise
+        except Exception as error:
+            hash_failed = not hashable and _caused_by(error, UnhashableSizeError)
+            escaped = not escaping and recorder.writer.escaped
+            if not (hash_failed or escaped):
+                raise _explained(error, recorder, skeleton, shape) from error
+            hashable, escaping = hashable or hash_failed, escaping or escaped
+
+
+def _caused_by(error: BaseException | None, kind: type[Exception]) -> bool:
+    while error is not None:
+        if isinstance(error, kind):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _input_name(skeleton: nn.Module) -> str:
+    """What the forward calls its image."""
+    parameters = inspect.signature(skeleton.forward).parameters.values()
+    given = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    needed = [p.name for p in given if p.default is p.empty]
+    if len(needed) > 1:
+        raise TraceError(
+            f"inputs {needed}",
+            seen=f"{len(needed)} inputs",
+            expected="one image tensor (N, C, H, W)",
+            remedy="wrap the model in a module whose forward takes the image alone",
+        )
+    return given[0].name if given else "x"
+
+
+def _chosen(result: Any, output: str | None) -> Any:
+    """The entry of a forward's result that is wanted."""
+    entries = result if isinstance(result, Mapping) else _fields(result)
+    if entries is None:
+        return result
+    name = output or "logits"
+    if isinstance(entries.get(name), Tensor):
+        return entries[name]
+    if output is None:
+        return {k: v for k, v in entries.items() if v is not None}
+    raise TraceError(
+        f"argument 'output' ({output!r})",
+        seen=f"a forward that returns {sorted(map(str, entries))}",
+        expected="the name of one of these, a tensor",
+        remedy="pass one of these names as output",
+    )
+
+
+def _fields(result: Any) -> dict[str, Any] | None:
+    if hasattr(result, "_asdict"):
+        return dict(result._asdict())
+    if dataclasses.is_dataclass(result) and not isinstance(result, type):
+        return {f.name: getattr(result, f.name) for f in dataclasses.fields(result)}
+    return None
+
+
+def _explained(
+    error: Exception, recorder: Recorder, skeleton: nn.Module, shape: tuple[int, ...]
+) -> TraceError:
+    path = recorder.failed_in
+    module = skeleton.get_submodule(path) if path else skeleton
+    name = type(module).__name__
+    place = f"module '{path or name}' ({name}, {failed_line(error.__traceback__)})"
+    wanted, given = getattr(module, "in_channels", None), next(iter(recorder.failed_on), None)
+    if isinstance(given, TensorInfo) and wanted is not None and given.shape[1:2] != (wanted,):
+        return TraceError(
+            place,
+            seen=f"an input with {given.shape[1]} channels",
+            expected=f"{wanted} channels, as its convolution has",
+            remedy="pass input_size=(C, H, W) with the model's own channels, not "
+            f"{tuple(shape[1:])}",
+        )
+    return TraceError(
+        place,
+        seen=f"{type(error).__name__}: {error}".splitlines()[0],
+        expected=f"a model that runs on an image of size {tuple(shape[1:])}",
+        remedy=f"call model.eval()(torch.zeros{shape}) yourself: where that fails too, pass the "
+        f"input_size=(C, H, W) that the model is made for; where it works, make {name} a leaf with "
+        "td_transform.register_operator",
+    )
+
+
+def _difference(first: Recorder, second: Recorder) -> str | None:
+    """Where another recording departs from the first, None where they are the same graph."""
+    twins: dict[fx.Node, fx.Node] = {}
+    for left, right in zip(first.writer.graph.nodes, second.writer.graph.nodes, strict=False):
+        twins[right] = left
+        if (left.op, _name(left)) != (right.op, _name(right)):
+            return _branch(first, second) or f"other operators from {_where(left)} on"
+        for mine, its in zip(_flat(left), _flat(right), strict=False):
+            if mine != twins.get(its, its) if isinstance(its, fx.Node) else not _same(mine, its):
+                return f"{mine!r} ({its!r} there) in {_where(left)}"
+        if len(_flat(left)) != len(_flat(right)):
+            return f"a list of another length in {_where(left)}"
+    if len(first.writer.graph.nodes) != len(second.writer.graph.nodes):
+        return _branch(first, second) or "other operators at the end"
+    return None
+
+
+def _name(node: fx.Node) -> str:
+    """Constants that the forward brings along may have other values, under the same name."""
+    return str(getattr(node.target, "__qualname__", node.target))
+
+
+def _branch(first: Recorder, second: Recorder) -> str | None:
+    """The first branch on a size that went another way."""
+    for (line, mine), (other_line, its) in zip(first.decisions, second.decisions, strict=False):
+        if line != other_line:
+            return None
+        if mine != its:
+            return f"a branch on a size, {mine} ({its} there) at {line}"
+    return None
+
+
+def _where(node: fx.Node) -> str:
+    source = node.meta.get("source")
+    return f"'{node.name}' ({source})" if source else f"'{node.name}'"
+
+
+def _same(mine: Any, its: Any) -> bool:
+    return type(mine) is type(its) and bool(mine == its or mine != mine)
+
+
+def _flat(node: fx.Node) -> list[Any]:
+    """Arguments in order, with the names of keywords."""
+    found: list[Any] = []
+
+    def visit(tree: Any) -> None:
+        if isinstance(tree, slice):
+            visit((tree.start, tree.stop, tree.step))
+        elif isinstance(tree, Mapping):
+            for key, value in tree.items():
+                found.append(key)
+                visit(value)
+        elif isinstance(tree, (tuple, list)):
+            for value in tree:
+                visit(value)
+        else:
+            found.append(tree)
+
+    visit((node.args, node.kwargs))
+    return found

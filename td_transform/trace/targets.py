@@ -1,0 +1,77 @@
+"""The public names of what torch reports: functions, methods and attributes as a graph has them."""
+
+from __future__ import annotations
+
+import operator as op
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch.utils._device import _device_constructors
+
+_OPERATORS: dict[str, Callable[..., Any]] = {
+    "add": op.add, "sub": op.sub, "mul": op.mul, "div": op.truediv, "floor_divide": op.floordiv,
+    "__floordiv__": op.floordiv, "remainder": op.mod, "pow": op.pow, "__pow__": op.pow,
+    "add_": op.iadd, "sub_": op.isub, "mul_": op.imul, "div_": op.itruediv,
+    "__ifloordiv__": op.ifloordiv,
+    "matmul": op.matmul, "gt": op.gt, "ge": op.ge, "lt": op.lt, "le": op.le,
+    "eq": op.eq, "ne": op.ne, "__eq__": op.eq, "__ne__": op.ne,
+    "__and__": op.and_, "__or__": op.or_, "__xor__": op.xor,
+    "__lshift__": op.lshift, "__rshift__": op.rshift, "__getitem__": op.getitem,
+}  # fmt: skip
+_SWAPPED: dict[str, Callable[..., Any]] = {
+    "__rsub__": op.sub, "__rdiv__": op.truediv, "__rtruediv__": op.truediv, "__rpow__": op.pow,
+    "__rfloordiv__": op.floordiv, "__rmod__": op.mod, "__rmatmul__": op.matmul,
+    "__rlshift__": op.lshift, "__rrshift__": op.rshift, "__radd__": op.add, "__rmul__": op.mul,
+}  # fmt: skip
+_UNARY: dict[str, Callable[..., Any]] = {
+    "neg": op.neg, "__neg__": op.neg, "__invert__": op.invert, "__pos__": op.pos,
+}  # fmt: skip
+
+FACTORIES: frozenset[Any] = frozenset(_device_constructors())
+VALUE_READS = frozenset(
+    {
+        "item", "tolist", "numpy", "__bool__", "__int__", "__float__", "__complex__", "__index__",
+        "__contains__", "__array__", "is_nonzero", "equal", "allclose",
+    }
+)  # fmt: skip
+RANK_READS = frozenset({"dim", "ndimension"})
+SIZE_READS = frozenset({"size", "numel", "nelement", "__len__"})
+
+
+class Target(NamedTuple):
+    """How a graph calls it."""
+
+    op: Literal["call_function", "call_method", "call_module"]
+    target: Any
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+
+def is_method(function: Any) -> bool:
+    """Is it reached through a tensor, ``x.relu()``, and not by a name of its own?"""
+    name = getattr(function, "__name__", "")
+    return getattr(torch.Tensor, name, None) is function
+
+
+def attribute_of(function: Any) -> tuple[str, str] | None:
+    """The attribute of a tensor that is read or written by this function, None for other functions."""
+    kind = getattr(function, "__name__", "")
+    if kind not in ("__get__", "__set__", "__delete__"):
+        return None
+    return function.__self__.__name__, kind
+
+
+def public(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Target:
+    """The call as a user would have written it: operators for arithmetic, methods by name."""
+    if not is_method(function):
+        return Target("call_function", function, args, kwargs)
+    name = function.__name__
+    if len(args) == 2 and not kwargs:
+        if name in _OPERATORS:
+            return Target("call_function", _OPERATORS[name], args, {})
+        if name in _SWAPPED:
+            return Target("call_function", _SWAPPED[name], (args[1], args[0]), {})
+    if len(args) == 1 and not kwargs and name in _UNARY:
+        return Target("call_function", _UNARY[name], args, {})
+    return Target("call_method", name, args, kwargs)

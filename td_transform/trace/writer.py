@@ -1,0 +1,258 @@
+"""The writer: which node of the graph every tensor and size of the recorded run is."""
+
+from __future__ import annotations
+
+import dataclasses
+import operator as op
+import types
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, fx, nn
+
+from td_transform.errors import TraceError
+from td_transform.operators.mutation import after
+from td_transform.trace.sizes import Expression, Observer, Ratio, Size, plain
+from td_transform.trace.source import user_line
+from td_transform.trace.trees import describe, rebuilt
+
+META = torch.device("meta")
+_AS_THEY_ARE = (
+    str, int, float, complex, type(None), type(...), torch.dtype, torch.device, torch.memory_format,
+    torch.layout, torch._ops.OpOverload, types.FunctionType,
+)  # fmt: skip
+
+
+class EscapedError(Exception):
+    """A tensor appeared that no recorded function made: scripted functions don't report what they do."""
+
+
+class Carrier(Tensor):
+    """A tensor of the recording; a class of its own, so that every call returns a new object."""
+
+
+@dataclasses.dataclass
+class _Place:
+    """Where a tensor's value stands in the graph: a node, or a part of one that nobody asked for yet."""
+
+    tensor: Tensor  # also keeps it alive, so that its identity stays its own
+    node: fx.Node
+    index: tuple[Any, ...] = ()  # the items to take out of the node's value
+    writer: fx.Node | None = None  # what has written into its memory since, through another tensor
+    without_gradient: bool = False  # made under `torch.no_grad`
+
+
+class GraphWriter:
+    """Writes nodes, and finds the nodes of tensors, recorded sizes and devices.
+
+    Args:
+        skeleton: the model on the meta device.
+        observer: whose sizes are those of this recording.
+    """
+
+    def __init__(self, skeleton: nn.Module, observer: Observer) -> None:
+        self.graph = fx.Graph()
+        self.values: dict[fx.Node, Any] = {}
+        self.constants: dict[str, Tensor] = {}
+        self.stack: OrderedDict[str, tuple[str, type]] = OrderedDict()
+        self.with_gradient = True
+        self.escaped = False  # has something happened that no function reported?
+        self._skeleton = skeleton
+        self._observer = observer
+        self._names = _tensor_names(skeleton)
+        self._places: dict[int, _Place] = {}
+        self._memory: dict[int, list[_Place]] = {}
+        self._sizes: dict[tuple[fx.Node, int], Expression] = {}
+        self._device: fx.Node | None = None
+
+    def create(self, kind: str, target: Any, args: Any, kwargs: Any, value: Any) -> fx.Node:
+        """A node at the end of the graph, with its value's shape."""
+        node = self.graph.create_node(kind, target, args, kwargs)
+        if self.stack:
+            node.meta["nn_module_stack"] = self.stack.copy()
+        node.meta["source"] = user_line()
+        self.values[node] = value
+        return node
+
+    def finish(self, result: Any) -> None:
+        """Close the graph with that structure of tensors as its output; drop what nobody reads."""
+        self.with_gradient = False  # the output itself is as the forward made it
+        output = self.arguments(result)
+        self.create("output", "output", (output,), {}, describe(result))
+        for node in reversed(self.graph.nodes):
+            if not node.users and node.op not in ("placeholder", "output"):
+                self.graph.erase_node(node)
+                del self.values[node]
+        self.graph.lint()
+
+    # -- tensors -------------------------------------------------------------------------------
+
+    def knows(self, value: Any) -> bool:
+        key = id(value)
+        return isinstance(value, Tensor) and (key in self._places or key in self._names)
+
+    def node(self, tensor: Tensor) -> fx.Node:
+        """The node whose value is this tensor's, at this point of the forward."""
+        place = self._place(tensor)
+        while place.index:
+            item, value = place.index[0], self.values[place.node]
+            args = (place.node, item)
+            place.node = self.create("call_function", op.getitem, args, {}, value[item])
+            place.index = place.index[1:]
+        if place.writer is not None:
+            args, value = (place.node, place.writer), self.values[place.node]
+            place.node = self.create("call_function", after, args, {}, value)
+            place.writer = None
+        if place.without_gradient and self.with_gradient:
+            value = self.values[place.node]
+            place.node = self.create("call_method", "detach", (place.node,), {}, value)
+            place.without_gradient = False
+        return place.node
+
+    def adopt(self, tensor: Tensor, node: fx.Node, index: tuple[Any, ...] = ()) -> Tensor:
+        """The tensor as the forward gets it, known to be (an item of) that node's value."""
+        with torch._C.DisableTorchFunction():
+            carrier = tensor.as_subclass(Carrier)
+        self._put(_Place(carrier, node, index, without_gradient=not self.with_gradient))
+        return carrier
+
+    def adopt_all(self, result: Any, node: fx.Node, written: list[Tensor]) -> Any:
+        """A call's result as the forward gets it; what was written into stays the same object."""
+
+        def visit(value: Any, index: tuple[Any, ...]) -> Any:
+            if isinstance(value, Tensor):
+                itself = any(value is x for x in written)
+                return value if itself else self.adopt(value, node, index)
+            if isinstance(value, Mapping):
+                items = {k: visit(v, (*index, k)) for k, v in value.items()}
+                return type(value)(items)  # type: ignore[call-arg]
+            if isinstance(value, (tuple, list)):
+                return rebuilt(value, [visit(v, (*index, i)) for i, v in enumerate(value)])
+            return value
+
+        return visit(result, ())
+
+    def overwrite(self, tensor: Tensor, writer: fx.Node, *, is_value: bool) -> None:
+        """A call has written into a tensor: all that share its memory have a new value.
+
+        Args:
+            tensor: what was written into.
+            writer: the call's node.
+            is_value: is the node's value the tensor itself?
+        """
+        place = self._place(tensor)
+        for other in self._memory[_memory_of(tensor)]:
+            if other is not place or not is_value:
+                other.writer = writer
+        if is_value:
+            place.node, place.index, place.writer = writer, (), None
+            place.without_gradient = not self.with_gradient
+
+    def replace(self, tensor: Tensor, other: Tensor) -> None:
+        """``tensor.data = other``."""
+        self._put(dataclasses.replace(self._place(other), tensor=tensor))
+
+    def _put(self, place: _Place) -> None:
+        self._places[id(place.tensor)] = place
+        self._memory.setdefault(_memory_of(place.tensor), []).append(place)
+
+    def _place(self, tensor: Tensor) -> _Place:
+        if id(tensor) not in self._places:
+            path = self._path(tensor)
+            self._put(_Place(tensor, self.create("get_attr", path, (), {}, describe(tensor))))
+        return self._places[id(tensor)]
+
+    def _path(self, tensor: Tensor) -> str:
+        """A parameter's or buffer's path; a tensor made elsewhere becomes a constant of the skeleton."""
+        if id(tensor) in self._names:
+            return self._names[id(tensor)]
+        with torch._C.DisableTorchFunction():
+            if tensor.is_meta:
+                self.escaped = True
+                raise EscapedError("a tensor that no function of torch made in this forward")
+            number = len(self.constants)
+            while hasattr(self._skeleton, f"_tensor_constant{number}"):
+                number += 1
+            self.constants[f"_tensor_constant{number}"] = tensor.detach().clone()
+        return f"_tensor_constant{number}"
+
+    # -- arguments -----------------------------------------------------------------------------
+
+    def arguments(self, tree: Any) -> Any:
+        """Arguments as a graph has them: nodes for tensors, recorded sizes and the image's device."""
+        if isinstance(tree, Tensor):
+            return self.node(tree)
+        if isinstance(tree, (Size, Ratio)):
+            return self._computed(tree.expression, plain(tree))
+        if isinstance(tree, torch.device) and tree.type == "meta":
+            return self._device_node()
+        if isinstance(tree, _AS_THEY_ARE):
+            return tree
+        if isinstance(tree, Mapping):
+            return {k: self.arguments(v) for k, v in tree.items()}
+        if isinstance(tree, tuple):
+            return tuple(self.arguments(x) for x in tree)
+        if isinstance(tree, (list, range)):
+            return [self.arguments(x) for x in tree]
+        if isinstance(tree, slice):
+            return slice(*(self.arguments(x) for x in (tree.start, tree.stop, tree.step)))
+        if isinstance(tree, np.generic):
+            return tree.item()
+        if isinstance(tree, np.ndarray):
+            return self.node(torch.from_numpy(tree))
+        raise TraceError(
+            user_line() or "forward",
+            seen=f"a {type(tree).__name__} among the arguments or results of a call",
+            expected="tensors, numbers, strings, and lists, tuples and dictionaries of them",
+            remedy="make the module around it a leaf: td_transform.register_operator(TheModule, ...)",
+        )
+
+    def axis(self, tensor: Tensor, axis: int) -> Size:
+        """The size of a tensor along an axis, as a recorded integer."""
+        key = (self.node(tensor), axis)
+        value: int = self.values[key[0]].shape[axis]
+        if key not in self._sizes:
+            self._sizes[key] = Expression("size", key, self._observer, value)
+        return Size(value, self._sizes[key])
+
+    def _computed(self, expression: Expression, value: Any) -> Any:
+        """A size's node; a size of an earlier recording (from a user's cache) is a mere number."""
+        if expression.observer is not self._observer:
+            return value
+        if expression.node is None:
+            args = tuple(
+                self._computed(a, a.value) if isinstance(a, Expression) else a
+                for a in expression.args
+            )
+            kind = "call_method" if expression.target == "size" else "call_function"
+            expression.node = self.create(kind, expression.target, args, {}, value)
+        return expression.node
+
+    def _device_node(self) -> fx.Node:
+        """What runs on the meta device in a recording runs on the image's device in the graph."""
+        if self._device is None:
+            image = next(iter(self.graph.nodes))
+            with self.graph.inserting_after(image):
+                self._device = self.graph.call_function(getattr, (image, "device"))
+            self.values[self._device] = META
+        return self._device
+
+
+def _tensor_names(skeleton: nn.Module) -> dict[int, str]:
+    """The path of every tensor that the skeleton holds, by identity."""
+    names: dict[int, str] = {}
+    for path, module in skeleton.named_modules():
+        prefix = f"{path}." if path else ""
+        for table in (module._parameters, module._buffers, vars(module)):
+            for name, tensor in table.items():
+                if isinstance(tensor, Tensor):
+                    names.setdefault(id(tensor), prefix + name)
+    return names
+
+
+def _memory_of(tensor: Tensor) -> int:
+    with torch._C.DisableTorchFunction():
+        return int(tensor.untyped_storage()._cdata)
