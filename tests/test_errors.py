@@ -37,6 +37,18 @@ class Branching(nn.Module):
         return x
 
 
+class Failing(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return {"present": x}["absent"]
+
+
+class OnBatch(nn.Module):
+    """Does something else for another batch size."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + 1 if x.shape[0] > 2 else x
+
+
 class OnSizes(nn.Module):
     """Control flow on sizes, which the input size decides."""
 
@@ -60,6 +72,13 @@ class Stochastic(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x * 2 if self.training else x
+
+
+class Halves(nn.Module):
+    """Columns in pairs, each replaced by its mean, by an operator without a rule."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.unfold(3, 1, 1).mean(-1)
 
 
 class TwoInputs(nn.Module):
@@ -114,10 +133,14 @@ def quantised() -> nn.Module:
 
 
 CASES: dict[str, tuple[Callable[[], nn.Module], type[TopDownError], str]] = {
-    "control flow": (
-        lambda: with_layer(Branching()), TraceError,
-        r"module '1' \(Branching, .*test_errors\.py:\d+\): TraceError: .*; expected a forward "
-        r"without control flow.*leaf module.*register_operator\(Branching, like=torch\.nn\.ReLU\)",
+    "a forward that fails": (
+        lambda: with_layer(Failing()), TraceError,
+        r"module '1' \(Failing, \S*test_errors\.py:\d+\): KeyError: 'absent'; expected a model "
+        r"that runs on an image of size \(3, 32, 32\).*pass the input_size",
+    ),
+    "control flow on the batch": (
+        lambda: with_layer(OnBatch()), TraceError,
+        r"a batch of 4 images instead of 2: .*does the same for every batch size.*OnBatch|TheModule",
     ),
     "no downsampling": (
         lambda: nn.Sequential(cna(3, 8), cna(8, 8), Classifier(8)), StructureError,
@@ -128,15 +151,6 @@ CASES: dict[str, tuple[Callable[[], nn.Module], type[TopDownError], str]] = {
     ),
     "several outputs": (
         TwoOutputs, TraceError, r"a tuple of outputs; expected one tensor of logits.*returns the logits",
-    ),
-    "unknown operator": (
-        lambda: with_layer(Rotate()), UnknownOperatorError,
-        r"node 'roll' in module '1' \(\S*test_errors\.py:\d+\): the unknown "
-        r"operator torch\.roll; .*register_operator\(torch\.roll, like=torch\.nn\.ReLU\)",
-    ),
-    "unregistered mode-dependent module": (
-        lambda: with_layer(Stochastic()), UnknownOperatorError,
-        r"the unknown operator Stochastic; .*register_operator\(Stochastic",
     ),
     "lazy": (
         lambda: with_layer(nn.LazyConv2d(8, 3, padding=1)), TraceError,
@@ -174,6 +188,42 @@ def test_model_errors(case: str) -> None:
     assert "Remedy: " in str(caught.value)
     assert caught.value.remedy
     assert caught.value.place
+
+
+UNKNOWN = {
+    "element-wise": (
+        Rotate, r"node 'roll' in module '2\.1' \(\S*test_errors\.py:\d+\): the operator torch\.roll, "
+        r"which td_transform doesn't know and so keeps the 32 channels that it reads.*"
+        r"register_operator\(torch\.roll, like=torch\.nn\.ReLU\) if it works element-wise",
+    ),
+    "a module": (Stochastic, r"the operator Stochastic, which .*register_operator\(Stochastic, like"),
+    "another shape": (
+        Halves, r"the operator torch\.Tensor\.unfold|'unfold', .*"
+        r"register_operator\('unfold', Operator\(\.\.\.\)\)",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", UNKNOWN)
+def test_an_unknown_operator_is_refused_where_its_width_has_to_change(case: str) -> None:
+    layer, text = UNKNOWN[case]
+    model = nn.Sequential(
+        cna(3, 8), cna(8, 16, 3, 2), nn.Sequential(cna(16, 32, 3, 2), layer()), Classifier(32)
+    )
+    assert to_topdown(model, input_size=SIZE).plan.opaque
+    with pytest.raises(UnknownOperatorError) as caught:
+        to_topdown(model, input_size=SIZE, arrangement="uniform")
+    assert re.search(text, str(caught.value), re.DOTALL), str(caught.value)
+    assert "like=torch.nn.ReLU" in str(caught.value) or case == "another shape"
+
+
+def test_what_is_frozen_or_opaque_is_said_in_the_plan() -> None:
+    plan = plan_topdown(with_layer(Branching()), input_size=SIZE)
+    assert re.search(
+        r"fixed: bool\(\) of a tensor is fixed at \w+ \(\S*test_errors\.py:\d+\)", str(plan)
+    )
+    plan = plan_topdown(with_layer(Rotate()), input_size=SIZE)
+    assert "\nopaque: torch.roll" in str(plan)
 
 
 def test_wrong_channel_count() -> None:

@@ -12,6 +12,7 @@ from td_transform.analyse import call_of, infer, operator_of
 from td_transform.errors import StructureError, WidthConflictError
 from td_transform.fields.maps import MapField, concatenated, united
 from td_transform.operators import Call, Inference, Operator, Spatial, TensorInfo
+from td_transform.operators.opaque import OPAQUE
 from td_transform.operators.reach import axes_of, index_items
 from td_transform.operators.registry import BOTH_AXES
 from td_transform.operators.widths import Conflict, Width
@@ -70,7 +71,8 @@ class Propagation:
 
     def _follow(self, node: fx.Node) -> None:
         """The field of a node whose dimensions are known."""
-        operator = operator_of(self._trace, node)
+        opaque = node in self._inference.opaque
+        operator = OPAQUE if opaque else operator_of(self._trace, node)
         call = call_of(self._trace, node, self._inference)
         reach = operator.reach(call) if operator.reach else Reach()
         if operator.role == "collapse":
@@ -165,6 +167,9 @@ class Propagation:
                 field.read(taps, info.shape[-2:], mixes=True)
                 for taps, info in zip(reach.levels, infos, strict=True)
             )
+        if operator is OPAQUE:
+            read = united([self._through(n, call, operator, reach) for n in sources], 0)
+            return (read,) * len(infos)
         if operator.channels != "part":
             raise Conflict(f"{len(infos)} outputs")
         place = int(call.option("dim", 2, 0)) % len(infos[0].shape)

@@ -24,6 +24,7 @@ from td_transform.operators.registry import (
     TensorInfo,
 )
 from td_transform.operators.widths import Width
+from td_transform.taps import Reach
 
 
 def opaque(call: Call) -> Any:
@@ -33,7 +34,12 @@ def opaque(call: Call) -> Any:
     return _described(call, call.values[call.node])
 
 
-OPAQUE = Operator("opaque", "opaque", opaque)
+def everything(call: Call) -> Reach:
+    """A bound: what may do anything may read the whole map."""
+    return Reach(whole=(True, True))
+
+
+OPAQUE = Operator("opaque", "opaque", opaque, reach=everything)
 
 
 def pin(call: Call, tensor: fx.Node) -> None:

@@ -25,7 +25,7 @@ from td_transform.plan.parts import (
     Upsampled,
     UpsamplePlan,
 )
-from td_transform.plan.refusals import pinned
+from td_transform.plan.refusals import name_of, pinned
 from td_transform.plan.strides import Upsampling, find_changes, without_identities
 
 
@@ -102,6 +102,7 @@ class SegmentPlanner:
         self._trunk = bottom_up.trunk
         self._transposed = options.upsample == "transposed"
         self._taken: dict[str, tuple[LayerPlan, bool]] = {}
+        self.opaque: dict[fx.Node, str] = {}
 
     def plan(self, spec: CopySpec) -> SegmentPlan:
         """The plan of a copy.
@@ -128,6 +129,8 @@ class SegmentPlanner:
                 self._trunk, segment, changes, sizes, upsampling,
                 from_start=self._bottom_up.style.identities_from_start,
             )  # fmt: skip
+        for node in solved.inference.opaque:
+            self.opaque[node] = self._described(node)
         gone = {n for n, change in changes.items() if _is_gone(change)}
         changes |= {n: Drop() for n in segment.nodes if n.op == "get_attr" and gone >= set(n.users)}
         nodes = (
@@ -149,6 +152,10 @@ class SegmentPlanner:
         """An upsampling of a level; a transposed convolution belongs to one tensor alone."""
         own = f"_{tensor.name}" if tensor is not None and self._transposed else ""
         return UpsamplePlan(f"{level}.upsample{own}", factor, channels)
+
+    def _described(self, node: fx.Node) -> str:
+        name, path = name_of(self._trunk, node), self._trunk.trace.path(node)
+        return f"{name} in {path}" if path else name
 
     # Widths
 

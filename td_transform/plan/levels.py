@@ -80,7 +80,9 @@ class LevelPlanner:
         head, warnings = plan_head(self._bottom_up, self._segments, levels[-1].width)
         trace = self._bottom_up.trace
         options = replace(self._options, input_size=trace.input_size)
-        return Plan(type(trace.model).__name__, options, tuple(levels), head, warnings)
+        opaque = tuple(self._segments.opaque.values())
+        name = type(trace.model).__name__
+        return Plan(name, options, tuple(levels), head, warnings, opaque, trace.notes)
 
     def _stride(self, slot: Stage) -> int:
         """The stride of the level in a slot: t = s * output_stride / s_1."""

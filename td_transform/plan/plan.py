@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
@@ -34,6 +35,8 @@ class Plan:
         levels: from coarse to fine.
         head: from the last map to the logits.
         warnings: what the user should know before training.
+        opaque: the operators that no rule knows, with their modules: carried along as they stand.
+        frozen: what the trace fixed as the input size or a value decided it.
     """
 
     model: str
@@ -41,6 +44,8 @@ class Plan:
     levels: tuple[LevelPlan, ...]
     head: SegmentPlan
     warnings: tuple[str, ...] = ()
+    opaque: tuple[str, ...] = ()
+    frozen: tuple[str, ...] = ()
 
     @property
     def input_size(self) -> tuple[int, int, int]:
@@ -90,7 +95,16 @@ class Plan:
         lines = [_title(self), *level_table(self.levels, self.head, self.parameters)]
         if self.options.weights == "inherit":
             lines.append(f"inherited: {', '.join(self.inherited) or 'nothing'}")
+        if self.opaque:
+            lines.append(f"opaque: {', '.join(_counted(self.opaque))}")
+        lines += [f"fixed: {note}" for note in self.frozen]
         return "\n".join([*lines, *(f"warning: {w}" for w in self.warnings)])
+
+
+def _counted(opaque: tuple[str, ...]) -> list[str]:
+    """The operators without their modules, and how often each is there."""
+    counts = Counter(name.partition(" in ")[0] for name in opaque)
+    return [f"{name} ({count})" if count > 1 else name for name, count in counts.items()]
 
 
 def _title(plan: Plan) -> str:

@@ -59,12 +59,16 @@ class Trace:
                 return found
         raise KeyError(path)
 
+    def path(self, node: fx.Node) -> str:
+        """The path of the module that a node belongs to, "" for the model's own forward."""
+        if node.op == "call_module":
+            return str(node.target)
+        stack = node.meta.get("nn_module_stack") or {}
+        return str(next(reversed(stack.values()))[0]) if stack else ""
+
     def place(self, node: fx.Node) -> str:
         """Where a node stands in the user's code: its name, module path and source line."""
-        stack = node.meta.get("nn_module_stack") or {}
-        path = next(reversed(stack.values()))[0] if stack else ""
-        if node.op == "call_module":
-            path = str(node.target)
+        path = self.path(node)
         where = f"node '{node.name}'" + (f" in module '{path}'" if path else "")
         line = node.meta.get("source")
         return f"{where} ({line})" if line else where

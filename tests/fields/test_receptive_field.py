@@ -12,7 +12,6 @@ from td_transform import (
     Reach,
     StructureError,
     Taps,
-    UnknownOperatorError,
     receptive_field,
     register_operator,
 )
@@ -224,16 +223,15 @@ class Symmetric(nn.Module):
         return x + x.transpose(2, 3)
 
 
-def test_unknown_operator_is_named() -> None:
-    text = r"node 'roll' .*test_receptive_field\.py.*: the unknown operator torch\.roll"
-    with pytest.raises(UnknownOperatorError, match=text):
-        receptive_field(Roll(), SIZE)
+@pytest.mark.parametrize("module", [Roll(), Blocks()])
+def test_an_unknown_operator_may_read_the_whole_map(module: nn.Module) -> None:
+    row = next(row for row in receptive_field(module, SIZE).values() if row.operator == "opaque")
+    assert row.covers_image
 
 
 @pytest.mark.parametrize(
     ("module", "text"),
     [
-        (Blocks(), r"node 'reshape'.*mixes positions of the map.*receptive-field rule covers"),
         (Symmetric(), r"node 'add'.*a map joined with a transposed one; expected a use of"),
     ],
 )
