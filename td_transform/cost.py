@@ -109,8 +109,7 @@ def _output_size(model: nn.Module, input_size: tuple[int, int, int]) -> tuple[in
         found = analyse(trace(model, input_size))
     except TopDownError:
         return None
-    height, width = found.trace.values[found.layout.head_start].shape[-2:]
-    return height, width
+    return found.trunk.map_size(found.layout.head_start)
 
 
 def _cannot_run(

@@ -149,7 +149,11 @@ def _bottom_up_rows(analysed: BottomUp) -> list[_Row]:
     if (stem := analysed.stem) is not None:
         stride, width = int(max(stem.stride_out)), width_of(stem.end)
         kernel = _by(entry_kernel(analysed.trunk, stem))
-        facts = (_map(stride, values[stem.end].shape[2:]), f"{width} channels", f"{kernel} unit")
+        facts = (
+            _map(stride, analysed.trunk.map_size(stem.end)),
+            f"{width} channels",
+            f"{kernel} unit",
+        )
         rows.append(_Row("stem", facts, stride, width))
     for i, stage in enumerate(analysed.stages):
         rows.append(_stage_row(analysed, stage, i, stride))
@@ -162,7 +166,7 @@ def _bottom_up_rows(analysed: BottomUp) -> list[_Row]:
 def _stage_row(analysed: BottomUp, stage: Stage, index: int, stride: int) -> _Row:
     widths = [analysed.trunk.width(segment.end) for segment in stage.segments]
     facts = (
-        _map(stage.stride, analysed.trace.values[stage.segments[-1].end].shape[2:]),
+        _map(stage.stride, analysed.trunk.map_size(stage.segments[-1].end)),
         _channels(widths),
         ", ".join(_counted(part.kind for part in (*stage.prelude, *stage.segments))),
     )

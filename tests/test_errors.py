@@ -192,8 +192,8 @@ def test_model_errors(case: str) -> None:
 
 UNKNOWN = {
     "element-wise": (
-        Rotate, r"node 'roll' in module '2\.1' \(\S*test_errors\.py:\d+\): the operator torch\.roll, "
-        r"which td_transform doesn't know and so keeps the 32 channels that it reads.*"
+        Rotate, r"node 'roll' in module '0\.1' \(\S*test_errors\.py:\d+\): the operator torch\.roll, "
+        r"which td_transform doesn't know and so keeps the 8 channels that it reads.*"
         r"register_operator\(torch\.roll, like=torch\.nn\.ReLU\) if it works element-wise",
     ),
     "a module": (Stochastic, r"the operator Stochastic, which .*register_operator\(Stochastic, like"),
@@ -208,7 +208,7 @@ UNKNOWN = {
 def test_an_unknown_operator_is_refused_where_its_width_has_to_change(case: str) -> None:
     layer, text = UNKNOWN[case]
     model = nn.Sequential(
-        cna(3, 8), cna(8, 16, 3, 2), nn.Sequential(cna(16, 32, 3, 2), layer()), Classifier(32)
+        nn.Sequential(cna(3, 8), layer()), cna(8, 16, 3, 2), cna(16, 32, 3, 2), Classifier(32)
     )
     assert to_topdown(model, input_size=SIZE).plan.opaque
     with pytest.raises(UnknownOperatorError) as caught:

@@ -15,8 +15,29 @@ RegionKind = Literal["conv", "depthwise", "block", "norm", "activation", "pool",
 
 
 def cut_points(trunk: Trunk) -> list[fx.Node]:
-    """The trunk tensors that are maps with channels at axis 1."""
-    return [node for node in trunk.tensors if trunk.stride(node) is not None]
+    """The trunk tensors that are maps.
+
+    Those that are laid out otherwise than (N, C, H, W) count where the network has learned layers
+    between them; a norm between two permutes is no place to cut.
+    """
+    maps = [node for node in trunk.tensors if trunk.axes(node) is not None]
+    kept: list[fx.Node] = []
+    run: list[fx.Node] = []
+    for node in [*maps, None]:
+        if node is not None and not trunk.axes(node).is_standard:  # type: ignore[union-attr]
+            run.append(node)
+            continue
+        ends = [kept[-1], *run, *([node] if node is not None else [])] if kept else []
+        learned = sum(
+            any(trunk.is_learned(n) for n in trunk.between(start, end))
+            for start, end in pairwise(ends)
+        )
+        if run and learned >= (1 if node is None else 2):
+            kept.extend(run)
+        run = []
+        if node is not None:
+            kept.append(node)
+    return kept
 
 
 @dataclass(frozen=True)
@@ -55,10 +76,10 @@ def _region_kind(
     before, after = trunk.stride(start), trunk.stride(end)
     if before is not None and after is not None and max(after) > max(before):
         return "pool"
-    roles = {trunk.role(n) for n in nodes if n.op != "get_attr"}
+    roles = {"opaque" if trunk.is_opaque(n) else trunk.role(n) for n in nodes if n.op != "get_attr"}
     if "norm" in roles:
         return "norm"
-    if "activation" in roles or (len(nodes) > 1 and "combine" in roles):
+    if roles & {"activation", "opaque"} or (len(nodes) > 1 and "combine" in roles):
         return "activation"
     return "inert"
 

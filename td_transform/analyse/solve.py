@@ -6,7 +6,8 @@ from torch import fx
 
 from td_transform.analyse.infer import infer
 from td_transform.analyse.trunk import Segment, Trunk
-from td_transform.operators import Inference, Spatial
+from td_transform.layers.axes import STANDARD
+from td_transform.operators import Dims, Inference
 from td_transform.operators.widths import INFLOW, Width
 
 
@@ -15,12 +16,8 @@ def solve(
 ) -> tuple[Inference, Width]:
     """The widths of a segment as a function of the width that flows into it."""
     inference = Inference()
-    dims = (
-        Width.of(2),
-        inference.widths.variable(INFLOW, trunk.width(segment.start)),
-        Spatial(0, segment.stride_in[0]),
-        Spatial(1, segment.stride_in[1]),
-    )
+    inflow = inference.widths.variable(INFLOW, trunk.width(segment.start))
+    dims = _at(trunk, segment.start, inflow)
     inference.dims[segment.start] = dims
     inside = {segment.start, *segment.nodes}
     for node in segment.nodes:
@@ -28,7 +25,15 @@ def solve(
             if earlier not in inside:
                 inference.dims[earlier] = dims
     infer(trunk.trace, segment.nodes, inference, passed=passed)
-    return inference, inference.widths.resolve(inference.dims[segment.end][1])
+    axes = trunk.axes(segment.end)
+    out = inference.dims[segment.end][1 if axes is None else axes.channels]
+    return inference, inference.widths.resolve(out)
+
+
+def _at(trunk: Trunk, node: fx.Node, width: Width) -> Dims:
+    """The dimensions of a map with another width."""
+    dims, axes = trunk.inference.dims[node], trunk.axes(node) or STANDARD
+    return tuple(width if i == axes.channels else dim for i, dim in enumerate(dims))
 
 
 def pinned_inflow(trunk: Trunk, segment: Segment) -> int | None:

@@ -22,6 +22,7 @@ class UnitStyle:
         norm, activation: those, or else the first of the network.
         stem_kernel: the leading convolution's kernel in image pixels.
         pre_activation: norm-act-conv instead of conv-norm-act.
+        channels_last: the norms among them that work on channels-last tensors.
         identities_from_start: do identity shortcuts leave at the start of their block (in a
             pre-activation net: before its norm)?
     """
@@ -33,6 +34,7 @@ class UnitStyle:
     activation: str | None
     stem_kernel: tuple[int, int]
     pre_activation: bool
+    channels_last: tuple[str, ...]
     identities_from_start: bool
 
 
@@ -68,6 +70,7 @@ def style_of(trunk: Trunk, segments: Sequence[Segment], *, pre_activation: bool)
         stem_activation or activation,
         _kernel_in_pixels(trunk, conv),
         pre_activation,
+        tuple(n.name for n in maps if is_norm_layer(trunk, n) and _is_last(trunk, n)),
         any(_has_identity_from_start(trunk, segment) for segment in segments),
     )
 
@@ -79,6 +82,11 @@ def _has_identity_from_start(trunk: Trunk, segment: Segment) -> bool:
         for user in segment.start.users
         if user in segment.nodes
     )
+
+
+def _is_last(trunk: Trunk, node: fx.Node) -> bool:
+    axes = trunk.axes(node)
+    return axes is not None and axes.channels > 1
 
 
 def is_norm_layer(trunk: Trunk, node: fx.Node) -> bool:

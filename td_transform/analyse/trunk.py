@@ -12,7 +12,9 @@ from torch import fx, nn
 
 from td_transform.analyse.infer import call_of, infer, operator_of
 from td_transform.errors import StructureError
+from td_transform.layers.axes import STANDARD, MapAxes
 from td_transform.operators import Call, Inference, Spatial, TensorInfo, Window
+from td_transform.operators.registry import BOTH_AXES
 from td_transform.operators.widths import Width
 from td_transform.trace import Trace
 
@@ -65,20 +67,41 @@ class Trunk:
     inference: Inference
     tensors: tuple[fx.Node, ...]
 
-    def stride(self, node: fx.Node) -> tuple[Fraction, Fraction] | None:
-        """Input pixels per step of a map (N, C, H, W); None for what is no such map."""
+    def axes(self, node: fx.Node) -> MapAxes | None:
+        """How a map is laid out: (N, C, H, W), channels last, or flattened; None for what is no map."""
         dims = self.inference.dims.get(node)
-        if not isinstance(dims, tuple) or len(dims) != 4:
+        if not isinstance(dims, tuple) or not all(isinstance(d, (Spatial, Width)) for d in dims):
             return None
-        vertical, horizontal = dims[2:]
-        if isinstance(vertical, Spatial) and isinstance(horizontal, Spatial):
-            return (vertical.stride, horizontal.stride) if vertical.axis == 0 else None
-        return None
+        places = tuple(i for i, dim in enumerate(dims) if isinstance(dim, Spatial))
+        kinds = [dim.axis for dim in dims if isinstance(dim, Spatial)]
+        if kinds not in ([0, 1], [BOTH_AXES]) or len(dims) != 2 + len(places):
+            return None
+        if places == tuple(range(2, len(dims))):
+            return MapAxes(1, places)
+        return MapAxes(len(dims) - 1, places) if places == tuple(range(1, len(dims) - 1)) else None
+
+    def stride(self, node: fx.Node) -> tuple[Fraction, Fraction] | None:
+        """Input pixels per step of a map, vertical and horizontal; None for what is no map."""
+        axes = self.axes(node)
+        if axes is None:
+            return None
+        found = [self.inference.dims[node][place] for place in axes.positions]
+        vertical, horizontal = found if len(found) > 1 else found[0].along
+        return vertical.stride, horizontal.stride
 
     def width(self, node: fx.Node) -> int:
         """The channels of a map or vector."""
         info: TensorInfo = self.trace.values[node]
-        return info.shape[1]
+        axes = self.axes(node)
+        return info.shape[1 if axes is None else axes.channels]
+
+    def map_size(self, node: fx.Node) -> tuple[int, int]:
+        """(H, W) of a map."""
+        axes, shape = self.axes(node) or STANDARD, self.trace.values[node].shape
+        if len(axes.positions) > 1:
+            return shape[axes.positions[0]], shape[axes.positions[1]]
+        columns = self.inference.dims[node][axes.positions[0]].columns
+        return shape[axes.positions[0]] // columns, columns
 
     @cached_property
     def order(self) -> dict[fx.Node, int]:

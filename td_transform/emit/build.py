@@ -8,7 +8,15 @@ from typing import Any
 from torch import fx, nn
 
 from td_transform.errors import UnknownOperatorError
-from td_transform.layers import FunctionLayer, Merge, MergeKind, Unit, Upsample, UpsampleKind
+from td_transform.layers import (
+    ChannelsLast,
+    FunctionLayer,
+    Merge,
+    MergeKind,
+    Unit,
+    Upsample,
+    UpsampleKind,
+)
 from td_transform.operators import module_operator
 from td_transform.operators.resizing import preserve_size, set_kernel
 from td_transform.plan import LayerPlan, UnitPlan, UpsamplePlan
@@ -34,7 +42,10 @@ class LayerBuilder:
 
     def unit(self, plan: UnitPlan) -> Unit:
         """A new unit: its convolution, norm and activation are of the bottom-up model's kinds."""
-        norm = self._resized(plan.norm, plan.width_in if plan.pre_activation else plan.width_out)
+        width = plan.width_in if plan.pre_activation else plan.width_out
+        norm = self._resized(plan.norm, width)
+        if norm is not None and plan.norm_channels_last:
+            norm = ChannelsLast(norm)
         activation = self._activation(plan)
         return Unit(self._conv(plan), norm, activation, pre_activation=plan.pre_activation)
 

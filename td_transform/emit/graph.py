@@ -15,6 +15,7 @@ from td_transform.analyse import BottomUp
 from td_transform.emit.build import LayerBuilder
 from td_transform.errors import ConversionError, TopDownError
 from td_transform.layers import Pyramid, Scope
+from td_transform.layers.axes import STANDARD, MapAxes, laid_out, standard
 from td_transform.operators import node_operator
 from td_transform.plan import (
     Drop,
@@ -74,6 +75,7 @@ class GraphWriter:
         self._builder = LayerBuilder(bottom_up.trace)
         self._sources = {n.name: n for n in self._trace.graph.nodes}
         self._upsampled: dict[tuple[str, fx.Node], fx.Node] = {}
+        self._lifts: list[fx.Node] = []
         self.root = nn.Module()
         self.graph = fx.Graph()
         self.level_ends: list[str] = []
@@ -96,6 +98,9 @@ class GraphWriter:
             self.level_ends.append(current.name)
         last = _present(current)
         self.graph.output(self._segment(self._plan.head, last, like=last))
+        for node in reversed(self.graph.nodes):
+            if node.target is standard and not node.users:
+                self.graph.erase_node(node)
 
     def _preprocess(self) -> nn.Module | None:
         """What stands between the image and the first learned layer, as a module of its own."""
@@ -116,6 +121,7 @@ class GraphWriter:
 
     def _level(self, level: LevelPlan, image: fx.Node, current: fx.Node | None) -> fx.Node:
         lift = self._unit(level.lift, image)
+        self._lifts.append(lift)
         for part in level.transition:
             current = self._part(part, _present(current), like=lift)
         if level.merge is None:
@@ -204,7 +210,7 @@ class GraphWriter:
 
     def _segment(self, plan: SegmentPlan, start: fx.Node, *, like: fx.Node) -> fx.Node:
         """Copy a stretch of the bottom-up graph."""
-        placed = {self._sources[plan.start]: start}
+        placed = {self._sources[plan.start]: self._laid_out(start, plan.axes_in)}
         for node in plan.nodes:
             source = self._sources[node.node]
             if source.op == "get_attr" and isinstance(node.change, Drop):
@@ -216,7 +222,29 @@ class GraphWriter:
             except Exception as error:
                 raise self._unwritable(source, error) from error
             placed[source].meta.setdefault("bottom_up", source.name)
-        return placed[self._sources[plan.end]]
+        return self._standard(placed[self._sources[plan.end]], plan.axes_out, like)
+
+    def _finer(self, upsample: UpsamplePlan, x: fx.Node, like: fx.Node, source: fx.Node) -> fx.Node:
+        """An upsampling of a tensor that is laid out as the bottom-up one is."""
+        axes = self._bottom_up.trunk.axes(source) or STANDARD
+        if axes.is_standard:
+            return self._upsample(upsample, x, like)
+        coarse = self._standard(x, axes, self._lifts[-2])
+        return self._laid_out(self._upsample(upsample, coarse, like), axes)
+
+    def _laid_out(self, x: fx.Node, axes: MapAxes) -> fx.Node:
+        """A map in the layout that a copy reads."""
+        if axes.is_standard:
+            return x
+        if x.target is standard and x.args[2:] == (axes.channels, axes.positions):
+            return x.args[0]  # type: ignore[return-value]
+        return self.graph.call_function(laid_out, (x, axes.channels, axes.positions))
+
+    def _standard(self, x: fx.Node, axes: MapAxes, like: fx.Node) -> fx.Node:
+        """A copy's map as (N, C, H, W) again."""
+        if axes.is_standard:
+            return x
+        return self.graph.call_function(standard, (x, like, axes.channels, axes.positions))
 
     def _unwritable(self, source: fx.Node, error: Exception) -> ConversionError:
         return ConversionError(
@@ -241,13 +269,15 @@ class GraphWriter:
             case Drop(takes=takes):
                 return self._taken(takes, source, placed)
             case Upsampled(where="instead", upsample=upsample, takes=takes):
-                return self._upsample(upsample, self._taken(takes, source, placed), like)
+                taken = self._taken(takes, source, placed)
+                return self._finer(upsample, taken, like, self._sources.get(takes or "", source))
             case Upsampled(where="before", upsample=upsample):
                 first = source.all_input_nodes[0]
-                finer = self._upsample(upsample, placed[first], like)
+                finer = self._finer(upsample, placed[first], like, first)
                 return self._copied(segment, plan, source, {**placed, first: finer})
             case Upsampled(upsample=upsample):
-                return self._upsample(upsample, self._copied(segment, plan, source, placed), like)
+                copied = self._copied(segment, plan, source, placed)
+                return self._finer(upsample, copied, like, source)
             case PoolTo(where="instead", size=size):
                 return self._pool_to(segment, size, self._taken(None, source, placed))
             case PoolTo(size=size):

@@ -32,6 +32,17 @@ class Unit(nn.Module):
         return x
 
 
+class ChannelsLast(nn.Module):
+    """A layer that works on the last dimension, as the bottom-up model runs it, on (N, C, H, W)."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x.movedim(1, -1)).movedim(-1, 1)  # type: ignore[no-any-return]
+
+
 class FunctionLayer(nn.Module):
     """A function of the bottom-up model's forward (an activation, say) as a layer."""
 

@@ -10,6 +10,7 @@ from torch import fx, nn
 
 from td_transform.analyse import BottomUp, Segment, attribute_of, solve
 from td_transform.errors import WidthConflictError
+from td_transform.layers.axes import STANDARD
 from td_transform.operators import Inference, TensorInfo
 from td_transform.operators.widths import INFLOW, Variable, Width
 from td_transform.options import Options
@@ -144,6 +145,8 @@ class SegmentPlanner:
             tuple(nodes),
             spec.width_in,
             solved.width(solved.out),
+            self._trunk.axes(segment.start) or STANDARD,
+            self._trunk.axes(segment.end) or STANDARD,
         )
 
     def upsample(
@@ -185,7 +188,9 @@ class SegmentPlanner:
         )
         if values is None:
             return None
-        return _Solved(lambda: self._trunk.trace.place(spec.segment.end), inference, out, values)
+        found = _Solved(lambda: self._trunk.trace.place(spec.segment.end), inference, out, values)
+        misses = spec.target is not None and found.width(out) != spec.target
+        return None if misses and inference.pins else found
 
     def _own_widths(self, spec: CopySpec) -> dict[Variable, int]:
         """With another block's modules in the place of the segment's: the widths that those have."""
@@ -229,7 +234,8 @@ class SegmentPlanner:
         source = node if change.where == "after" else self._trunk.call(node).input
         if change.takes is not None:
             source = next(n for n in solved.inference.dims if n.name == change.takes)
-        channels = solved.width(solved.inference.dims[source][1])
+        axes = self._trunk.axes(source) or STANDARD
+        channels = solved.width(solved.inference.dims[source][axes.channels])
         return replace(change, upsample=replace(change.upsample, channels=channels))
 
     def _parameter(self, node: fx.Node, solved: _Solved) -> NodePlan:

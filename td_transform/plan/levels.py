@@ -108,7 +108,7 @@ class LevelPlanner:
         style = self._style
         return UnitPlan(
             name, width_in, width_out, kernel, style.conv, style.norm, style.activation,
-            style.pre_activation,
+            style.pre_activation, style.norm in style.channels_last,
         )  # fmt: skip
 
     def _lift(self, level: _Level, slot: Stage) -> UnitPlan:
@@ -120,6 +120,7 @@ class LevelPlanner:
         return UnitPlan(
             f"{level.path}.lift", self._bottom_up.trace.input_size[0], level.width, kernel,
             style.conv, style.stem_norm, style.stem_activation,
+            norm_channels_last=style.stem_norm in style.channels_last,
         )  # fmt: skip
 
     def _adapt(self, level: _Level, width: int) -> None:

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from td_transform.layers.axes import STANDARD, MapAxes
+
 Where = Literal["before", "after", "instead"]
 
 
@@ -124,7 +126,15 @@ class NodePlan:
 
 @dataclass(frozen=True)
 class SegmentPlan:
-    """A copy of a stretch of the bottom-up graph, from the tensor `start` to the tensor `end`."""
+    """A copy of a stretch of the bottom-up graph, from the tensor `start` to the tensor `end`.
+
+    Args:
+        prefix: the path that its layers lie under.
+        start, end: bottom-up nodes.
+        nodes: what becomes of each node, in graph order.
+        width_in, width_out: channels.
+        axes_in, axes_out: how the bottom-up tensors are laid out.
+    """
 
     prefix: str
     start: str
@@ -132,6 +142,8 @@ class SegmentPlan:
     nodes: tuple[NodePlan, ...]
     width_in: int
     width_out: int
+    axes_in: MapAxes = STANDARD
+    axes_out: MapAxes = STANDARD
 
     @property
     def layers(self) -> list[LayerPlan]:
@@ -148,6 +160,7 @@ class UnitPlan:
         kernel: (vertical, horizontal).
         conv, norm, activation: the bottom-up nodes whose kind they take; None where it has none.
         pre_activation: norm-act-conv instead of conv-norm-act.
+        norm_channels_last: does the norm work on channels-last tensors?
         parameters: how many it will have.
     """
 
@@ -159,6 +172,7 @@ class UnitPlan:
     norm: str | None
     activation: str | None
     pre_activation: bool = False
+    norm_channels_last: bool = False
     parameters: int = 0
 
 

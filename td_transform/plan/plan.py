@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
+from td_transform.layers.axes import MapAxes
 from td_transform.options import Options
 from td_transform.plan.parts import (
     Drop,
@@ -119,7 +120,7 @@ _KINDS = {
     kind.__name__: kind
     for kind in (
         Plan, Options, LevelPlan, UnitPlan, SegmentPlan, NodePlan, LayerPlan, UpsamplePlan,
-        Keep, Drop, SizePreserving, Upsampled, PoolTo,
+        Keep, Drop, SizePreserving, Upsampled, PoolTo, MapAxes,
     )
 }  # fmt: skip
 
