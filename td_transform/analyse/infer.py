@@ -8,6 +8,7 @@ from torch import fx
 
 from td_transform.operators import Call, Dims, Inference, Operator, TensorInfo, node_operator
 from td_transform.operators.opaque import OPAQUE, fits, opaque, settled
+from td_transform.operators.remembering import remember
 from td_transform.operators.widths import Variable, Width
 from td_transform.trace import Trace
 
@@ -47,6 +48,7 @@ def infer(
         call = call_of(trace, node, inference)
         dims = call.dims() if node in passed else _dims(trace, call)
         inference.dims[node] = settled(dims, trace.values[node])
+        remember(inference, inference.dims[node], trace.values[node])
 
 
 def _dims(trace: Trace, call: Call) -> Dims:
@@ -54,14 +56,18 @@ def _dims(trace: Trace, call: Call) -> Dims:
     if operator is OPAQUE:
         reason = "no rule"
     else:
+        inference, state = call.inference, call.inference.widths.state()
         try:
             found: Dims = operator.infer(call)
         except Exception as error:  # a use that the rule doesn't cover, whatever it says
             reason = str(error) or type(error).__name__
         else:
-            if fits(call.inference, found, trace.values[call.node]):
+            if fits(inference, found, trace.values[call.node]):
                 return found
             reason = "a use that its rule doesn't cover"
+        inference.widths.restore(state)
+        inference.sizes.pop(call.node, None)
+        inference.literals.pop(call.node, None)
     call.inference.opaque[call.node] = reason
     dims: Dims = opaque(call)
     return dims

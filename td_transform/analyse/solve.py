@@ -19,11 +19,12 @@ def solve(
     inflow = inference.widths.variable(INFLOW, trunk.width(segment.start))
     dims = _at(trunk, segment.start, inflow)
     inference.dims[segment.start] = dims
-    inside = {segment.start, *segment.nodes}
     for node in segment.nodes:
-        for earlier in node.all_input_nodes:
-            if earlier not in inside:
-                inference.dims[earlier] = dims
+        asked = trunk.asks(node, segment.start)
+        if asked is not None:
+            inference.dims[node] = inflow if asked == 1 else trunk.inference.dims[node]
+        elif node.target is getattr:
+            inference.dims[node] = None
     infer(trunk.trace, segment.nodes, inference, passed=passed)
     axes = trunk.axes(segment.end)
     out = inference.dims[segment.end][1 if axes is None else axes.channels]

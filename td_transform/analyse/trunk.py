@@ -110,6 +110,10 @@ class Trunk:
     def role(self, node: fx.Node) -> str:
         return operator_of(self.trace, node).role
 
+    def keeps_shape(self, node: fx.Node) -> bool:
+        """Is it a dropout or the like, whose output is shaped as its input is?"""
+        return node.op != "get_attr" and operator_of(self.trace, node).keeps_shape
+
     def is_learned(self, node: fx.Node) -> bool:
         """Is it a convolution, linear or unknown layer with parameters (a fixed blur filter has none)?"""
         if node in self.constants or self.role(node) not in ("conv", "linear", "opaque"):
@@ -173,17 +177,42 @@ class Trunk:
                 stack.extend(node.all_input_nodes)
         return tuple(sorted(needed, key=self.order.__getitem__))
 
+    def asks(self, node: fx.Node, start: fx.Node) -> int | None:
+        """Which dimension of `start`, as (N, C, H, W), a number is that was asked of an earlier tensor.
+
+        Returns:
+            None for a node that is something else, or whose answer `start` hasn't got.
+        """
+        number, dim = self.trace.values[node], self.inference.dims.get(node)
+        asked = self._asked(node) if isinstance(number, int) else []
+        if not asked or not all(self._is_earlier(tensor, start) for tensor in asked):
+            return None
+        if isinstance(dim, Spatial) and dim.axis != BOTH_AXES:
+            at_hand = (self.stride(start) or (0, 0))[dim.axis] == dim.stride
+            return 2 + dim.axis if at_hand and self.map_size(start)[dim.axis] == number else None
+        if node.target != "size":
+            return None
+        axes = self.axes(asked[0])
+        if axes is not None and axes.channels == node.args[1] and number == self.width(start):
+            return 1
+        return 0 if node.args[1] == 0 else None
+
+    def _asked(self, node: fx.Node) -> list[fx.Node]:
+        """The tensors whose sizes a number is computed from."""
+        found: list[fx.Node] = []
+        for source in node.all_input_nodes:
+            is_number = isinstance(self.trace.values[source], int)
+            found.extend(self._asked(source) if is_number else [source])
+        return found
+
     def _asks_like(self, node: fx.Node, start: fx.Node) -> bool:
         """Does a node ask for a property of an earlier tensor that `start` has as well?"""
-        sources = node.all_input_nodes
-        if self.role(node) != "index" or len(sources) != 1:
-            return False
-        earlier = sources[0]
-        if earlier in self.constants or self.order[earlier] >= self.order[start]:
-            return False
         if node.target is getattr and node.args[1] in ("dtype", "device"):
-            return True
-        return bool(self.trace.values[earlier] == self.trace.values[start])
+            return self._is_earlier(node.all_input_nodes[0], start)
+        return self.asks(node, start) is not None
+
+    def _is_earlier(self, node: fx.Node, start: fx.Node) -> bool:
+        return node not in self.constants and self.order[node] < self.order[start]
 
 
 def attribute_of(root: nn.Module, node: fx.Node) -> object:

@@ -99,7 +99,7 @@ class GraphWriter:
         last = _present(current)
         self.graph.output(self._segment(self._plan.head, last, like=last))
         for node in reversed(self.graph.nodes):
-            if node.target is standard and not node.users:
+            if node.target is standard and not node.users and node.name not in self.level_ends:
                 self.graph.erase_node(node)
 
     def _preprocess(self) -> nn.Module | None:
@@ -216,7 +216,10 @@ class GraphWriter:
             if source.op == "get_attr" and isinstance(node.change, Drop):
                 continue
             try:
-                placed[source] = self._node(plan, node, source, placed, like)
+                if node.asks is None:
+                    placed[source] = self._node(plan, node, source, placed, like)
+                else:
+                    placed[source] = self.graph.call_method("size", (start, node.asks))
             except TopDownError:
                 raise
             except Exception as error:

@@ -91,9 +91,19 @@ def _slice(
         return dim
     start = _bound(call, dim, item.start, size, axis, (*path, "start"), Width())
     stop = _bound(call, dim, item.stop, size, axis, (*path, "stop"), dim)
+    span = stop - start
     if step != 1:
-        call.inference.widths.require_multiple(stop - start, step)
-    return (stop - start) * Fraction(1, step)
+        # a last step that is cut short counts as a whole one
+        taken = range(*_numbers(call, item).indices(size))
+        span = span + Width.of(len(taken) * step - (taken.stop - taken.start))
+        call.inference.widths.require_multiple(span, step)
+    return span * Fraction(1, step)
+
+
+def _numbers(call: Call, item: slice) -> slice:
+    """A slice with the sizes that the model computes itself made concrete."""
+    bounds = (item.start, item.stop, item.step)
+    return slice(*(call.values[b] if isinstance(b, fx.Node) else b for b in bounds))
 
 
 def _bound(

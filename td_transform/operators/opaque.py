@@ -23,6 +23,7 @@ from td_transform.operators.registry import (
     Spatial,
     TensorInfo,
 )
+from td_transform.operators.remembering import remembered
 from td_transform.operators.widths import Width
 from td_transform.taps import Reach
 
@@ -98,7 +99,7 @@ def _dims(call: Call, shape: tuple[int, ...]) -> Dims:
             found = _axes_at(shape, place, vertical, horizontal)
             if found is not None:
                 return (*numbers[:place], *found, *numbers[place + len(found) :])
-    return numbers
+    return remembered(call, numbers, shape)
 
 
 def _maps(call: Call) -> Iterator[tuple[tuple[Spatial, int], tuple[Spatial, int], int]]:

@@ -98,6 +98,7 @@ class Inference:
         literals: per node the integers in its arguments that are widths, by place.
         opaque: the nodes that no rule could follow, and why.
         pins: what opaque nodes fix: the node, the width, and its bottom-up value.
+        maps: the maps that were met, by their sizes: what stands at both axes.
         follows_positions: do reshapes that mix a map's axes with others have rules of their own?
     """
 
@@ -107,6 +108,7 @@ class Inference:
     literals: dict[fx.Node, dict[tuple[str | int, ...], Width]] = field(default_factory=dict)
     opaque: dict[fx.Node, str] = field(default_factory=dict)
     pins: list[tuple[fx.Node, Width, int]] = field(default_factory=list)
+    maps: dict[tuple[int, int], tuple[Spatial, Spatial]] = field(default_factory=dict)
     follows_positions: bool = False
 
 
@@ -147,6 +149,12 @@ class Call:
         """The concrete shape of an argument (by default the first) at the traced input size."""
         info: TensorInfo = self.values[self.input if argument is None else argument]
         return info.shape
+
+    @property
+    def batch(self) -> int:
+        """The number of images in the trace."""
+        image: TensorInfo = next(iter(self.values.values()))
+        return image.shape[0]
 
     @property
     def tensors(self) -> list[fx.Node]:

@@ -9,6 +9,7 @@ from typing import Any
 from torch import fx
 
 from td_transform.operators.registry import BOTH_AXES, Call, Dim, Dims, Spatial
+from td_transform.operators.remembering import remembered
 from td_transform.operators.widths import Conflict, Width
 
 
@@ -73,7 +74,7 @@ def reshape(call: Call) -> Dims:
         dim = result[i]
         if isinstance(dim, Width) and dim.terms and given is not None:
             call.literal(given, dim)
-    return tuple(result)
+    return remembered(call, tuple(result), after)
 
 
 def _named_axes(call: Call, outs: list[int], rank: int) -> list[Dim] | None:

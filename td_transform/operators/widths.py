@@ -119,6 +119,18 @@ class Widths:
         rest = difference - Width(terms=((name, coefficient),))
         self._solved[name] = rest * (-1 / coefficient)
 
+    def state(self) -> tuple[int, int, int]:
+        """How much is known, for `restore`."""
+        return len(self.bottom_up), len(self._solved), len(self.multiples)
+
+    def restore(self, state: tuple[int, int, int]) -> None:
+        """Forget what was added since: every addition stands at the end of its table."""
+        variables, solved, multiples = state
+        for table, length in ((self.bottom_up, variables), (self._solved, solved)):
+            while len(table) > length:
+                table.popitem()
+        del self.multiples[multiples:]
+
     def require_multiple(self, width: Width, of: int) -> None:
         """Demand that a width divides into ``of`` equal parts."""
         if of > 1:

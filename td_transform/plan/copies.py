@@ -219,6 +219,9 @@ class SegmentPlanner:
             return NodePlan(node.name, change)
         if node.op == "get_attr":
             return self._parameter(node, solved)
+        asks = self._trunk.asks(node, spec.segment.start)
+        if asks is not None:
+            return NodePlan(node.name, asks=asks)
         found = solved.inference.literals.get(node, {})
         literals = tuple((path, solved.width(width)) for path, width in found.items())
         if node.op != "call_module":

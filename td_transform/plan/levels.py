@@ -313,9 +313,9 @@ class LevelPlanner:
             return
         coarser = stages[k + 1] if self._options.arrangement == "reversed" else stages[k]
         for pool in coarser.pools:
-            kept = [n for n in pool.nodes if n.op != "get_attr" and self._trunk.role(n) == "inert"]
+            kept = [n for n in pool.nodes if self._trunk.keeps_shape(n)]
             if kept:
-                start = pool.nodes[pool.nodes.index(kept[0]) - 1]
+                start = self._trunk.call(kept[0]).input
                 stride = pool.stride_out
                 between = Segment("unit", start, tuple(kept), stride, stride)
                 self._append(level, self._spec(level, between))

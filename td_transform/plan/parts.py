@@ -105,6 +105,8 @@ class NodePlan:
         literals: integers in its arguments that are widths, by place.
         shape: for a parameter or buffer used directly: its shape.
         parameters: how many of them train.
+        asks: for a node that asks for the size of an earlier tensor: the dimension of the tensor
+            that flows in, as (N, C, H, W), that has it.
     """
 
     node: str
@@ -113,6 +115,7 @@ class NodePlan:
     literals: tuple[tuple[tuple[str | int, ...], int], ...] = ()
     shape: tuple[int, ...] | None = None
     parameters: int = 0
+    asks: int | None = None
 
     @property
     def size_preserving(self) -> bool:
