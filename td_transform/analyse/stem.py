@@ -6,24 +6,46 @@ from collections import Counter
 from collections.abc import Sequence
 from functools import reduce
 
-from td_transform.analyse.blocks import block_class
+from td_transform.analyse.blocks import block_class, scope
 from td_transform.analyse.trunk import Segment, Trunk
 
 
 def split_stem(
     trunk: Trunk, segments: Sequence[Segment]
 ) -> tuple[Segment | None, Sequence[Segment]]:
-    """In a network of blocks, what stands before the first of them; its poolings go with it.
+    """In a network of blocks, what stands before those of the stages; its poolings go with it.
 
-    Units that are stages in their own right, with several at more than one resolution, are no stem.
+    What has stages in its own right, several units or blocks at a resolution, is no stem.
     """
-    first = next((i for i, s in enumerate(segments) if _is_body(trunk, segments, i)), 0)
+    first = _first_of_container(trunk, segments) or _first_of_stages(trunk, segments)
     leading = [s for s in segments[:first] if s.kind != "pool"]
-    if not leading or _are_stages(leading):
+    if not leading or _are_stages(trunk, leading, segments[first:]):
+        first = _first_of_stages(trunk, segments)
+        leading = [s for s in segments[:first] if s.kind != "pool"]
+    if not leading or _are_stages(trunk, leading, segments[first:]):
         return None, segments
     last = segments.index(leading[-1]) + 1
     stem = reduce(lambda left, right: left.joined(right, left.kind), segments[:last])
     return stem, segments[first:]
+
+
+def _first_of_container(trunk: Trunk, segments: Sequence[Segment]) -> int | None:
+    """The first segment inside the module that holds the stages, where the stem is outside of it."""
+    paths = [[path for path, _ in scope(trunk, s)] for s in segments]
+    starts: dict[str, list[int]] = {}
+    for i, inside in enumerate(paths):
+        for path in inside:
+            starts.setdefault(path, []).append(i)
+    holding = [
+        members
+        for members in starts.values()
+        if members[0] > 0 and len({max(segments[i].stride_out) for i in members}) > 1
+    ]
+    return max(holding, key=len)[0] if holding else None
+
+
+def _first_of_stages(trunk: Trunk, segments: Sequence[Segment]) -> int:
+    return next((i for i, s in enumerate(segments) if _is_body(trunk, segments, i)), 0)
 
 
 def _is_body(trunk: Trunk, segments: Sequence[Segment], index: int) -> bool:
@@ -37,6 +59,15 @@ def _is_body(trunk: Trunk, segments: Sequence[Segment], index: int) -> bool:
     return own is None or None in known or own in known or not later
 
 
-def _are_stages(leading: Sequence[Segment]) -> bool:
-    units = Counter(max(s.stride_out) for s in leading)
-    return sum(count > 1 for count in units.values()) > 1
+def _are_stages(trunk: Trunk, leading: Sequence[Segment], later: Sequence[Segment]) -> bool:
+    """Units alone, several at more than one resolution, or several of the stages' own blocks at one."""
+    if all(s.kind == "unit" for s in leading):
+        units = Counter(max(s.stride_out) for s in leading)
+        return sum(count > 1 for count in units.values()) > 1
+    returning = {block_class(trunk, s) for s in later if s.kind == "block"}
+    blocks = Counter(
+        max(s.stride_out)
+        for s in leading
+        if s.kind == "block" and not s.crosses and block_class(trunk, s) in returning
+    )
+    return any(count > 1 for count in blocks.values())
