@@ -31,7 +31,7 @@ def split_stem(
 
 def _first_of_container(trunk: Trunk, segments: Sequence[Segment]) -> int | None:
     """The first segment inside the module that holds the stages, where the stem is outside of it."""
-    paths = [[path for path, _ in scope(trunk, s)] for s in segments]
+    paths = [_owners([path for path, _ in scope(trunk, s)]) for s in segments]
     starts: dict[str, list[int]] = {}
     for i, inside in enumerate(paths):
         for path in inside:
@@ -42,6 +42,12 @@ def _first_of_container(trunk: Trunk, segments: Sequence[Segment]) -> int | None
         if members[0] > 0 and len({max(segments[i].stride_out) for i in members}) > 1
     ]
     return max(holding, key=len)[0] if holding else None
+
+
+def _owners(paths: Sequence[str]) -> set[str]:
+    """Some modules, and those that hold them (a list of stages is never called)."""
+    parts = [path.split(".") for path in paths]
+    return {".".join(names[:i]) for names in parts for i in range(1, len(names) + 1)}
 
 
 def _first_of_stages(trunk: Trunk, segments: Sequence[Segment]) -> int:

@@ -1,0 +1,70 @@
+"""Single rules of the transformation that no count of parameters would notice."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from td_transform import TopDownNetwork, plan_topdown, to_topdown
+from tests.paper_networks import STYLES
+
+
+class Block(nn.Module):
+    def __init__(self, width_in: int, width: int, stride: int = 1) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(width_in, width, 3, stride, 1, bias=False)
+        self.conv2 = nn.Conv2d(width, width, 3, 1, 1, bias=False)
+        self.norm1, self.norm2 = nn.BatchNorm2d(width), nn.BatchNorm2d(width)
+        self.down = nn.Conv2d(width_in, width, 1, stride) if stride > 1 else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.norm2(self.conv2(self.norm1(self.conv1(x)).relu()))
+        return (y + (x if self.down is None else self.down(x))).relu()
+
+
+def resnet() -> nn.Module:
+    """A stem at stride 2 and stages at strides 2, 4, 8."""
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 7, 2, 3), nn.BatchNorm2d(8), nn.ReLU(),
+        Block(8, 8), Block(8, 8), Block(8, 16, 2), Block(16, 16), Block(16, 32, 2), Block(32, 32),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 7),
+    )  # fmt: skip
+
+
+def targets(td: TopDownNetwork, ending: str) -> list[str]:
+    return [str(n.target) for n in td.graph.nodes if str(n.target).endswith(ending)]
+
+
+def test_a_lift_at_the_coarsest_bottom_up_stride_opens_the_network() -> None:
+    plan = plan_topdown(resnet(), input_size=(3, 32, 32))
+    assert [level.stride for level in plan.levels] == [8, 4, 2, 1]
+    assert [level.made_from for level in plan.levels] == [None, 3, 2, 1]
+    own = plan_topdown(resnet(), input_size=(3, 32, 32), output_stride=2)
+    assert [level.stride for level in own.levels] == [8, 4, 2]
+    assert [level.made_from for level in own.levels] == [3, 2, 1]
+
+
+def test_both_paths_of_a_block_share_one_upsampling() -> None:
+    """With identity shortcuts (uniform widths) both read the same tensor at the finer resolution."""
+    td = to_topdown(resnet(), input_size=(3, 32, 32), output_stride=2, arrangement="uniform")
+    upsamplings = targets(td, ".upsample")
+    assert upsamplings == ["levels.1.upsample", "levels.2.upsample"]
+
+
+def test_what_stands_beside_a_pooling_stays_on_its_coarse_side() -> None:
+    td = to_topdown(STYLES["NIN-light"]["modules"](), input_size=(1, 28, 28))
+    modules = dict(td.named_modules())
+    order = [
+        type(modules[str(n.target)]).__name__
+        for n in td.graph.nodes
+        if n.op == "call_module"
+        if type(modules[str(n.target)]).__name__ in ("Dropout", "Upsample")
+    ]
+    assert order == ["Dropout", "Upsample"] * 2
+
+
+def test_the_first_block_has_identity_shortcuts() -> None:
+    td = to_topdown(resnet(), input_size=(3, 32, 32), output_stride=2)
+    first = td.levels[0].stage
+    assert not [name for name, _ in first.named_modules() if name.endswith("down")]
+    assert td(torch.rand(2, 3, 32, 32)).shape == (2, 7)
