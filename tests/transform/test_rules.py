@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from td_transform import TopDownNetwork, plan_topdown, to_topdown
+from td_transform.plan import SegmentPlan
 from tests.paper_networks import STYLES
 
 
@@ -68,3 +69,31 @@ def test_the_first_block_has_identity_shortcuts() -> None:
     first = td.levels[0].stage
     assert not [name for name, _ in first.named_modules() if name.endswith("down")]
     assert td(torch.rand(2, 3, 32, 32)).shape == (2, 7)
+
+
+class Dense(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm, self.conv = nn.BatchNorm2d(width), nn.Conv2d(width, 8, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([x, self.conv(self.norm(x).relu())], 1)
+
+
+def test_a_unit_before_a_pooling_carries_the_next_stages_width() -> None:
+    """DenseNet: norm-act-conv (1x1) halves the width, then comes the pooling."""
+    model = nn.Sequential(
+        nn.Conv2d(3, 16, 3, padding=1),
+        Dense(16), Dense(24), nn.BatchNorm2d(32), nn.ReLU(), nn.Conv2d(32, 16, 1), nn.AvgPool2d(2),
+        Dense(16), Dense(24), nn.BatchNorm2d(32), nn.ReLU(), nn.Conv2d(32, 16, 1), nn.AvgPool2d(2),
+        Dense(16), Dense(24), nn.BatchNorm2d(32), nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 7),
+    )  # fmt: skip
+    plan = plan_topdown(model, input_size=(3, 32, 32))
+    carried = [
+        part.layers[-1].source
+        for level in plan.levels
+        for part in level.transition
+        if isinstance(part, SegmentPlan)
+    ]
+    assert carried == ["5"]
