@@ -25,7 +25,7 @@ from benchmarks.findings.claims_page import as_text, write_page
 from benchmarks.findings.report import write_report
 from benchmarks.runs.interrupts import Interrupted, interruptible
 from benchmarks.runs.jobs import Job, in_order
-from benchmarks.runs.profiles import PROFILES, Profile, ProfileName, narrowed
+from benchmarks.runs.profiles import CUSTOM, PROFILES, Profile, ProfileName, is_changed, narrowed
 from benchmarks.runs.workspace import BudgetSpent, Place, Workspace
 from td_transform import TopDownError
 from td_transform.table import format_table
@@ -86,7 +86,7 @@ class Options:
             root=self.results,
             data_root=self.data_root,
             device=("cuda" if on_gpu else "cpu") if self.device == "auto" else self.device,
-            profile=self.profile,
+            profile=CUSTOM if is_changed(self.sizes) else self.profile,
             deadline=None if budget is None else time.time() + 60 * budget,
         )
 

@@ -1,4 +1,4 @@
-"""How much is run: `smoke` to see that all works, `cpu` to see the trends, `paper` for the numbers."""
+"""How much is run: `smoke` to see that all works, `cpu` and `core` for trends, `paper` for verdicts."""
 
 from __future__ import annotations
 
@@ -7,11 +7,15 @@ from typing import Any, Literal
 
 import tyro
 
+from benchmarks.errors import BenchmarkError
 from benchmarks.runs.effort import Effort, StrongEffort
 from benchmarks.runs.jobs import Precision
-from benchmarks.subjects.arrangements import ARRANGEMENTS, Arrangement
+from benchmarks.subjects.arrangements import ARRANGEMENTS, PAIR, Arrangement
 
-ProfileName = Literal["smoke", "cpu", "paper"]
+ProfileName = Literal["smoke", "cpu", "core", "paper"]
+
+# what rows say instead of a profile's name where a value of it was replaced
+CUSTOM = "custom"
 
 
 @dataclass(frozen=True)
@@ -22,11 +26,15 @@ class Setting:
         model: a name for `benchmarks.subjects.networks.build`.
         data: a name for `benchmarks.subjects.datasets.load`.
         augmented: train on changed images.
+        arrangements: which of the profile's are trained.
+        runs: repetitions at most, where the profile has more; the profile's where None.
     """
 
     model: str
     data: str
     augmented: bool = False
+    arrangements: tuple[Arrangement, ...] = field(default=ARRANGEMENTS, repr=False)
+    runs: int | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,12 +99,25 @@ class Profile:
     effort: tyro.conf.Suppress[Effort] = field(default_factory=Effort)
     strong_effort: tyro.conf.Suppress[StrongEffort] = field(default_factory=StrongEffort)
 
+    def __post_init__(self) -> None:
+        for name in _AT_LEAST_ONE:
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                option = f"--{name.replace('_', '-')}"
+                raise BenchmarkError(
+                    option, seen=str(value), expected="1 or more",
+                    remedy=f"give {option} a number from 1 on, or leave it out",
+                )  # fmt: skip
 
-_SMALL = tuple(
-    Setting(model, data)
-    for model in ("lenet-fc", "nin-light")
-    for data in ("mnist", "fashion-mnist")
-)
+
+_AT_LEAST_ONE = (
+    "runs", "attacked_runs", "epochs", "batch", "train_limit", "test_limit", "attack_images",
+    "attack_repeats", "strong_images", "corruption_images", "localisation_images", "pictures",
+)  # fmt: skip
+
+
+_GREY = ("mnist", "fashion-mnist")
+_SMALL = tuple(Setting(model, data) for model in ("lenet-fc", "nin-light") for data in _GREY)
 _CIFAR = tuple(
     Setting(model, "cifar10", augmented)
     for model in ("nin", "resnet32")
@@ -144,6 +165,19 @@ PROFILES: dict[ProfileName, Profile] = {
         effort=Effort(steps=200, directions=200, max_pixels=200, grid=6),
         strong_effort=StrongEffort(pgd_steps=20, restarts=1, square_queries=200, carlini_steps=100),
     ),
+    "core": Profile(
+        name="core",
+        settings=(
+            *(Setting("lenet-fc", data) for data in _GREY),
+            *(Setting("nin-light", data, arrangements=PAIR) for data in _GREY),
+            Setting("resnet32", "cifar10", arrangements=PAIR, runs=2),
+        ),
+        explained=_SMALL,
+        epochs=10,
+        attack_images=200,
+        strong_images=200,
+        channels_last=True,
+    ),
     "paper": Profile(
         name="paper",
         settings=(*_SMALL, *_CIFAR),
@@ -152,11 +186,23 @@ PROFILES: dict[ProfileName, Profile] = {
             Setting("nin-light", "fashion-mnist"),
             Setting("resnet18-imagenette", "imagenette", augmented=True),
         ),
-        precision="bf16",
         channels_last=True,
-        compile=True,
     ),
 }
+
+
+def is_changed(profile: Profile) -> bool:
+    """Does a value differ from the named profile's that a result depends on?
+
+    How many networks are trained, and which, changes none of their results.
+
+    Example:
+        >>> is_changed(replace(PROFILES["paper"], runs=1)), is_changed(replace(PROFILES["cpu"], epochs=2))
+        (False, True)
+    """
+    named = PROFILES[profile.name]
+    chosen = ("settings", "explained", "arrangements", "runs", "attacked_runs")
+    return replace(profile, **{name: getattr(named, name) for name in chosen}) != named
 
 
 def narrowed(
@@ -193,5 +239,6 @@ def narrowed(
 
 def _agreeing(settings: tuple[Setting, ...], wanted: dict[str, Any]) -> tuple[Setting, ...]:
     kept = [s for s in settings if all(getattr(s, name) == v for name, v in wanted.items())]
-    changed = dict.fromkeys(replace(setting, **wanted) for setting in settings)
+    every: dict[str, Any] = {"arrangements": ARRANGEMENTS, "runs": None}
+    changed = dict.fromkeys(replace(setting, **wanted, **every) for setting in settings)
     return tuple(kept or changed)
