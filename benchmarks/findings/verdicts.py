@@ -1,4 +1,4 @@
-"""Whether a claim holds: the rules for accuracies, parameter counts and localisation.
+"""Whether a claim holds: the rules for accuracies and parameter counts.
 
 A claim of "better" holds where the difference is larger than the spread and does not hold where it
 is that large the other way round; a claim of "the same" holds where a difference that matters is
@@ -19,8 +19,6 @@ from benchmarks.subjects.networks import model_title
 
 # A difference in test accuracy that matters, as a share.
 MARGIN = 0.01
-# "Slightly": a recall that falls by less than this, as a share.
-SLIGHT = 0.1
 
 
 @dataclass(frozen=True)
@@ -229,36 +227,6 @@ def counts_grow(smaller: str, larger: str, *, models: tuple[str, ...] | None = N
     return rule
 
 
-# Exp 3
-
-
-def precision_higher(data: str) -> Rule:
-    """TD's precision is higher beyond the spread."""
-    return _localised(data, "precision", lambda bu, td: more(td, bu))
-
-
-def recall_slightly_lower(data: str) -> Rule:
-    """TD's recall is lower beyond the spread, but not by much."""
-
-    def holds(bu: Spread, td: Spread) -> bool | None:
-        lower = more(bu, td)
-        return bu.mean - td.mean < SLIGHT if lower else lower
-
-    return _localised(data, "recall", holds)
-
-
-def _localised(data: str, measure: str, holds: Callable[[Spread, Spread], bool | None]) -> Rule:
-    def rule(rows: Sequence[Row]) -> Verdict:
-        own = select(rows, model="nin-light", data=data)
-        found = list(_pairs(own, kind="localisation", value=measure).values())
-        if not found:
-            return not_run(f"exp3-localisation for NIN-light on {data}")
-        bu, td = found[0]
-        return Verdict(_versus(bu, td), holds(bu, td), _difference(td, bu))
-
-    return rule
-
-
 # The figures
 
 
@@ -304,15 +272,6 @@ def _best_means(cells: dict[Cell, dict[str, Spread]]) -> str:
 
 def _versus(one: Spread, td: Spread, name: str = "bu") -> str:
     return f"{ARRANGEMENT_TITLES[name]} {one.percent}, TD {td.percent}"
-
-
-def _difference(one: Spread, other: Spread) -> str:
-    deviation = pooled_deviation(one, other)
-    change = f"TD − BU = {100 * (one.mean - other.mean):+.2f} points"
-    if math.isnan(deviation):
-        return f"{change}; single runs have no spread"
-    place = "within" if abs(one.mean - other.mean) <= deviation else "beyond"
-    return f"{change}, {place} the spread of {100 * deviation:.2f}"
 
 
 def _tally(states: dict[Cell, bool | None], what: str) -> str:
