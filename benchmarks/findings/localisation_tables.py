@@ -53,7 +53,7 @@ def _table(
     lines: list[tuple[Value, ...]] = []
     for cell in dict.fromkeys(group_of(row).cell for row in rows):
         own = [row for row in rows if group_of(row).cell == cell]
-        scalings = [s for s in dict.fromkeys(row["scaling"] for row in own) if s]
+        scalings = [s for s in dict.fromkeys(row.get("scaling") for row in own) if s]
         for scaling in map(str, scalings):
             scaled = select(own, scaling=scaling)
             for heatmap in (OWN_HEAT, POOLED_HEAT):
@@ -77,7 +77,7 @@ def _network_lines(
         runs = len({row.get("run") for row in own})
         title = _title(arrangement, heatmap)
         values = [value for spread in spreads for value in _percent(spread)]
-        lines.append((*cell.names, title, str(own[0]["scaling"] or ""), *values, runs))
+        lines.append((*cell.names, title, str(own[0].get("scaling") or ""), *values, runs))
     return lines
 
 

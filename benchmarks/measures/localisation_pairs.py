@@ -75,12 +75,11 @@ def paired(one: Array, other: Array) -> Difference:
     if not len(change):
         return NOTHING
     middle = float(change.mean())
-    # scipy warns of differences that don't vary
-    if len(change) < 2 or np.ptp(change) == 0:
-        spread = 0.0 if len(change) > 1 else math.nan
-        return Difference(middle, middle - spread, middle + spread)
-    low, high = stats.ttest_1samp(change, 0).confidence_interval(CONFIDENCE)
-    return Difference(middle, float(low), float(high))
+    if len(change) < 2:
+        return Difference(middle, math.nan, math.nan)
+    error = change.std(ddof=1) / math.sqrt(len(change))
+    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(change) - 1) * error)
+    return Difference(middle, middle - half, middle + half)
 
 
 def _resampled(
