@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Collection, Hashable, Iterable, Sequence
 
+from benchmarks.findings.verdicts import SLICES
 from benchmarks.runs.jobs import JSON, Row
 
 # (name, value) of everything that departs from the recipe
@@ -79,7 +80,7 @@ def reasons(rows: Iterable[Row]) -> str:
                     found.setdefault(name, ([], [])), (ours, papers), strict=True
                 ):
                     values.append(_shown(value))
-    return ", ".join(_phrase(name, *values) for name, values in found.items())
+    return SLICES.join(_phrase(name, *values) for name, values in found.items())
 
 
 def distance(row: Row) -> float:
@@ -104,9 +105,12 @@ def nearest(rows: Iterable[Row], networks: Collection[str]) -> list[Row]:
     """
     kept: list[Row] = []
     for own in _measurements(row for row in rows if row.get("arrangement") in networks):
-        serving = [found for found in own if _arrangements(found) == set(networks)]
+        serving: list[Sequence[Row]] = [
+            found for found in own if _arrangements(found) == set(networks)
+        ]
         if serving:
-            kept += min(serving, key=_unfitness)
+            chosen = min(serving, key=_unfitness)
+            kept.extend(chosen)
     return kept
 
 

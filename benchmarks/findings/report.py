@@ -16,11 +16,13 @@ from matplotlib.figure import Figure
 
 from benchmarks.files import replace_file
 from benchmarks.findings.aggregate import current, group_of, read_rows
-from benchmarks.findings.claims import NOTE, Judged, judge
+from benchmarks.findings.claims import NOTE, judge
 from benchmarks.findings.claims_page import claims_table
 from benchmarks.findings.coverage import coverage_table, failed_table, provenance_table
+from benchmarks.findings.judgement import Judged
 from benchmarks.findings.section import Drawing, Section
 from benchmarks.findings.table import Table, shown
+from benchmarks.findings.verdicts import LABELS
 from benchmarks.runs.jobs import Row
 
 TITLE = "Top-down networks: the paper's experiments, re-run"
@@ -80,13 +82,15 @@ def write_report(folders: Sequence[Path], out: Path, sections: Sequence[Section]
     for table in (*(part.table for part in parts), *rest, claims_table(judged)):
         if table:
             table.write_csv(out / "tables" / f"{table.name}.csv")
+    shown_parts = [part for part in parts if part.pictures or part.table]
     page = _template().render(
         title=TITLE,
         summary=_summary(rows),
         counts=_counts(judged),
         judged=judged,
         note=NOTE,
-        sections=[part for part in parts if part.pictures or part.table],
+        sections=shown_parts,
+        shown_kinds={part.anchor for part in shown_parts},
         provenance=rest[0],
         coverage=rest[1],
         failures=rest[2],
@@ -185,5 +189,4 @@ def _summary(rows: Sequence[Row]) -> str:
 
 def _counts(judged: Sequence[Judged]) -> dict[str, int]:
     found = Counter(one.verdict.label for one in judged)
-    labels = ("holds", "does not hold", "undecided", "not run")
-    return {label: found[label] for label in labels}
+    return {label: found[label] for label in LABELS}

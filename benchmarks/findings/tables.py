@@ -20,7 +20,6 @@ from benchmarks.findings.table import Table, Value, value_of
 from benchmarks.measures.attacks import attack_title
 from benchmarks.measures.corruptions import SEVERITIES
 from benchmarks.measures.curves import LEVELS, Comparison, Curve
-from benchmarks.measures.localisation import FIGURES
 from benchmarks.runs.jobs import Row
 from benchmarks.subjects.arrangements import ARRANGEMENT_TITLES, ARRANGEMENTS
 from benchmarks.subjects.networks import model_title
@@ -159,23 +158,6 @@ def gradcam_table(rows: Sequence[Row]) -> Table | None:
     return Table.of("gradcam", "Grad-CAM heatmaps", columns, lines)
 
 
-def localisation_table(rows: Sequence[Row]) -> Table | None:
-    """The numbers of Fig. 9; None without rows."""
-    own = select(rows, kind="localisation")
-    found = {measure: by_cell(own, measure) for measure in FIGURES}
-    lines = [
-        (*cell.names, ARRANGEMENT_TITLES[name],
-         *(value for measure in FIGURES
-           for value in _optional_percent(found[measure].get(cell, {}).get(name))),
-         spread.runs)
-        for cell, networks in found["precision"].items()
-        for name, spread in networks.items()
-    ]  # fmt: skip
-    columns = [f"{measure}{unit}" for measure in FIGURES for unit in (" (%)", " ± (points)")]
-    columns = ["network", "data", "arrangement", *columns, "runs"]
-    return Table.of("fig9_localisation", "Grad-CAM masks against objects", columns, lines)
-
-
 def _curve(l2_at: Callable[[int], float | None], plateau: float) -> tuple[float | None, ...]:
     return (*(_rounded(l2_at(level), 3) for level in LEVELS), _rounded(plateau, 1))
 
@@ -199,10 +181,6 @@ def _authors_level(cell: Cell, attack: str, perturbed: str) -> float | None:
 
 def _percent(spread: Spread) -> tuple[float, float | None]:
     return round(100 * spread.mean, 2), _rounded(100 * spread.deviation, 2)
-
-
-def _optional_percent(spread: Spread | None) -> tuple[float | None, float | None]:
-    return _percent(spread) if spread else (None, None)
 
 
 def _rounded(value: float | None, digits: int) -> float | None:

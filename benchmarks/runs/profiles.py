@@ -9,7 +9,7 @@ import tyro
 
 from benchmarks.errors import BenchmarkError
 from benchmarks.runs.effort import Effort, StrongEffort
-from benchmarks.runs.jobs import Precision
+from benchmarks.runs.jobs import Precision, Scaling
 from benchmarks.subjects.arrangements import ARRANGEMENTS, PAIR, Arrangement
 
 ProfileName = Literal["smoke", "cpu", "core", "paper"]
@@ -67,6 +67,8 @@ class Profile:
         corruption_images: test images per network and corruption; all where None.
         localisation_images: test images per pair of networks; all where None.
         pictures: heatmaps drawn per network.
+        scaling: how heatmaps are brought to [0, 1], a row each; the first one, the authors', decides
+            and is drawn.
         masks: the explained objects as a data set laid out like the images, for example
             imagefolder:/path; None where they stand on black.
         effort, strong_effort: how long attacks search.
@@ -95,6 +97,7 @@ class Profile:
     corruption_images: int | None = None
     localisation_images: int | None = None
     pictures: int = 6
+    scaling: tuple[Scaling, ...] = ("centred", "min-max")
     masks: str | None = None
     effort: tyro.conf.Suppress[Effort] = field(default_factory=Effort)
     strong_effort: tyro.conf.Suppress[StrongEffort] = field(default_factory=StrongEffort)

@@ -172,47 +172,6 @@ def test_parameter_growth() -> None:
     assert label(verdicts.counts_grow("td", "reversed"), rows) == "not run"
 
 
-# Exp 3
-
-
-def localisation(measure: str, bu: Sequence[float], td: Sequence[float]) -> list[Row]:
-    return [
-        row("localisation", name, run=run, data="fashion-mnist", **{measure: value})
-        for name, values in (("bu", bu), ("td", td))
-        for run, value in enumerate(values)
-    ]
-
-
-@pytest.mark.parametrize(
-    ("td", "answer"),
-    [
-        ((0.8, 0.82), "holds"),
-        ((0.61, 0.63), "undecided"),  # within the spread
-        ((0.5, 0.52), "does not hold"),
-        ((0.8,), "undecided"),
-    ],
-)
-def test_precision(td: Sequence[float], answer: str) -> None:
-    rows = localisation("precision", (0.6, 0.62), td)
-    assert label(verdicts.precision_higher("fashion-mnist"), rows) == answer
-    assert label(verdicts.precision_higher("mnist"), rows) == "not run"
-
-
-@pytest.mark.parametrize(
-    ("td", "answer"),
-    [
-        ((0.55, 0.56), "holds"),
-        ((0.61, 0.62), "does not hold"),
-        ((0.596, 0.606), "undecided"),  # within the spread
-        ((0.2, 0.21), "does not hold"),  # that is not slightly
-        ((0.55,), "undecided"),
-    ],
-)
-def test_recall(td: Sequence[float], answer: str) -> None:
-    rows = localisation("recall", (0.6, 0.61), td)
-    assert label(verdicts.recall_slightly_lower("fashion-mnist"), rows) == answer
-
-
 # Receptive fields
 
 
