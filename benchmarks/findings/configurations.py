@@ -84,7 +84,7 @@ def reasons(rows: Iterable[Row]) -> str:
 
 
 def distance(row: Row) -> float:
-    """How far from the recipe: the factors by which numbers differ, and one e-fold for all else.
+    """How far from the recipe: the factors by which numbers differ, and about one e-fold for all else.
 
     Example:
         >>> distance({"departures": {"epochs": [10, 50]}}) < distance({"departures": {"epochs": [6, 50]}})
@@ -159,7 +159,10 @@ def _apart(ours: JSON, papers: JSON) -> float:
         value for value in (ours, papers)
         if isinstance(value, int | float) and not isinstance(value, bool) and value > 0
     ]  # fmt: skip
-    return abs(math.log(numbers[0] / numbers[1])) if len(numbers) == 2 else 1.0
+    if len(numbers) == 2:
+        return abs(math.log(numbers[0] / numbers[1]))
+    # a number instead of all of them: the more the nearer
+    return 1 + 1 / numbers[0] if numbers else 1.0
 
 
 def _phrase(name: str, ours: Sequence[str], papers: Sequence[str]) -> str:
