@@ -15,7 +15,7 @@ from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 
 from benchmarks.files import replace_file
-from benchmarks.findings.aggregate import current, group_of, read_rows
+from benchmarks.findings.aggregate import current, group_of, measured, read_rows
 from benchmarks.findings.claims import NOTE, judge
 from benchmarks.findings.claims_page import claims_table
 from benchmarks.findings.coverage import coverage_table, failed_table, provenance_table
@@ -73,9 +73,10 @@ def write_report(folders: Sequence[Path], out: Path, sections: Sequence[Section]
     """
     everything = read_rows(folders)
     rows, judged = current(everything), judge(everything)
+    all_configurations = measured(everything)
     for name in ("figures", "tables"):
         (out / name).mkdir(parents=True, exist_ok=True)
-    parts = [_part(section, rows, out / "figures") for section in sections]
+    parts = [_part(section, rows, all_configurations, out / "figures") for section in sections]
     kept, missing = _kept(rows, folders, out / "figures")
     parts = [replace(p, pictures=p.pictures + kept.get(p.anchor, ())) for p in parts]
     rest = (provenance_table(rows), coverage_table(rows, sections), failed_table(everything))
@@ -104,10 +105,13 @@ def write_report(folders: Sequence[Path], out: Path, sections: Sequence[Section]
 # Pictures
 
 
-def _part(section: Section, rows: Sequence[Row], folder: Path) -> Part:
+def _part(
+    section: Section, rows: Sequence[Row], all_configurations: Sequence[Row], folder: Path
+) -> Part:
     drawings = [drawing for draw in section.drawings if (drawing := draw(rows))]
     pictures = tuple(_drawn(drawing, folder) for drawing in drawings)
-    return Part(section.kind, section.title, pictures, section.table(rows))
+    table = section.table(all_configurations if section.every_configuration else rows)
+    return Part(section.kind, section.title, pictures, table)
 
 
 def _drawn(drawing: Drawing, folder: Path) -> Picture:

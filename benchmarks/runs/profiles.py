@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -16,6 +16,20 @@ ProfileName = Literal["smoke", "cpu", "core", "paper"]
 
 # what rows say instead of a profile's name where a value of it was replaced
 CUSTOM = "custom"
+
+
+def or_else(meaning: str, metavar: str) -> Any:
+    """How the help shows an option that may be left out.
+
+    Args:
+        meaning: of None, in place of a default.
+        metavar: of a value.
+    """
+
+    def hint(default: str) -> str:
+        return f"(default: {meaning if default == 'None' else default})"
+
+    return tyro.conf.arg(help_behavior_hint=hint, metavar=metavar)
 
 
 @dataclass(frozen=True)
@@ -55,8 +69,8 @@ class Profile:
         learning_rate: of the first half of the epochs.
         weight_decay: as PyTorch counts it, on kernels only.
         norm_momentum: of the batch normalisations' running averages.
-        train_limit: how many training images; all where None.
-        test_limit: how many test images; all where None.
+        train_limit: how many training images; all where left out.
+        test_limit: how many test images; all where left out.
         precision: of a training's arithmetic on a GPU.
         channels_last: order of the maps in memory.
         compile: train through torch.compile.
@@ -64,8 +78,8 @@ class Profile:
         attack_images: test images per network of the ten attacks and of the levels' perturbations.
         attack_repeats: of which the worst counts.
         strong_images: test images per network of the gradient attacks.
-        corruption_images: test images per network and corruption; all where None.
-        localisation_images: test images per pair of networks; all where None.
+        corruption_images: test images per network and corruption; all where left out.
+        localisation_images: test images per pair of networks; all where left out.
         pictures: heatmaps drawn per network.
         scaling: how heatmaps are brought to [0, 1], a row each; the first one, the authors', decides
             and is drawn.
@@ -80,13 +94,13 @@ class Profile:
     arrangements: tuple[Arrangement, ...] = ARRANGEMENTS
     runs: int = 4
     attacked_runs: int = 1
-    epochs: int | None = None
-    batch: int | None = None
-    learning_rate: float | None = None
-    weight_decay: float | None = None
-    norm_momentum: float | None = None
-    train_limit: int | None = None
-    test_limit: int | None = None
+    epochs: Annotated[int | None, or_else("the authors'", "INT")] = None
+    batch: Annotated[int | None, or_else("the authors'", "INT")] = None
+    learning_rate: Annotated[float | None, or_else("the authors'", "FLOAT")] = None
+    weight_decay: Annotated[float | None, or_else("the authors'", "FLOAT")] = None
+    norm_momentum: Annotated[float | None, or_else("the network's own", "FLOAT")] = None
+    train_limit: Annotated[int | None, or_else("all", "INT")] = None
+    test_limit: Annotated[int | None, or_else("all", "INT")] = None
     precision: Precision = "float32"
     channels_last: bool = False
     compile: bool = False
@@ -94,11 +108,11 @@ class Profile:
     attack_images: int = 1000
     attack_repeats: int = 3
     strong_images: int = 1000
-    corruption_images: int | None = None
-    localisation_images: int | None = None
+    corruption_images: Annotated[int | None, or_else("all", "INT")] = None
+    localisation_images: Annotated[int | None, or_else("all", "INT")] = None
     pictures: int = 6
     scaling: tuple[Scaling, ...] = ("centred", "min-max")
-    masks: str | None = None
+    masks: Annotated[str | None, or_else("objects stand on black", "DATA")] = None
     effort: tyro.conf.Suppress[Effort] = field(default_factory=Effort)
     strong_effort: tyro.conf.Suppress[StrongEffort] = field(default_factory=StrongEffort)
 
