@@ -16,6 +16,7 @@ from benchmarks.findings.aggregate import Cell
 from benchmarks.findings.comparisons import published_comparisons
 from benchmarks.findings.published import published_scales
 from benchmarks.findings.robustness_verdicts import GAIN
+from benchmarks.findings.statistics import chance_of_as_many
 from benchmarks.findings.verdicts import Rule, Verdict
 from benchmarks.measures.attacks import ATTACKS
 from benchmarks.measures.curves import Comparison
@@ -100,6 +101,7 @@ def _over_curves(
             if attack in attacks and (models is None or cell.model in models)
         ]
         count, cases = found.count(True), len(found)
-        return Verdict(f"{what} in {count} of {cases} curves", 2 * count > cases, "")
+        chance = f"exact binomial p = {chance_of_as_many(count, cases):.2g}"
+        return Verdict(f"{what} in {count} of {cases} curves, {chance}", 2 * count > cases, "")
 
     return verdict

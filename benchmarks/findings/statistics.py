@@ -8,6 +8,7 @@ decided from a single run, nor from runs without any spread.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -100,7 +101,10 @@ def welch(
     few = min(len(one), len(other)) < 2
     if few or (_without_spread(one) and _without_spread(other)):
         return Interval(lead, -math.inf, math.inf)
-    found = stats.ttest_ind(one, other, equal_var=False).confidence_interval(confidence)
+    with warnings.catch_warnings():
+        # of runs that agree in all digits; the other network's have a spread
+        warnings.filterwarnings("ignore", "Precision loss occurred", RuntimeWarning)
+        found = stats.ttest_ind(one, other, equal_var=False).confidence_interval(confidence)
     return Interval(lead, float(found.low), float(found.high))
 
 
@@ -171,9 +175,19 @@ def above_half(count: int, cases: int, *, alpha: float = ALPHA) -> bool | None:
     """
     if not cases:
         return None
-    if stats.binomtest(count, cases, alternative="greater").pvalue < alpha:
+    if chance_of_as_many(count, cases) < alpha:
         return True
     return False if stats.binomtest(count, cases, alternative="less").pvalue < alpha else None
+
+
+def chance_of_as_many(count: int, cases: int) -> float:
+    """How often as many cases or more would go one way if either were as likely (exact).
+
+    Example:
+        >>> chance_of_as_many(3, 3)
+        0.125
+    """
+    return float(stats.binomtest(count, cases, alternative="greater").pvalue)
 
 
 def share_interval(count: int, cases: int, *, confidence: float = CONFIDENCE) -> Interval:

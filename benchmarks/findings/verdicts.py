@@ -81,7 +81,7 @@ def beyond(lead: float, spread: float) -> bool | None:
     """Is a lead larger than the spread? False where it is that large the other way round.
 
     Example:
-        >>> beyond(0.3, 0.2), beyond(-0.3, 0.2), beyond(0.1, 0.2), beyond(0.3, math.nan)
+        >>> beyond(0.3, 0.2), beyond(-0.3, 0.2), beyond(0.1, 0.2), beyond(0.3, float('nan'))
         (True, False, None, None)
     """
     return lead > 0 if abs(lead) > spread else None
