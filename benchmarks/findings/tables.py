@@ -19,6 +19,7 @@ from benchmarks.findings.configurations import configuration, reasons
 from benchmarks.findings.published import published_curve, published_scales
 from benchmarks.findings.statistics import CONFIDENCE, welch
 from benchmarks.findings.table import Table, Value, value_of
+from benchmarks.findings.verdicts import shortened
 from benchmarks.measures.attacks import attack_title
 from benchmarks.measures.corruptions import SEVERITIES
 from benchmarks.measures.curves import LEVELS, Comparison, Curve
@@ -68,7 +69,7 @@ def _accuracies(rows: Sequence[Row]) -> list[tuple[Value, ...]]:
     """Lines of one configuration."""
     lines: list[tuple[Value, ...]] = []
     for cell, found in by_cell(rows, "test_accuracy").items():
-        why = reasons(row for row in rows if group_of(row).cell == cell) or None
+        why = shortened(reasons(row for row in rows if group_of(row).cell == cell)) or None
         for name, spread in found.items():
             against = found.get("bu") if name != "bu" else None
             lead = welch(spread.values, against.values).points() if against else None

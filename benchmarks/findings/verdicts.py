@@ -46,14 +46,19 @@ class Verdict:
 
     @property
     def why_a_trend(self) -> str:
-        """The first of the reasons for a trend, and how many more there are.
+        """The first of the reasons for a trend, and how many more there are."""
+        return shortened(self.slice)
 
-        Example:
-            >>> Verdict("TD better", True, "", "10 of 50 epochs; batch 32 instead of 128").why_a_trend
-            '10 of 50 epochs, and 1 more'
-        """
-        first, *others = self.slice.split(SLICES)
-        return f"{first}, and {len(others)} more" if others else first
+
+def shortened(reasons: str) -> str:
+    """The first reason, and how many more there are.
+
+    Example:
+        >>> shortened("10 of 50 epochs; batch 32 instead of 128")
+        '10 of 50 epochs, and 1 more'
+    """
+    first, *others = reasons.split(SLICES)
+    return f"{first}, and {len(others)} more" if others else first
 
 
 Rule = Callable[[Sequence[Row]], Verdict]

@@ -84,7 +84,7 @@ class Profile:
         scaling: how heatmaps are brought to [0, 1], a row each; the first one, the authors', decides
             and is drawn.
         masks: the explained objects as a data set laid out like the images, for example
-            imagefolder:/path; None where they stand on black.
+            imagefolder:/path.
         effort, strong_effort: how long attacks search.
     """
 
