@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -25,7 +27,15 @@ from benchmarks.findings.claims_page import as_text, write_page
 from benchmarks.findings.report import write_report
 from benchmarks.runs.interrupts import Interrupted, interruptible
 from benchmarks.runs.jobs import Job, in_order
-from benchmarks.runs.profiles import PROFILES, Profile, ProfileName, narrowed
+from benchmarks.runs.profiles import (
+    CUSTOM,
+    PROFILES,
+    Profile,
+    ProfileName,
+    is_changed,
+    narrowed,
+    or_else,
+)
 from benchmarks.runs.workspace import BudgetSpent, Place, Workspace
 from td_transform import TopDownError
 from td_transform.table import format_table
@@ -38,7 +48,8 @@ class Options:
     """How an experiment is run.
 
     Args:
-        profile: smoke (seconds), cpu (an hour on two cores) or paper (the full recipe, on a GPU).
+        profile: smoke (seconds), cpu (an hour on two cores), core (10 epochs on all images: a day on a
+            core) or paper (the authors' recipe).
         model: lenet-fc, nin-light, nin, resnet32, resnet18-imagenette, a torchvision name
             (resnet18), a timm name (timm:resnet26) or package.module:callable; all of the
             profile's where left out.
@@ -58,17 +69,17 @@ class Options:
     """
 
     profile: ProfileName = "smoke"
-    model: str | None = None
-    data: str | None = None
-    augmented: bool | None = None
+    model: Annotated[str | None, or_else("the profile's", "NAME")] = None
+    data: Annotated[str | None, or_else("the profile's", "NAME")] = None
+    augmented: Annotated[bool | None, or_else("the profile's", "{True,False}")] = None
     results: Path = Path("results")
-    data_root: Path | None = None
+    data_root: Annotated[Path | None, or_else("as said", "PATH")] = None
     device: str = "auto"
     executor: Executor = "local"
     workers: int = 2
-    ray_address: str | None = None
+    ray_address: Annotated[str | None, or_else("a new cluster", "HOST:PORT")] = None
     gpu_share: float = 1.0
-    time_budget: Annotated[float | None, tyro.conf.arg(metavar="MINUTES")] = None
+    time_budget: Annotated[float | None, or_else("no limit", "MINUTES")] = None
     dry_run: bool = False
     sizes: Annotated[Profile, tyro.conf.arg(name=""), tyro.conf.FlagConversionOff] = PROFILES[
         "smoke"
@@ -86,7 +97,7 @@ class Options:
             root=self.results,
             data_root=self.data_root,
             device=("cuda" if on_gpu else "cpu") if self.device == "auto" else self.device,
-            profile=self.profile,
+            profile=CUSTOM if is_changed(self.sizes) else self.profile,
             deadline=None if budget is None else time.time() + 60 * budget,
         )
 
@@ -94,8 +105,9 @@ class Options:
 def main(args: Sequence[str] | None = None) -> None:
     """Run the command line.
 
-    Exits with 1 where a job failed, 2 for an error in what was asked for, 130 after Ctrl-C and 143
-    after SIGTERM. A spent time budget is no error.
+    Exits with 1 where a job failed, 2 for an error in what was asked for, 130 after Ctrl-C, 143
+    after SIGTERM and 141 where nobody reads what is printed (`| head`). A spent time budget is no
+    error.
 
     Args:
         args: the arguments; those that the process was started with by default.
@@ -104,7 +116,7 @@ def main(args: Sequence[str] | None = None) -> None:
         >>> main(["exp1", "--dry-run"])  # doctest: +SKIP
     """
     try:
-        with interruptible():
+        with interruptible(), _all_printed():
             tyro.extras.subcommand_cli_from_dict(
                 _subcommands(_defaults(args)),
                 prog="python -m benchmarks",
@@ -118,6 +130,19 @@ def main(args: Sequence[str] | None = None) -> None:
     except Interrupted as interrupt:
         _tell(f"{interrupt}: stopped; the same command goes on from here")
         raise SystemExit(interrupt.exit_code) from None
+    except BrokenPipeError:
+        # the interpreter flushes once more when it ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(128 + signal.SIGPIPE) from None
+
+
+@contextmanager
+def _all_printed() -> Iterator[None]:
+    """What is printed in here is out at the end, so that a closed pipe is seen now."""
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
 
 
 def _defaults(args: Sequence[str] | None) -> Options:
@@ -141,7 +166,11 @@ def _subcommand(experiment: Experiment, defaults: Options) -> Callable[..., None
     return command
 
 
-def claims(*, results: tuple[Path, ...] = (Path("results"),), markdown: Path | None = None) -> None:
+def claims(
+    *,
+    results: tuple[Path, ...] = (Path("results"),),
+    markdown: Annotated[Path | None, or_else("no file", "PATH")] = None,
+) -> None:
     """Each claim of the paper, its figure, ours with spread, and whether it holds.
 
     Args:

@@ -16,6 +16,7 @@ from sklearn.model_selection import train_test_split
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from benchmarks.measures.explain import Explainer
 from benchmarks.subjects.models import LeNetFC, lenet_fc
 from td_transform import TopDownNetwork, to_topdown
 from td_transform.draw import draw
@@ -165,14 +166,14 @@ def explain(bu: LeNetFC, td: TopDownNetwork, digits: Digits) -> Path:
     heading("Grad-CAM at the last feature map of both")
     chosen = pick(bu, td, digits)
     images, labels = digits.test_images[chosen], digits.test_labels[chosen]
-    last_layer = td.plan.levels[-1].stage[-1].layers[-1].name
-    maps = {
-        "bottom-up": grad_cam(bu, "features.stage3", images, labels),
-        "top-down": grad_cam(td, last_layer, images, labels),
-    }
-    for name, found in maps.items():
-        print(f"{name}: maps of {found.shape[1]}×{found.shape[2]}")
-    return plot_maps(images, labels, maps, FOLDER / "grad_cam.png")
+    heatmaps: dict[str, Tensor] = {}
+    for name, model in (("bottom-up", bu), ("top-down", td)):
+        explainer = Explainer(model, input_size=(1, SIDE, SIDE))
+        height, width = explainer.last.size
+        print(f"{name}: a map of {height}×{width}")
+        title = f"{name}\n{height}×{width} map"
+        heatmaps[title] = explainer.heatmaps(images, labels, layers=[explainer.last])[0]
+    return plot_heatmaps(images, labels, heatmaps, FOLDER / "grad_cam.png")
 
 
 def pick(bu: nn.Module, td: nn.Module, digits: Digits) -> Tensor:
@@ -183,35 +184,22 @@ def pick(bu: nn.Module, td: nn.Module, digits: Digits) -> Tensor:
     return torch.cat(found)
 
 
-def grad_cam(model: nn.Module, layer: str, images: Tensor, labels: Tensor) -> Tensor:
-    """Maps (N, h, w) in [0, 1] of what speaks for the labels, at a layer's own resolution."""
-    from torchcam.methods import GradCAM
-
-    model.eval()
-    with GradCAM(model, target_layer=layer) as extractor:
-        maps: list[Tensor] = extractor(labels.tolist(), model(images))
-    return maps[0]
-
-
-def plot_maps(images: Tensor, labels: Tensor, maps: dict[str, Tensor], path: Path) -> Path:
-    """A row per digit: the input, then each network's map over it."""
+def plot_heatmaps(images: Tensor, labels: Tensor, heatmaps: dict[str, Tensor], path: Path) -> Path:
+    """A row per digit: the input, then each network's heatmap (N, SIDE, SIDE) over it."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6.8, 1.7 * len(images) + 0.8), layout="constrained")
-    axes = figure.subplots(len(images), 1 + len(maps), squeeze=False)
+    axes = figure.subplots(len(images), 1 + len(heatmaps), squeeze=False)
     axes[0][0].set_title(f"input\n{SIDE}×{SIDE}")
     for row, (image, label) in enumerate(zip(images, labels, strict=True)):
         axes[row][0].set_ylabel(f"digit {label}")
         for column in axes[row]:
             column.imshow(image[0], cmap="gray")
             column.set(xticks=[], yticks=[])
-    extent = (-0.5, SIDE - 0.5, SIDE - 0.5, -0.5)
-    for column, (name, found) in enumerate(maps.items(), start=1):
-        axes[0][column].set_title(f"{name}\n{found.shape[1]}×{found.shape[2]} map")
-        for row, values in enumerate(found):
-            shown = axes[row][column].imshow(
-                values, cmap="inferno", alpha=0.65, extent=extent, vmin=0, vmax=1
-            )
+    for column, (title, found) in enumerate(heatmaps.items(), start=1):
+        axes[0][column].set_title(title)
+        for row, heatmap in enumerate(found):
+            shown = axes[row][column].imshow(heatmap, cmap="inferno", alpha=0.65, vmin=0, vmax=1)
     figure.colorbar(shown, ax=axes, shrink=0.4, label="Grad-CAM, share of each map's maximum")
     figure.savefig(path, dpi=150)
     return path

@@ -19,6 +19,7 @@ EXPERIMENT = Experiment(
         Section(
             kind="train", title="Exp. 1: bottom-up versus top-down (Fig. 4)",
             table=accuracy_table, drawings=(accuracy_drawing,), covered="Exp. 1",
+            every_configuration=True,
         ),
     ),
 )  # fmt: skip

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from benchmarks.experiments.experiment import Experiment
 from benchmarks.findings.section import Section
 from benchmarks.findings.tables import gradcam_table
-from benchmarks.measures.explain import Explainer, Layer, Scaling
+from benchmarks.measures.explain import Explainer
+from benchmarks.measures.explain_layers import Layer
 from benchmarks.measures.training import predict
-from benchmarks.runs.jobs import Job, Row
+from benchmarks.runs.jobs import Job, Row, Scaling
 from benchmarks.runs.profiles import Profile
 from benchmarks.runs.recipes import training
 from benchmarks.runs.workspace import JobFailed, Workspace
@@ -38,11 +39,11 @@ class GradcamConfig:
 
     Args:
         pictures: how many images the second picture shows.
-        scaling: how heatmaps are brought to [0, 1]; see `Explainer.heatmaps`.
+        scaling: how heatmaps are brought to [0, 1]; see `benchmarks.measures.explain.scaled`.
     """
 
     pictures: int = 6
-    scaling: Scaling = "min-max"
+    scaling: Scaling = "centred"
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +63,7 @@ class Explained:
 
 def jobs(profile: Profile) -> list[Job]:
     """A job per setting: the first run's networks."""
-    config = GradcamConfig(pictures=profile.pictures)
+    config = GradcamConfig(pictures=profile.pictures, scaling=profile.scaling[0])
     return [
         Job(
             "gradcam",

@@ -2,38 +2,36 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 
-import torch
 from torch import Tensor
 
+from benchmarks.experiments.exp3_pair import (
+    Pair,
+    all_ones,
+    heats,
+    json_differences,
+    json_shares,
+    pair_jobs,
+    pair_of,
+)
 from benchmarks.experiments.experiment import Experiment
-from benchmarks.findings.figures import localisation_drawing
+from benchmarks.findings.localisation_figure import localisation_drawing
+from benchmarks.findings.localisation_tables import localisation_table
 from benchmarks.findings.section import Section
-from benchmarks.findings.tables import localisation_table
-from benchmarks.measures.explain import Explainer, Scaling
-from benchmarks.measures.localisation import (
-    FIGURES,
-    THRESHOLD,
-    Comparison,
+from benchmarks.measures.localisation import THRESHOLD, Comparison, compare
+from benchmarks.measures.localisation_objects import (
     black_background_objects,
-    compare,
-    localisation,
     mask_objects,
     require_black_background,
 )
-from benchmarks.measures.training import predict
-from benchmarks.runs.jobs import Job, Row
+from benchmarks.measures.localisation_pairs import differences
+from benchmarks.runs.jobs import Job, Row, Scaling
 from benchmarks.runs.profiles import Profile
-from benchmarks.runs.recipes import training
 from benchmarks.runs.workspace import Workspace
 from benchmarks.subjects import datasets
-from benchmarks.subjects.arrangements import PAIR
-from benchmarks.subjects.datasets import ImageSet, as_floats, balanced_order
-
-_CHUNK = 256
+from benchmarks.subjects.datasets import as_floats
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,14 +41,14 @@ class LocalisationConfig:
     Args:
         images: how many test images are looked at; all where None.
         threshold: of heatmaps and of images (or masks).
-        scaling: how heatmaps are brought to [0, 1]; see `Explainer.heatmaps`.
+        scalings: how heatmaps are brought to [0, 1]; see `benchmarks.measures.explain.scaled`.
         masks: a data set whose test images are the objects of these test images; None where the
             objects stand on black.
     """
 
     images: int | None = None
     threshold: float = THRESHOLD
-    scaling: Scaling = "min-max"
+    scalings: tuple[Scaling, ...] = ("centred", "min-max")
     masks: str | None = None
 
 
@@ -63,53 +61,35 @@ def jobs(profile: Profile) -> list[Job]:
     settings = [s for s in profile.explained if profile.masks or s.data in datasets.ON_BLACK]
     if not settings:
         require_black_background(profile.explained[0].data)
-    config = LocalisationConfig(images=profile.localisation_images, masks=profile.masks)
-    return [
-        Job(
-            "localisation",
-            config,
-            needs=tuple(training(setting, arrangement, run, profile) for arrangement in PAIR),
-        )
-        for run in range(profile.runs)
-        for setting in settings
-    ]
+    config = LocalisationConfig(
+        images=profile.localisation_images, scalings=profile.scaling, masks=profile.masks
+    )
+    return pair_jobs("localisation", config, settings, profile)
 
 
 def localise(job: Job, workspace: Workspace) -> Iterator[Row]:
-    """One row per network, over the images that both get right."""
+    """Over the images that both get right: a row per sort of heatmap, and the chance line."""
     config: LocalisationConfig = job.config
-    images = workspace.data(job.needs[0].config)
-    chosen = balanced_order(images.test_labels, seed=job.needs[0].config.seed)[: config.images]
-    chosen = chosen.to(workspace.device)
-    objects = _objects(config, job.needs[0], images, workspace)
-    networks = [workspace.network(needed) for needed in job.needs]
-    pictures, labels = images.test_images[chosen], images.test_labels[chosen]
-    right = torch.stack([predict(network, pictures) == labels for network in networks])
-    both = chosen[right.all(0)]
-    for needed, network in zip(job.needs, networks, strict=True):
-        explainer = Explainer(network, input_size=images.size)
-        comparisons: list[Comparison] = []
-        for some in both.split(_CHUNK) if len(both) else ():
+    pair = pair_of(job, workspace, limit=config.images)
+    objects = _objects(config, job.needs[0], pair, workspace)[pair.chosen].cpu()
+    for scaling in config.scalings:
+        bottom_up: Comparison | None = None
+        for heat in heats(pair, scaling):
             workspace.pause_if_due()
-            heatmaps = explainer.heatmaps(
-                as_floats(images.test_images[some]),
-                images.test_labels[some],
-                layers=[explainer.last],
-                scaling=config.scaling,
-            )
-            comparisons.append(compare(heatmaps[0], objects[some], threshold=config.threshold))
-        yield {
-            "arrangement": needed.config.arrangement,
-            "threshold": config.threshold,
-            "scaling": config.scaling,
-            **_figures(comparisons),
-        }
+            found = compare(heat.heatmaps, objects, threshold=config.threshold)
+            bottom_up = bottom_up or found
+            lead = differences(bottom_up, found, seed=job.needs[0].config.seed)
+            compared = {} if found is bottom_up else {"less_bu": json_differences(lead)}
+            yield {**heat.columns, **_figures(found, config), **compared}
+    chance = compare(all_ones(pair, pair.bu).heatmaps, objects, threshold=config.threshold)
+    # no network's own
+    columns = {**all_ones(pair, pair.bu).columns, "arrangement": None}
+    yield {**columns, **_figures(chance, config)}
 
 
-def _objects(
-    config: LocalisationConfig, needed: Job, images: ImageSet, workspace: Workspace
-) -> Tensor:
+def _objects(config: LocalisationConfig, needed: Job, pair: Pair, workspace: Workspace) -> Tensor:
     """(N, H, W), bool, of all test images."""
+    images = pair.images
     floats = as_floats(images.test_images)
     if config.masks is None:
         return black_background_objects(floats, data=needed.config.data, threshold=config.threshold)
@@ -125,21 +105,18 @@ def _objects(
     )
 
 
-def _figures(comparisons: Sequence[Comparison]) -> Row:
-    """An undefined figure is null."""
-    if not comparisons:
-        return {**dict.fromkeys(FIGURES), "images": 0}
-    found = localisation(comparisons)
-    shares = {name: getattr(found, name) for name in FIGURES}
+def _figures(found: Comparison, config: LocalisationConfig) -> Row:
+    figures = asdict(found.figures())
     return {
-        **{name: None if math.isnan(share) else share for name, share in shares.items()},
-        "images": found.images,
+        "threshold": config.threshold,
+        **json_shares({**figures, "box_threshold": found.box_threshold}),
+        "images": len(found.hits),
     }
 
 
 EXPERIMENT = Experiment(
     name="exp3-localisation",
-    summary="precision and recall of Grad-CAM masks against objects (Fig. 9)",
+    summary="Grad-CAM heatmaps against objects: precision, recall, PxAP, boxes (Fig. 9)",
     source="4.3 (b)",
     jobs=jobs,
     handlers={"localisation": localise},

@@ -9,18 +9,19 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.errors import BenchmarkError
+from benchmarks.findings.configurations import configuration, fullest
 from benchmarks.runs.jobs import Row
-from benchmarks.runs.profiles import PROFILES
 from benchmarks.runs.store import Store
 from benchmarks.subjects.arrangements import ARRANGEMENT_TITLES, ARRANGEMENTS
 from benchmarks.subjects.datasets import data_title
 from benchmarks.subjects.networks import model_title
 
-# What tells two measurements apart; of rows that agree in all of it only the newest counts.
+# What tells two measurements apart; of rows that agree in all of it, and in their configuration, only
+# the newest counts.
 IDENTITY = (
-    "experiment", "kind", "profile", "model", "arrangement", "data", "augmented", "run",
+    "experiment", "kind", "model", "arrangement", "data", "augmented", "run",
     "attack", "perturbed", "norm", "epsilon", "corruption", "severity", "layer", "picture",
-    "threshold",
+    "threshold", "heatmap", "scaling",
 )  # fmt: skip
 
 
@@ -73,6 +74,7 @@ class Spread:
         mean: over the runs.
         deviation: sample standard deviation, nan for a single run.
         runs: how many there are.
+        values: one per run.
 
     Example:
         >>> print(Spread.of([0.9, 0.92]).percent)
@@ -82,6 +84,7 @@ class Spread:
     mean: float
     deviation: float
     runs: int
+    values: tuple[float, ...] = ()
 
     @staticmethod
     def of(values: Iterable[float]) -> Spread:
@@ -95,9 +98,10 @@ class Spread:
             raise ValueError("a spread needs at least one value")
         mean = math.fsum(found) / len(found)
         if len(found) == 1:
-            return Spread(mean, math.nan, 1)
+            return Spread(mean, math.nan, 1, tuple(found))
         squares = math.fsum((value - mean) ** 2 for value in found)
-        return Spread(mean, math.sqrt(squares / (len(found) - 1)), len(found))
+        deviation = math.sqrt(squares / (len(found) - 1))
+        return Spread(mean, deviation, len(found), tuple(found))
 
     @property
     def percent(self) -> str:
@@ -130,18 +134,23 @@ def read_rows(folders: Iterable[Path]) -> list[Row]:
     return rows
 
 
-def current(rows: Iterable[Row]) -> list[Row]:
-    """The rows that count: done, the newest of each measurement, one profile per cell.
-
-    Where a cell was run under several profiles, the one with the most arrangements is taken, and
-    among equals the fullest: networks are compared with each other only under the same recipe.
-    """
+def measured(rows: Iterable[Row]) -> list[Row]:
+    """The rows that count: done, and the newest of each measurement and configuration."""
     newest: dict[Hashable, Row] = {}
     for row in sorted(rows, key=lambda row: str(row.get("finished", ""))):
         if row.get("status") == "done":
-            newest[tuple(_hashable(row.get(name)) for name in IDENTITY)] = row
-    chosen = _profiles(newest.values())
-    return [row for row in newest.values() if row.get("profile") == chosen[_measured_cell(row)]]
+            identity = tuple(_hashable(row.get(name)) for name in IDENTITY)
+            newest[identity, configuration(row)] = row
+    return list(newest.values())
+
+
+def current(rows: Iterable[Row]) -> list[Row]:
+    """Of these one configuration per cell: networks are compared only under the same recipe.
+
+    Where a cell was run under several, the one with the most arrangements is taken, and among equals
+    the one nearest to the paper's recipe.
+    """
+    return fullest(measured(rows))
 
 
 def failed(rows: Iterable[Row]) -> list[Row]:
@@ -205,29 +214,6 @@ def by_cell(rows: Iterable[Row], value: str) -> dict[Cell, dict[str, Spread]]:
         cell: {name: found[name] for name in ARRANGEMENTS if name in found}
         for cell, found in cells.items()
     }
-
-
-def _profiles(rows: Iterable[Row]) -> dict[Hashable, object]:
-    arrangements: dict[Hashable, dict[object, set[object]]] = {}
-    for row in rows:
-        found = arrangements.setdefault(_measured_cell(row), {})
-        found.setdefault(row.get("profile"), set()).add(row.get("arrangement"))
-    return {
-        cell: max(found, key=lambda profile: (len(found[profile]), _fullness(profile)))
-        for cell, found in arrangements.items()
-    }
-
-
-def _measured_cell(row: Row) -> Hashable:
-    # part of an experiment's attacks may have been run under a fuller profile than the others
-    return tuple(
-        _hashable(row.get(name))
-        for name in ("experiment", "kind", "model", "data", "augmented", "attack", "corruption")
-    )
-
-
-def _fullness(profile: object) -> int:
-    return list(PROFILES).index(profile) if profile in PROFILES else -1
 
 
 def _hashable(value: object) -> Hashable:

@@ -1,4 +1,4 @@
-"""Each claim of the paper and whether it holds: for the terminal, in Markdown, and as a table."""
+"""Each claim of the paper and what our rows say: for the terminal, in Markdown, and as a table."""
 
 from __future__ import annotations
 
@@ -7,21 +7,26 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.files import replace_file
-from benchmarks.findings.claims import NOTE, Judged
+from benchmarks.findings.claims import NOTE
+from benchmarks.findings.judgement import Judged
 from benchmarks.findings.table import Table
+from benchmarks.findings.verdicts import Verdict
 from benchmarks.runs.jobs import Row
 from td_transform.table import format_table
 
-_WIDTHS = {"claim": 44, "paper": 34, "ours": 52}
+_WIDTHS = {"claim": 44, "paper": 34, "ours": 52, "verdict": 24}
 
 
 def claims_table(judged: Sequence[Judged]) -> Table:
     """One line per claim."""
-    columns = ("claim", "source", "paper", "ours", "verdict", "reason", "criterion")
+    columns = (
+        "claim", "source", "paper", "ours", "verdict", "why a trend", "reason", "criterion",
+        "authors",
+    )  # fmt: skip
     lines = tuple(
         (
             one.claim.text, one.claim.source, one.claim.paper, one.verdict.ours, one.verdict.label,
-            one.verdict.reason, one.claim.criterion,
+            one.verdict.slice, one.verdict.reason, one.claim.criterion, one.authors,
         )
         for one in judged
     )  # fmt: skip
@@ -36,19 +41,40 @@ def write_page(rows: Sequence[Row], judged: Sequence[Judged], path: Path) -> Non
 
 
 def as_markdown(judged: Sequence[Judged]) -> str:
-    """A table with one line per claim, and the criteria below it."""
+    """A table with one line per claim, and below it each with its criterion and its numbers."""
     lines = ["| # | claim | source | the paper | ours | verdict |", "|" + " --- |" * 6]
-    for number, (claim, verdict) in enumerate(((j.claim, j.verdict) for j in judged), start=1):
-        ours = f"{verdict.ours}. {verdict.reason}" if verdict.ours else verdict.reason
-        cells = [str(number), claim.text, claim.source, claim.paper, ours, f"**{verdict.label}**"]
+    for number, one in enumerate(judged, start=1):
+        numbers = f"[numbers](#claim-{number})"
+        ours = f"{_sentence(one.verdict)} {numbers}"
+        cells = [str(number), one.claim.text, one.claim.source, one.claim.paper, ours, _bold(one)]
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
-    lines += ["", "A claim holds when:", ""]
-    lines += [f"{i}. {j.claim.criterion}" for i, j in enumerate(judged, start=1)]
-    return "\n".join([*lines, "", NOTE]) + "\n"
+    lines += ["", NOTE]
+    for number, one in enumerate(judged, start=1):
+        lines += ["", f"### Claim {number}", "", *_details(one)]
+    return "\n".join(lines) + "\n"
+
+
+def _details(one: Judged) -> list[str]:
+    lines = [one.claim.text, "", f"- Holds when: {one.claim.criterion}", f"- {one.authors}"]
+    if one.verdict.slice:
+        lines.append(f"- A trend only: {one.verdict.slice}.")
+    if one.verdict.ours:
+        lines.append(f"- Ours: {one.verdict.ours}")
+    lines += [f"- {part}" for part in one.verdict.reason.split("; ") if part]
+    return lines
+
+
+def _bold(one: Judged) -> str:
+    reason = f" ({one.verdict.why_a_trend})" if one.verdict.slice else ""
+    return f"**{one.verdict.label}**{reason}"
+
+
+def _sentence(verdict: Verdict) -> str:
+    return f"{verdict.ours or verdict.reason}."
 
 
 def _origin(rows: Sequence[Row]) -> str:
-    """What the verdicts rest on, in a sentence or two."""
+    """What the page rests on, in a sentence or two."""
     if not rows:
         return "There are no results yet."
 
@@ -58,8 +84,7 @@ def _origin(rows: Sequence[Row]) -> str:
     return (
         f"Written by `python -m benchmarks claims` from {len(rows)} results of the profile "
         f"{distinct('profile')} (commit {distinct('commit')}; {distinct('cpu')}; torch "
-        f"{distinct('torch')}). The profiles `smoke` and `cpu` train briefly on few images: their "
-        "verdicts are about such networks, not about the paper's."
+        f"{distinct('torch')})."
     )
 
 
@@ -67,18 +92,21 @@ def as_text(judged: Sequence[Judged]) -> str:
     """A table for the terminal, with the criteria below it."""
     rows: list[list[str]] = []
     for number, one in enumerate(judged, start=1):
+        reason = f" ({one.verdict.why_a_trend})" if one.verdict.slice else ""
         wrapped = [
             textwrap.wrap(text, _WIDTHS[name])
             for name, text in (
                 ("claim", f"{one.claim.text} ({one.claim.source})"),
                 ("paper", one.claim.paper),
                 ("ours", one.verdict.ours or one.verdict.reason),
+                ("verdict", f"{one.verdict.label}{reason}"),
             )
         ]
         for line in range(max(map(len, wrapped))):
             cells = [part[line] if line < len(part) else "" for part in wrapped]
-            first = (str(number), one.verdict.label) if line == 0 else ("", "")
-            rows.append([first[0], cells[0], cells[1], cells[2], first[1]])
-    criteria = [f"{i}. {one.claim.criterion}" for i, one in enumerate(judged, start=1)]
+            rows.append([str(number) if line == 0 else "", *cells])
+    criteria = [
+        f"{i}. {one.claim.criterion} {one.authors}" for i, one in enumerate(judged, start=1)
+    ]
     headings = ["#", "claim", "the paper", "ours", "verdict"]
     return "\n".join([*format_table(headings, rows), "", "Holds when:", *criteria, "", NOTE])

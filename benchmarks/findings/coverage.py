@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from benchmarks.findings.aggregate import failed, group_of, select
+from benchmarks.findings.configurations import reasons
 from benchmarks.findings.published import PAPER_CELLS
 from benchmarks.findings.section import Section
 from benchmarks.findings.table import Table, Value, value_of
@@ -12,7 +13,7 @@ from benchmarks.runs.jobs import Row
 from benchmarks.subjects.arrangements import ARRANGEMENT_TITLES, ARRANGEMENTS
 
 STAMP = (
-    "profile", "device", "cpu", "cores", "threads", "torch", "cuda", "python", "td_transform",
+    "profile", "departures", "device", "cpu", "cores", "threads", "torch", "cuda", "python", "td_transform",
     "commit", "seed",
 )  # fmt: skip
 
@@ -21,7 +22,8 @@ def provenance_table(rows: Sequence[Row]) -> Table | None:
     """Hardware, versions, commits and seeds, with how much was measured there."""
     found: dict[tuple[Value, ...], list[Row]] = {}
     for row in rows:
-        found.setdefault(tuple(value_of(row.get(name)) for name in STAMP), []).append(row)
+        stamp = {**row, "departures": reasons([row]) or "none"}
+        found.setdefault(tuple(value_of(stamp.get(name)) for name in STAMP), []).append(row)
     lines = [
         (*stamp, len(own), len({row.get("job") for row in own}), min(_dates(own)), max(_dates(own)))
         for stamp, own in found.items()

@@ -1,4 +1,4 @@
-"""The paper's bar charts from rows: accuracies (Fig. 4), perturbed levels (5), localisation (9)."""
+"""The paper's bar charts from rows: accuracies (Fig. 4), perturbed levels (5)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from benchmarks.findings.aggregate import Cell, Spread, by_cell, group_of, selec
 from benchmarks.findings.published import published_scales
 from benchmarks.findings.section import Drawing
 from benchmarks.measures.attacks import ATTACKS, attack_title
-from benchmarks.measures.localisation import FIGURES
 from benchmarks.measures.scales import PAPER_NAMES, choices, name_of
 from benchmarks.runs.jobs import Row
 from benchmarks.subjects.arrangements import ARRANGEMENT_TITLES, ARRANGEMENTS
@@ -58,7 +57,7 @@ def accuracy_drawing(rows: Sequence[Row]) -> Drawing | None:
         own = {c: f for c, f in cells.items() if (c.data, c.augmented) == (data, augmented)}
         used = [name for name in ARRANGEMENTS if any(name in found for found in own.values())]
         series = [
-            _series(
+            series_of(
                 ARRANGEMENT_TITLES[name], COLOURS[name], "", [f.get(name) for f in own.values()]
             )
             for name in used
@@ -72,7 +71,7 @@ def accuracy_drawing(rows: Sequence[Row]) -> Drawing | None:
     return Drawing(
         "fig4_accuracy",
         "Fig. 4: test accuracy",
-        f"{_runs(cells)}. The axes do not start at 0.",
+        f"{runs_of(cells)}. The axes do not start at 0.",
         figure,
     )
 
@@ -118,7 +117,7 @@ def _levels_panel(panel: Axes, cell: Cell, rows: Sequence[Row], count: int) -> N
     attacks = [attack for attack in ATTACKS if attack in {key[0] for key in values}]
     levels = _ordered({key[1] for key in values}, count)
     series = [
-        _series(
+        series_of(
             level.replace("-", " and ") if level in _paper_levels(count) else level,
             LEVEL_COLOURS[number % len(LEVEL_COLOURS)],
             HATCHES[number % len(HATCHES)],
@@ -148,45 +147,6 @@ def _ordered(levels: set[str], count: int) -> list[str]:
 def _paper_levels(count: int) -> list[str]:
     three = len(PAPER_NAMES)
     return [name_of(levels, three) for levels in choices(three) if len(levels) == count]
-
-
-# Fig. 9
-
-
-def localisation_drawing(rows: Sequence[Row]) -> Drawing | None:
-    """Precision, recall, IoU and pointing game of Grad-CAM masks; None without rows."""
-    own = select(rows, kind="localisation")
-    titles = {"iou": "IoU", "pointing": "pointing game"}
-    found = {titles.get(name, name): by_cell(own, name) for name in FIGURES}
-    found = {title: cells for title, cells in found.items() if cells}
-    if not found:
-        return None
-    cells = list(dict.fromkeys(cell for group in found.values() for cell in group))
-    width = max(2.6, 0.9 * len(cells))
-    figure, panels = row_of_panels(len(found), width=width, height=3.8)
-    for panel, (title, values) in zip(panels, found.items(), strict=True):
-        series = [
-            _series(
-                name.upper(), COLOURS[name], hatch, [values.get(c, {}).get(name) for c in cells]
-            )
-            for name, hatch in (("bu", ""), ("td", "///"))
-        ]
-        grouped_bars(panel, [cell.title.replace(", ", "\n") for cell in cells], series)
-        if len(cells) > 2:
-            panel.tick_params(axis="x", labelsize=8)
-            for label in panel.get_xticklabels():
-                label.set(rotation=40, ha="right", rotation_mode="anchor")
-        panel.set(title=title, ylim=(0, 108))
-        write_values(panel, series)
-    panels[0].set_ylabel("share (%)")
-    shared_legend(figure, panels)
-    thresholds = sorted({str(row.get("threshold")) for row in own})
-    caption = (
-        "Grad-CAM masks of the last convolution against the thresholded objects "
-        f"(t = {', '.join(thresholds)}), on images that both networks get right. "
-        f"{_runs(*found.values())}. The paper shows precision and recall."
-    )
-    return Drawing("fig9_localisation", "Fig. 9: localisation", caption, figure)
 
 
 # What the charts have in common
@@ -244,7 +204,8 @@ def shared_legend(figure: Figure, panels: Sequence[Axes]) -> None:
     )  # fmt: skip
 
 
-def _series(label: str, colour: str, hatch: str, found: Sequence[Spread | None]) -> Bars:
+def series_of(label: str, colour: str, hatch: str, found: Sequence[Spread | None]) -> Bars:
+    """In percent, from shares."""
     heights = tuple(math.nan if s is None else 100 * s.mean for s in found)
     errors = tuple(math.nan if s is None else 100 * s.deviation for s in found)
     return Bars(label, colour, hatch, heights, errors)
@@ -262,7 +223,8 @@ def _tight(series: Sequence[Bars]) -> tuple[float, float]:
     return max(0, low - room), min(high + room / 2, 102)
 
 
-def _runs(*cells: Mapping[Cell, Mapping[str, Spread]]) -> str:
+def runs_of(*cells: Mapping[Cell, Mapping[str, Spread]]) -> str:
+    """What the captions say of means and deviations."""
     counts = {s.runs for group in cells for found in group.values() for s in found.values()}
     low, high = min(counts), max(counts)
     if high == 1:

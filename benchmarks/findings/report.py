@@ -15,12 +15,14 @@ from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 
 from benchmarks.files import replace_file
-from benchmarks.findings.aggregate import current, group_of, read_rows
-from benchmarks.findings.claims import NOTE, Judged, judge
+from benchmarks.findings.aggregate import current, group_of, measured, read_rows
+from benchmarks.findings.claims import NOTE, judge
 from benchmarks.findings.claims_page import claims_table
 from benchmarks.findings.coverage import coverage_table, failed_table, provenance_table
+from benchmarks.findings.judgement import Judged
 from benchmarks.findings.section import Drawing, Section
 from benchmarks.findings.table import Table, shown
+from benchmarks.findings.verdicts import LABELS
 from benchmarks.runs.jobs import Row
 
 TITLE = "Top-down networks: the paper's experiments, re-run"
@@ -71,22 +73,25 @@ def write_report(folders: Sequence[Path], out: Path, sections: Sequence[Section]
     """
     everything = read_rows(folders)
     rows, judged = current(everything), judge(everything)
+    all_configurations = measured(everything)
     for name in ("figures", "tables"):
         (out / name).mkdir(parents=True, exist_ok=True)
-    parts = [_part(section, rows, out / "figures") for section in sections]
+    parts = [_part(section, rows, all_configurations, out / "figures") for section in sections]
     kept, missing = _kept(rows, folders, out / "figures")
     parts = [replace(p, pictures=p.pictures + kept.get(p.anchor, ())) for p in parts]
     rest = (provenance_table(rows), coverage_table(rows, sections), failed_table(everything))
     for table in (*(part.table for part in parts), *rest, claims_table(judged)):
         if table:
             table.write_csv(out / "tables" / f"{table.name}.csv")
+    shown_parts = [part for part in parts if part.pictures or part.table]
     page = _template().render(
         title=TITLE,
         summary=_summary(rows),
         counts=_counts(judged),
         judged=judged,
         note=NOTE,
-        sections=[part for part in parts if part.pictures or part.table],
+        sections=shown_parts,
+        shown_kinds={part.anchor for part in shown_parts},
         provenance=rest[0],
         coverage=rest[1],
         failures=rest[2],
@@ -100,10 +105,13 @@ def write_report(folders: Sequence[Path], out: Path, sections: Sequence[Section]
 # Pictures
 
 
-def _part(section: Section, rows: Sequence[Row], folder: Path) -> Part:
+def _part(
+    section: Section, rows: Sequence[Row], all_configurations: Sequence[Row], folder: Path
+) -> Part:
     drawings = [drawing for draw in section.drawings if (drawing := draw(rows))]
     pictures = tuple(_drawn(drawing, folder) for drawing in drawings)
-    return Part(section.kind, section.title, pictures, section.table(rows))
+    table = section.table(all_configurations if section.every_configuration else rows)
+    return Part(section.kind, section.title, pictures, table)
 
 
 def _drawn(drawing: Drawing, folder: Path) -> Picture:
@@ -185,5 +193,4 @@ def _summary(rows: Sequence[Row]) -> str:
 
 def _counts(judged: Sequence[Judged]) -> dict[str, int]:
     found = Counter(one.verdict.label for one in judged)
-    labels = ("holds", "does not hold", "undecided", "not run")
-    return {label: found[label] for label in labels}
+    return {label: found[label] for label in LABELS}

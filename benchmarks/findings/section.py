@@ -39,6 +39,8 @@ class Section:
         drawings: the same for drawings.
         covered: the heading in the report's table of what was run; empty for what belongs to no
             data set.
+        every_configuration: the table shows all configurations, each on its own lines: it gets rows
+            as `measured` returns them.
     """
 
     kind: str
@@ -46,3 +48,4 @@ class Section:
     table: Callable[[Sequence[Row]], Table | None]
     drawings: tuple[Callable[[Sequence[Row]], Drawing | None], ...] = ()
     covered: str = ""
+    every_configuration: bool = False

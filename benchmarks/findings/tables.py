@@ -15,12 +15,14 @@ from benchmarks.findings.aggregate import (
     spreads,
 )
 from benchmarks.findings.comparisons import comparisons, published_comparisons
+from benchmarks.findings.configurations import configuration, reasons
 from benchmarks.findings.published import published_curve, published_scales
+from benchmarks.findings.statistics import CONFIDENCE, welch
 from benchmarks.findings.table import Table, Value, value_of
+from benchmarks.findings.verdicts import shortened
 from benchmarks.measures.attacks import attack_title
 from benchmarks.measures.corruptions import SEVERITIES
 from benchmarks.measures.curves import LEVELS, Comparison, Curve
-from benchmarks.measures.localisation import FIGURES
 from benchmarks.runs.jobs import Row
 from benchmarks.subjects.arrangements import ARRANGEMENT_TITLES, ARRANGEMENTS
 from benchmarks.subjects.networks import model_title
@@ -48,14 +50,33 @@ def parameter_table(rows: Sequence[Row]) -> Table | None:
 
 
 def accuracy_table(rows: Sequence[Row]) -> Table | None:
-    """The numbers of Fig. 4; None without rows."""
+    """The numbers of Fig. 4, each configuration on its own lines; None without rows."""
+    own = select(rows, kind="train")
     lines = [
-        (*cell.names, ARRANGEMENT_TITLES[name], *_percent(spread), spread.runs)
-        for cell, found in by_cell(select(rows, kind="train"), "test_accuracy").items()
-        for name, spread in found.items()
+        line
+        for key in dict.fromkeys(configuration(row) for row in own)
+        for line in _accuracies([row for row in own if configuration(row) == key])
     ]
-    columns = ["network", "data", "arrangement", "test accuracy (%)", "deviation (points)", "runs"]
-    return Table.of("fig4_accuracy", "Test accuracy", columns, lines)
+    columns = [
+        "network", "data", "arrangement", "test accuracy (%)", "deviation (points)", "runs",
+        f"less BU [{CONFIDENCE:.0%}]", "departs from the paper's recipe",
+    ]  # fmt: skip
+    note = "The interval: Welch's, over runs; none with a single run."
+    return Table.of("fig4_accuracy", "Test accuracy", columns, lines, note)
+
+
+def _accuracies(rows: Sequence[Row]) -> list[tuple[Value, ...]]:
+    """Lines of one configuration."""
+    lines: list[tuple[Value, ...]] = []
+    for cell, found in by_cell(rows, "test_accuracy").items():
+        why = shortened(reasons(row for row in rows if group_of(row).cell == cell)) or None
+        for name, spread in found.items():
+            against = found.get("bu") if name != "bu" else None
+            lead = welch(spread.values, against.values).points() if against else None
+            lines.append(
+                (*cell.names, ARRANGEMENT_TITLES[name], *_percent(spread), spread.runs, lead, why)
+            )
+    return lines
 
 
 def robustness_table(rows: Sequence[Row]) -> Table | None:
@@ -159,23 +180,6 @@ def gradcam_table(rows: Sequence[Row]) -> Table | None:
     return Table.of("gradcam", "Grad-CAM heatmaps", columns, lines)
 
 
-def localisation_table(rows: Sequence[Row]) -> Table | None:
-    """The numbers of Fig. 9; None without rows."""
-    own = select(rows, kind="localisation")
-    found = {measure: by_cell(own, measure) for measure in FIGURES}
-    lines = [
-        (*cell.names, ARRANGEMENT_TITLES[name],
-         *(value for measure in FIGURES
-           for value in _optional_percent(found[measure].get(cell, {}).get(name))),
-         spread.runs)
-        for cell, networks in found["precision"].items()
-        for name, spread in networks.items()
-    ]  # fmt: skip
-    columns = [f"{measure}{unit}" for measure in FIGURES for unit in (" (%)", " ± (points)")]
-    columns = ["network", "data", "arrangement", *columns, "runs"]
-    return Table.of("fig9_localisation", "Grad-CAM masks against objects", columns, lines)
-
-
 def _curve(l2_at: Callable[[int], float | None], plateau: float) -> tuple[float | None, ...]:
     return (*(_rounded(l2_at(level), 3) for level in LEVELS), _rounded(plateau, 1))
 
@@ -199,10 +203,6 @@ def _authors_level(cell: Cell, attack: str, perturbed: str) -> float | None:
 
 def _percent(spread: Spread) -> tuple[float, float | None]:
     return round(100 * spread.mean, 2), _rounded(100 * spread.deviation, 2)
-
-
-def _optional_percent(spread: Spread | None) -> tuple[float | None, float | None]:
-    return _percent(spread) if spread else (None, None)
 
 
 def _rounded(value: float | None, digits: int) -> float | None:

@@ -3,57 +3,99 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from benchmarks.errors import BenchmarkError
-from benchmarks.subjects.datasets import ON_BLACK
+from benchmarks.measures.localisation_boxes import best_threshold, right_boxes
 
 THRESHOLD = 0.2
+
+Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
 class Localisation:
     """How well heatmaps find objects; every figure is a share from 0 to 1, nan where undefined.
 
+    The first three hang on the threshold of the heatmaps, the others don't.
+
     Args:
         precision: of the pixels that the heatmaps mark, those that belong to objects; all images
             together.
         recall: of the objects' pixels, those that the heatmaps mark; all images together.
         iou: intersection over union, the mean over images.
+        pxap: area under the pixel precision-recall curve, the mean over images. (Choe et al. 2020
+            take the pixels of all images together; image by image two networks can be paired.)
+        inside: the share of a heatmap's sum that lies on the object, the mean over images.
         pointing: images whose heatmap has its maximum, the first where several pixels share it, on
             the object (the pointing game, without tolerance).
+        box: heatmaps whose box is right (`localisation_boxes`), at the threshold that is best on
+            held-out images, of the images that are not held out.
         images: how many there are.
     """
 
     precision: float
     recall: float
     iou: float
+    pxap: float
+    inside: float
     pointing: float
+    box: float
     images: int
 
 
 FIGURES = tuple(field.name for field in fields(Localisation) if field.name != "images")
+# whose image-by-image values have a mean; the pixels of the others are counted over all images
+OWN_VALUES = ("iou", "pxap", "inside", "pointing", "box")
+
+# Every so manieth image is held out to choose the boxes' threshold.
+HELD_OUT_STEP = 5
 
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """Heatmaps against objects, image by image; all of shape (N,).
+    """Heatmaps against objects, image by image; all of shape (N,), nan where undefined.
 
     Args:
         hits: pixels marked by the heatmap that belong to the object (true positives).
         misplaced: marked pixels outside it (false positives).
         missed: its pixels that aren't marked (false negatives).
-        pointed: is the heatmap's maximum on the object?
+        iou, pxap, inside, pointing, box: see `Localisation`; `box` is nan for held-out images.
+        box_threshold: the one that was chosen; nan where no image was held out.
     """
 
-    hits: Tensor
-    misplaced: Tensor
-    missed: Tensor
-    pointed: Tensor
+    hits: Array
+    misplaced: Array
+    missed: Array
+    iou: Array
+    pxap: Array
+    inside: Array
+    pointing: Array
+    box: Array
+    box_threshold: float
+
+    def figures(self) -> Localisation:
+        """Over all images.
+
+        Example:
+            >>> heatmaps = torch.tensor([[[0.9, 0.5], [0.1, 0.0]]])
+            >>> objects = torch.tensor([[[True, False], [True, False]]])
+            >>> found = compare(heatmaps, objects).figures()
+            >>> found.precision, found.recall, found.pointing
+            (0.5, 0.5, 1.0)
+        """
+        return Localisation(
+            precision=_share(self.hits.sum(), (self.hits + self.misplaced).sum()),
+            recall=_share(self.hits.sum(), (self.hits + self.missed).sum()),
+            **{name: mean(getattr(self, name)) for name in OWN_VALUES},
+            images=len(self.hits),
+        )
 
 
 def compare(heatmaps: Tensor, objects: Tensor, *, threshold: float = THRESHOLD) -> Comparison:
@@ -71,110 +113,61 @@ def compare(heatmaps: Tensor, objects: Tensor, *, threshold: float = THRESHOLD) 
         raise BenchmarkError(
             "argument 'objects'", seen=f"{objects.dtype} of shape {tuple(objects.shape)}",
             expected=f"torch.bool of the heatmaps' shape, {tuple(heatmaps.shape)}, (N, H, W)",
-            remedy="compare images or masks with a threshold first (see black_background_objects)",
+            remedy="compare images or masks with a threshold first (see localisation_objects)",
         )  # fmt: skip
-    marked = heatmaps > threshold
-    peaks = heatmaps.flatten(1).argmax(dim=1, keepdim=True)
+    heat, mask = heatmaps.cpu().double().flatten(1).numpy(), objects.cpu().flatten(1).numpy()
+    marked = heat > threshold
+    hits, union = (marked & mask).sum(1), (marked | mask).sum(1)
+    box, box_threshold = _boxes(heatmaps, objects)
     return Comparison(
-        hits=(marked & objects).sum(dim=(1, 2)),
-        misplaced=(marked & ~objects).sum(dim=(1, 2)),
-        missed=(~marked & objects).sum(dim=(1, 2)),
-        pointed=objects.flatten(1).gather(1, peaks)[:, 0],
+        hits=hits,
+        misplaced=(marked & ~mask).sum(1),
+        missed=(~marked & mask).sum(1),
+        iou=_shares(hits, union),
+        pxap=_precision_areas(heat, mask),
+        inside=_shares((heat * mask).sum(1), heat.sum(1)),
+        pointing=np.take_along_axis(mask, heat.argmax(1)[:, None], 1)[:, 0].astype(float),
+        box=box,
+        box_threshold=box_threshold,
     )
 
 
-def localisation(comparisons: Sequence[Comparison]) -> Localisation:
-    """The figures of all images of one or more comparisons.
+def mean(values: Array) -> float:
+    """Over the images where it is defined; nan where there is none."""
+    defined = values[~np.isnan(values)]
+    return float(defined.mean()) if len(defined) else math.nan
 
-    Example:
-        >>> heatmaps = torch.tensor([[[0.9, 0.5], [0.1, 0.0]]])
-        >>> objects = torch.tensor([[[True, False], [True, False]]])
-        >>> found = localisation([compare(heatmaps, objects)])
-        >>> found.precision, found.recall, found.pointing
-        (0.5, 0.5, 1.0)
-    """
-    hits, misplaced, missed, pointed = (
-        torch.cat([getattr(c, name) for c in comparisons])
-        for name in ("hits", "misplaced", "missed", "pointed")
+
+def _boxes(heatmaps: Tensor, objects: Tensor) -> tuple[Array, float]:
+    """Is the box right, image by image, and the threshold at which it was looked at."""
+    held_out = torch.arange(len(heatmaps)) % HELD_OUT_STEP == 0
+    right = np.full(len(heatmaps), math.nan)
+    if held_out.all():
+        return right, math.nan
+    threshold = best_threshold(heatmaps[held_out], objects[held_out])
+    kept = ~held_out
+    right[kept.numpy()] = right_boxes(heatmaps[kept], objects[kept], threshold=threshold)
+    return right, threshold
+
+
+def _precision_areas(heat: Array, mask: npt.NDArray[np.bool_]) -> Array:
+    """The average precision of each image's pixels; nan where it has no object."""
+    from sklearn.metrics import average_precision_score
+
+    return np.array(
+        [
+            average_precision_score(own, values) if own.any() else math.nan
+            for own, values in zip(mask, heat, strict=True)
+        ],
+        dtype=float,
     )
-    return Localisation(
-        precision=_share(hits.sum(), (hits + misplaced).sum()),
-        recall=_share(hits.sum(), (hits + missed).sum()),
-        iou=(hits / (hits + misplaced + missed)).nanmean().item(),
-        pointing=pointed.float().mean().item(),
-        images=len(hits),
-    )
 
 
-def _share(part: Tensor, whole: Tensor) -> float:
-    return part.item() / whole.item() if whole else math.nan
+def _shares(parts: Array, wholes: Array) -> Array:
+    shares = np.full(len(parts), math.nan)
+    np.divide(parts, wholes, out=shares, where=wholes > 0)
+    return shares
 
 
-def require_black_background(data: str) -> None:
-    """Make sure that a threshold cuts the objects of a data set out.
-
-    Args:
-        data: its name.
-
-    Raises:
-        BenchmarkError: its background isn't known to be black.
-    """
-    if data not in ON_BLACK:
-        raise BenchmarkError(
-            f"data {data!r}", seen="images whose background isn't known to be black",
-            expected=" or ".join(ON_BLACK) + ", where a threshold cuts the object out",
-            remedy="pass --masks with a data set of masks that is laid out like the images, "
-            "for example imagefolder:/path",
-        )  # fmt: skip
-
-
-def black_background_objects(images: Tensor, *, data: str, threshold: float = THRESHOLD) -> Tensor:
-    """Objects that stand on black, cut out by a threshold as in the paper.
-
-    Args:
-        images: (N, C, H, W) with values in [0, 1].
-        data: the data set's name.
-        threshold: an object's pixels are greater in one of the channels.
-
-    Returns:
-        The pixels of the objects, (N, H, W), bool.
-
-    Raises:
-        BenchmarkError: the data set's background isn't black.
-    """
-    require_black_background(data)
-    return (images > threshold).any(dim=1)
-
-
-def mask_objects(
-    masks: Tensor, mask_labels: Tensor, *, images: Tensor, labels: Tensor, threshold: float
-) -> Tensor:
-    """Objects from a user's masks.
-
-    Args:
-        masks: (N, C, H, W) with values in [0, 1].
-        mask_labels: the masks' classes, (N,).
-        images: what they are masks of, (N, C, H, W).
-        labels: the images' classes, (N,).
-        threshold: an object's pixels are greater in one of the channels.
-
-    Returns:
-        The pixels of the objects, (N, H, W), bool.
-
-    Raises:
-        BenchmarkError: there isn't one mask of the image's size and class for every image.
-    """
-    fits = masks.shape[-2:] == images.shape[-2:] and torch.equal(mask_labels, labels)
-    if not fits:
-        raise BenchmarkError(
-            "argument 'masks'",
-            seen=f"{len(masks)} masks of {_by(masks)} pixels, or masks in another order",
-            expected=f"one mask for each of the {len(images)} test images of {_by(images)} pixels, "
-            "in their order and classes",
-            remedy="give the masks the images' folders, file names and sizes",
-        )  # fmt: skip
-    return (masks > threshold).any(dim=1)
-
-
-def _by(images: Tensor) -> str:
-    return "×".join(map(str, images.shape[-2:]))
+def _share(part: float, whole: float) -> float:
+    return float(part / whole) if whole else math.nan

@@ -18,6 +18,11 @@ from benchmarks.subjects.arrangements import Arrangement
 JSON = str | int | float | bool | None | list[Any] | dict[str, Any]
 Row = dict[str, JSON]
 Precision = Literal["float32", "tf32", "bf16"]
+# of heatmaps, to [0, 1] (`benchmarks.measures.explain.scaled`)
+Scaling = Literal["centred", "min-max"]
+# whose heatmaps a row is about: the network's own; the control, TD's at BU's resolution; and the
+# chance line, where every pixel is as hot as any other
+OWN_HEAT, POOLED_HEAT, EVEN_HEAT = HEATMAPS = ("own", "pooled to BU's resolution", "all ones")
 
 _SHOWN = ("model", "arrangement", "data", "augmented", "attack", "corruption", "run")
 

@@ -1,17 +1,35 @@
-"""How much is run: `smoke` to see that all works, `cpu` to see the trends, `paper` for the numbers."""
+"""How much is run: `smoke` to see that all works, `cpu` and `core` for trends, `paper` for verdicts."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
+from benchmarks.errors import BenchmarkError
 from benchmarks.runs.effort import Effort, StrongEffort
-from benchmarks.runs.jobs import Precision
-from benchmarks.subjects.arrangements import ARRANGEMENTS, Arrangement
+from benchmarks.runs.jobs import Precision, Scaling
+from benchmarks.subjects.arrangements import ARRANGEMENTS, PAIR, Arrangement
 
-ProfileName = Literal["smoke", "cpu", "paper"]
+ProfileName = Literal["smoke", "cpu", "core", "paper"]
+
+# what rows say instead of a profile's name where a value of it was replaced
+CUSTOM = "custom"
+
+
+def or_else(meaning: str, metavar: str) -> Any:
+    """How the help shows an option that may be left out.
+
+    Args:
+        meaning: of None, in place of a default.
+        metavar: of a value.
+    """
+
+    def hint(default: str) -> str:
+        return f"(default: {meaning if default == 'None' else default})"
+
+    return tyro.conf.arg(help_behavior_hint=hint, metavar=metavar)
 
 
 @dataclass(frozen=True)
@@ -22,11 +40,15 @@ class Setting:
         model: a name for `benchmarks.subjects.networks.build`.
         data: a name for `benchmarks.subjects.datasets.load`.
         augmented: train on changed images.
+        arrangements: which of the profile's are trained.
+        runs: repetitions at most, where the profile has more; the profile's where None.
     """
 
     model: str
     data: str
     augmented: bool = False
+    arrangements: tuple[Arrangement, ...] = field(default=ARRANGEMENTS, repr=False)
+    runs: int | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +69,8 @@ class Profile:
         learning_rate: of the first half of the epochs.
         weight_decay: as PyTorch counts it, on kernels only.
         norm_momentum: of the batch normalisations' running averages.
-        train_limit: how many training images; all where None.
-        test_limit: how many test images; all where None.
+        train_limit: how many training images; all where left out.
+        test_limit: how many test images; all where left out.
         precision: of a training's arithmetic on a GPU.
         channels_last: order of the maps in memory.
         compile: train through torch.compile.
@@ -56,11 +78,13 @@ class Profile:
         attack_images: test images per network of the ten attacks and of the levels' perturbations.
         attack_repeats: of which the worst counts.
         strong_images: test images per network of the gradient attacks.
-        corruption_images: test images per network and corruption; all where None.
-        localisation_images: test images per pair of networks; all where None.
+        corruption_images: test images per network and corruption; all where left out.
+        localisation_images: test images per pair of networks; all where left out.
         pictures: heatmaps drawn per network.
+        scaling: how heatmaps are brought to [0, 1], a row each; the first one, the authors', decides
+            and is drawn.
         masks: the explained objects as a data set laid out like the images, for example
-            imagefolder:/path; None where they stand on black.
+            imagefolder:/path.
         effort, strong_effort: how long attacks search.
     """
 
@@ -70,13 +94,13 @@ class Profile:
     arrangements: tuple[Arrangement, ...] = ARRANGEMENTS
     runs: int = 4
     attacked_runs: int = 1
-    epochs: int | None = None
-    batch: int | None = None
-    learning_rate: float | None = None
-    weight_decay: float | None = None
-    norm_momentum: float | None = None
-    train_limit: int | None = None
-    test_limit: int | None = None
+    epochs: Annotated[int | None, or_else("the authors'", "INT")] = None
+    batch: Annotated[int | None, or_else("the authors'", "INT")] = None
+    learning_rate: Annotated[float | None, or_else("the authors'", "FLOAT")] = None
+    weight_decay: Annotated[float | None, or_else("the authors'", "FLOAT")] = None
+    norm_momentum: Annotated[float | None, or_else("the network's own", "FLOAT")] = None
+    train_limit: Annotated[int | None, or_else("all", "INT")] = None
+    test_limit: Annotated[int | None, or_else("all", "INT")] = None
     precision: Precision = "float32"
     channels_last: bool = False
     compile: bool = False
@@ -84,19 +108,33 @@ class Profile:
     attack_images: int = 1000
     attack_repeats: int = 3
     strong_images: int = 1000
-    corruption_images: int | None = None
-    localisation_images: int | None = None
+    corruption_images: Annotated[int | None, or_else("all", "INT")] = None
+    localisation_images: Annotated[int | None, or_else("all", "INT")] = None
     pictures: int = 6
-    masks: str | None = None
+    scaling: tuple[Scaling, ...] = ("centred", "min-max")
+    masks: Annotated[str | None, or_else("objects stand on black", "DATA")] = None
     effort: tyro.conf.Suppress[Effort] = field(default_factory=Effort)
     strong_effort: tyro.conf.Suppress[StrongEffort] = field(default_factory=StrongEffort)
 
+    def __post_init__(self) -> None:
+        for name in _AT_LEAST_ONE:
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                option = f"--{name.replace('_', '-')}"
+                raise BenchmarkError(
+                    option, seen=str(value), expected="1 or more",
+                    remedy=f"give {option} a number from 1 on, or leave it out",
+                )  # fmt: skip
 
-_SMALL = tuple(
-    Setting(model, data)
-    for model in ("lenet-fc", "nin-light")
-    for data in ("mnist", "fashion-mnist")
-)
+
+_AT_LEAST_ONE = (
+    "runs", "attacked_runs", "epochs", "batch", "train_limit", "test_limit", "attack_images",
+    "attack_repeats", "strong_images", "corruption_images", "localisation_images", "pictures",
+)  # fmt: skip
+
+
+_GREY = ("mnist", "fashion-mnist")
+_SMALL = tuple(Setting(model, data) for model in ("lenet-fc", "nin-light") for data in _GREY)
 _CIFAR = tuple(
     Setting(model, "cifar10", augmented)
     for model in ("nin", "resnet32")
@@ -144,6 +182,19 @@ PROFILES: dict[ProfileName, Profile] = {
         effort=Effort(steps=200, directions=200, max_pixels=200, grid=6),
         strong_effort=StrongEffort(pgd_steps=20, restarts=1, square_queries=200, carlini_steps=100),
     ),
+    "core": Profile(
+        name="core",
+        settings=(
+            *(Setting("lenet-fc", data) for data in _GREY),
+            *(Setting("nin-light", data, arrangements=PAIR) for data in _GREY),
+            Setting("resnet32", "cifar10", arrangements=PAIR, runs=2),
+        ),
+        explained=_SMALL,
+        epochs=10,
+        attack_images=200,
+        strong_images=200,
+        channels_last=True,
+    ),
     "paper": Profile(
         name="paper",
         settings=(*_SMALL, *_CIFAR),
@@ -152,11 +203,23 @@ PROFILES: dict[ProfileName, Profile] = {
             Setting("nin-light", "fashion-mnist"),
             Setting("resnet18-imagenette", "imagenette", augmented=True),
         ),
-        precision="bf16",
         channels_last=True,
-        compile=True,
     ),
 }
+
+
+def is_changed(profile: Profile) -> bool:
+    """Does a value differ from the named profile's that a result depends on?
+
+    How many networks are trained, and which, changes none of their results.
+
+    Example:
+        >>> is_changed(replace(PROFILES["paper"], runs=1)), is_changed(replace(PROFILES["cpu"], epochs=2))
+        (False, True)
+    """
+    named = PROFILES[profile.name]
+    chosen = ("settings", "explained", "arrangements", "runs", "attacked_runs")
+    return replace(profile, **{name: getattr(named, name) for name in chosen}) != named
 
 
 def narrowed(
@@ -193,5 +256,6 @@ def narrowed(
 
 def _agreeing(settings: tuple[Setting, ...], wanted: dict[str, Any]) -> tuple[Setting, ...]:
     kept = [s for s in settings if all(getattr(s, name) == v for name, v in wanted.items())]
-    changed = dict.fromkeys(replace(setting, **wanted) for setting in settings)
+    every: dict[str, Any] = {"arrangements": ARRANGEMENTS, "runs": None}
+    changed = dict.fromkeys(replace(setting, **wanted, **every) for setting in settings)
     return tuple(kept or changed)

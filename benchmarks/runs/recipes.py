@@ -117,5 +117,7 @@ def trainings(profile: Profile) -> list[Job]:
         training(setting, arrangement, run, profile)
         for run in range(profile.runs)
         for setting in profile.settings
+        if setting.runs is None or run < setting.runs
         for arrangement in profile.arrangements
+        if arrangement in setting.arrangements
     ]

@@ -14,6 +14,7 @@ from filelock import FileLock
 from torch import nn
 
 from benchmarks.errors import BenchmarkError
+from benchmarks.runs.departures import departures
 from benchmarks.runs.jobs import Job, Row
 from benchmarks.runs.stamp import stamp
 from benchmarks.runs.store import Store
@@ -168,6 +169,7 @@ class Workspace:
             "status": "done",
             **{name: setting.get(name) for name in _SETTING},
             "profile": self.place.profile,
+            "departures": departures(job),
             "seconds": round(seconds, 2),
             **self.stamp,
             "seed": setting.get("seed", 0),

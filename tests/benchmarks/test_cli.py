@@ -201,7 +201,7 @@ def test_the_processes_executor(tmp_path: Path, capsys: pytest.CaptureFixture[st
     arguments = ["exp1", *QUICK, "--runs", "3", "--epochs", "1", "--results", str(tmp_path)]
     main([*arguments, "--executor", "processes", "--workers", "2"])
     assert sorted(row["run"] for row in _rows(tmp_path)) == [0, 1, 2]
-    assert re.search(r"digits +BU .* 3\n", capsys.readouterr().out)
+    assert re.search(r"digits +BU .* 3  ", capsys.readouterr().out)
 
 
 # Output
@@ -229,6 +229,29 @@ def test_the_help_has_an_option_for_every_value_of_the_profile(
         option = f"--{field.name.replace('_', '-')} "
         assert (option in text) is (field.name not in hidden), option
     assert "passes through the training images. (default: 6)" in text
+
+
+@pytest.mark.parametrize("profile", ["core", "paper"])
+def test_the_help_says_what_holds_where_an_option_is_left_out(
+    profile: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["exp1", "--profile", profile, "--help"])
+    text = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "None" not in text
+    assert "images per step. (default: the authors')" in text
+
+
+@pytest.mark.parametrize("arguments", [["--dry-run"], ["--help"]], ids=str)
+def test_a_reader_that_goes_away_is_no_error(arguments: list[str], tmp_path: Path) -> None:
+    """As in `--dry-run | head`: whoever reads has closed its end before all is written."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "benchmarks", "exp1", *arguments, "--results", str(tmp_path)]
+    found = subprocess.run(command, cwd=ROOT, stdout=writer, stderr=subprocess.PIPE, check=False)
+    os.close(writer)
+    assert found.returncode == 128 + signal.SIGPIPE
+    assert found.stderr == b""
 
 
 def test_a_dry_run_changes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -261,10 +284,12 @@ def test_a_model_and_data_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFixt
     )  # fmt: skip
     out = capsys.readouterr().out
     for title in ("BU", "TD"):
-        assert re.search(rf"timm:resnet10t +images +{title} +\d+(\.\d+)? +1\n", out)
+        assert re.search(rf"timm:resnet10t +images +{title} +\d+(\.\d+)? +1 ", out)
     rows = _rows(tmp_path / "results")
     assert [row["arrangement"] for row in rows] == ["bu", "td"]
     assert all(row["learning_rate"] == 0.01 for row in rows)
+    assert {row["profile"] for row in rows} == {"custom"}
+    assert all(row["departures"]["learning_rate"] == [0.01, 0.1] for row in rows)
 
 
 def test_a_failed_training_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -284,7 +309,9 @@ def test_a_failed_training_is_reported(tmp_path: Path, capsys: pytest.CaptureFix
     [
         (["--data", "imagenet"], "data 'imagenet': no such data set"),
         (["--model", "resnet19"], "model 'resnet19': no such model"),
-        (["--train-limit", "0"], "a limit of 0 images; expected 1 or more"),
+        (["--train-limit", "0"], "--train-limit: 0; expected 1 or more"),
+        (["--epochs", "0"], "--epochs: 0; expected 1 or more"),
+        (["--runs", "0"], "--runs: 0; expected 1 or more"),
     ],
 )
 def test_what_cannot_be_run_is_one_line(

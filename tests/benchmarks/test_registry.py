@@ -26,6 +26,7 @@ def test_every_module_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 def test_experiments_come_in_the_papers_order_and_show_all_that_they_measure() -> None:
     assert list(EXPERIMENTS) == [
-        "table1", "exp1", "exp2", "exp2-scales", "exp3-gradcam", "exp3-localisation",
+        "table1", "exp1", "exp2", "exp2-scales", "exp3-gradcam", "exp3-faithfulness",
+        "exp3-localisation",
     ]  # fmt: skip
     assert sorted(section.kind for section in SECTIONS) == sorted(HANDLERS)

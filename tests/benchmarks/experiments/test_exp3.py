@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,8 +18,10 @@ from benchmarks.executors.execute import execute
 from benchmarks.executors.local import rows_of
 from benchmarks.experiments import EXPERIMENTS
 from benchmarks.experiments.exp3_gradcam import right_in_all
-from benchmarks.runs.jobs import Job, Row
-from benchmarks.runs.profiles import PROFILES, Profile, narrowed
+from benchmarks.measures.explain_faithfulness import FAITHFULNESS
+from benchmarks.measures.localisation import FIGURES
+from benchmarks.runs.jobs import EVEN_HEAT, OWN_HEAT, POOLED_HEAT, Job, Row
+from benchmarks.runs.profiles import PROFILES, Profile, Setting, narrowed
 from benchmarks.runs.workspace import JobFailed, Place, Workspace
 from benchmarks.subjects.datasets import load
 
@@ -37,29 +40,64 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("results")
 
 
-def test_localisation_has_a_row_per_network(results: Path) -> None:
+def test_localisation_has_rows_per_scaling_the_control_and_chance(results: Path) -> None:
     _, rows = run("exp3-localisation", SMOKE, results)
-    assert [row["arrangement"] for row in rows] == ["bu", "td"]
-    # both networks are looked at on the same images
-    assert rows[0]["images"] == rows[1]["images"]
+    own = [
+        (arrangement, heatmap, scaling)
+        for scaling in ("centred", "min-max")
+        for arrangement, heatmap in (("bu", OWN_HEAT), ("td", OWN_HEAT), ("td", POOLED_HEAT))
+    ]
+    described = [(row["arrangement"], row["heatmap"], row["scaling"]) for row in rows]
+    assert described == [*own, (None, EVEN_HEAT, None)]
+    # all are looked at on the same images
+    assert len({row["images"] for row in rows}) == 1
     for row in rows:
         assert row["threshold"] == 0.2
-        shares = [float(str(row[name])) for name in ("precision", "recall", "iou", "pointing")]
-        assert all(0 < share <= 1 for share in shares)
+        shares = [float(str(row[name])) for name in FIGURES]
+        assert all(0 <= share <= 1 for share in shares)
+    # no scaling changes the order of a map's pixels above its cut, so most of the area stays
+    assert rows[1]["pxap"] == pytest.approx(rows[4]["pxap"], abs=0.15)
+    chance = rows[-1]
+    assert chance["recall"] == 1
+    assert chance["pxap"] == pytest.approx(chance["inside"])
+    for bottom_up, *others in (rows[0:3], rows[3:6]):
+        assert "less_bu" not in bottom_up
+        for row in others:
+            differences: Any = row["less_bu"]
+            for name, (value, low, high) in differences.items():
+                assert low <= value <= high
+                assert value == pytest.approx(_number(row, name) - _number(bottom_up, name))
     # what is done is done: the same rows, not new ones
     assert run("exp3-localisation", SMOKE, results)[1] == rows
 
 
-def test_table_of_several_runs() -> None:
-    row: Row = {"kind": "localisation", "model": "nin-light", "data": "mnist", "augmented": False}
-    rows = [
-        {**row, "arrangement": arrangement, "run": run, "precision": share, "recall": 0.5}
-        for arrangement, shares in (("bu", (0.3, 0.5)), ("td", (0.5, 0.5)))
-        for run, share in enumerate(shares)
-    ]
-    lines = EXPERIMENTS["exp3-localisation"].table(rows).splitlines()
-    assert lines[3].split() == ["NIN-light", "MNIST", "BU", "40", "14.14", "50", "0", "2"]
-    assert lines[4].split() == ["NIN-light", "MNIST", "TD", "50", "0", "50", "0", "2"]
+def test_scaling_is_a_choice(results: Path) -> None:
+    _, rows = run("exp3-localisation", narrowed(SMOKE, scaling=("min-max",)), results)
+    assert [row["scaling"] for row in rows] == ["min-max"] * 3 + [None]
+    (job,) = EXPERIMENTS["exp3-gradcam"].jobs(narrowed(SMOKE, scaling=("min-max",)))
+    assert job.config.scaling == "min-max"
+
+
+def test_faithfulness_needs_no_objects(results: Path) -> None:
+    profile = narrowed(SMOKE, localisation_images=12)
+    _, rows = run("exp3-faithfulness", profile, results)
+    described = [(row["arrangement"], row["heatmap"]) for row in rows[:5]]
+    assert described == [
+        ("bu", EVEN_HEAT), ("td", EVEN_HEAT), ("bu", OWN_HEAT), ("td", OWN_HEAT), ("td", POOLED_HEAT),
+    ]  # fmt: skip
+    for row in rows:
+        assert all(0 <= float(str(row[name])) <= 1 for name in FAITHFULNESS)
+    # a whole image loses nothing
+    assert [row["drop"] for row in rows[:2]] == [0, 0]
+    table = EXPERIMENTS["exp3-faithfulness"].table(rows)
+    assert "have no boxes or masks" in table
+    # any data set may be asked about
+    other = replace(SMOKE, explained=(Setting("resnet18-imagenette", "imagenette", True),))
+    assert len(EXPERIMENTS["exp3-faithfulness"].jobs(other)) == 1
+
+
+def _number(row: Row, name: str) -> float:
+    return float(str(row[name]))
 
 
 def test_pictures_have_a_panel_per_level_and_image(results: Path) -> None:
@@ -111,6 +149,6 @@ def test_a_users_masks(tmp_path: Path) -> None:
         EXPERIMENTS["exp3-localisation"].jobs(profile)
     profile = narrowed(profile, masks=f"imagefolder:{tmp_path}/masks")
     _, rows = run("exp3-localisation", profile, tmp_path / "results")
-    assert [row["arrangement"] for row in rows] == ["bu", "td"]
-    assert rows[0]["images"] == rows[1]["images"]
+    assert {row["arrangement"] for row in rows} == {"bu", "td", None}
+    assert len({row["images"] for row in rows}) == 1
     assert all(float(str(row["recall"])) > 0 for row in rows)

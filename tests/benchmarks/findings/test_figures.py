@@ -21,7 +21,6 @@ from benchmarks.findings.curve_figures import (
 from benchmarks.findings.figures import (
     COLOURS,
     accuracy_drawing,
-    localisation_drawing,
     one_level_drawing,
     two_levels_drawing,
 )
@@ -124,17 +123,6 @@ def test_levels_of_deeper_networks_keep_their_names() -> None:
         "level3",
     ]
     assert list(bars(panels(two_levels_drawing(rows))[0])) == ["level0-level3"]
-
-
-def test_localisation() -> None:
-    rows = [
-        row("localisation", name, run=run, precision=value, recall=0.5, iou=None, threshold=0.2)
-        for name, values in (("bu", (0.6, 0.7)), ("td", (0.8, 0.9)))
-        for run, value in enumerate(values)
-    ]
-    found = panels(localisation_drawing(rows))
-    assert [panel.get_title() for panel in found] == ["precision", "recall"]
-    assert bars(found[0]) == {"BU": [pytest.approx(65)], "TD": [pytest.approx(85)]}
 
 
 def test_robustness_is_a_grid_of_attacks_and_data_sets() -> None:
