@@ -19,7 +19,8 @@ _INTERVALS = (
 )
 _LOCALISATION_NOTE = (
     "Images that both networks get right. All ones: a mask of the whole image, the chance line. "
-    "Precision, recall and IoU hang on the threshold of the heatmaps, the others do not; the box's "
+    "Precision, recall and IoU hang on the threshold of the heatmaps, the others do not (but the "
+    "authors' scaling, centred, cuts off what lies below a heatmap's mean); the box's threshold "
     f"is chosen on a fifth of the images and used on the others. {_INTERVALS}"
 )
 _FAITHFULNESS_NOTE = (
