@@ -24,8 +24,8 @@ _LOCALISATION_NOTE = (
     f"is chosen on a fifth of the images and used on the others. {_INTERVALS}"
 )
 _FAITHFULNESS_NOTE = (
-    "These images have no boxes or masks, so that precision, recall, IoU, PxAP, the share of heat "
-    "inside the object, the pointing game and boxes cannot be told. The measures here need none: "
+    "The measures here need no boxes or masks. Imagenette has none, so that precision, recall, IoU, "
+    "PxAP, the share of heat inside the object, the pointing game and boxes cannot be told for it: "
     "average drop and deletion (small is good), increase and insertion (large is good), of the "
     "class's softmax; the marked share says how wide the heatmap spreads. A network's figures are "
     f"to be compared with its own chance line (all ones). {_INTERVALS}"
