@@ -19,12 +19,13 @@ _INTERVALS = (
 )
 _LOCALISATION_NOTE = (
     "Images that both networks get right. All ones: a mask of the whole image, the chance line. "
-    "Precision, recall and IoU hang on the threshold of the heatmaps, the others do not; the box's "
+    "Precision, recall and IoU hang on the threshold of the heatmaps, the others do not (but the "
+    "authors' scaling, centred, cuts off what lies below a heatmap's mean); the box's threshold "
     f"is chosen on a fifth of the images and used on the others. {_INTERVALS}"
 )
 _FAITHFULNESS_NOTE = (
-    "These images have no boxes or masks, so that precision, recall, IoU, PxAP, the share of heat "
-    "inside the object, the pointing game and boxes cannot be told. The measures here need none: "
+    "The measures here need no boxes or masks. Imagenette has none, so that precision, recall, IoU, "
+    "PxAP, the share of heat inside the object, the pointing game and boxes cannot be told for it: "
     "average drop and deletion (small is good), increase and insertion (large is good), of the "
     "class's softmax; the marked share says how wide the heatmap spreads. A network's figures are "
     f"to be compared with its own chance line (all ones). {_INTERVALS}"

@@ -33,8 +33,9 @@ class Localisation:
         pxap: area under the pixel precision-recall curve, the mean over images. (Choe et al. 2020
             take the pixels of all images together; image by image two networks can be paired.)
         inside: the share of a heatmap's sum that lies on the object, the mean over images.
-        pointing: images whose heatmap has its maximum, the first where several pixels share it, on
-            the object (the pointing game, without tolerance).
+        pointing: images whose heatmap has its maximum on the object (the pointing game, without
+            tolerance). Where several pixels share it, an image counts as the share of them on the
+            object; a black heatmap points nowhere.
         box: heatmaps whose box is right (`localisation_boxes`), at the threshold that is best on
             held-out images, of the images that are not held out.
         images: how many there are.
@@ -126,7 +127,7 @@ def compare(heatmaps: Tensor, objects: Tensor, *, threshold: float = THRESHOLD) 
         iou=_shares(hits, union),
         pxap=_precision_areas(heat, mask),
         inside=_shares((heat * mask).sum(1), heat.sum(1)),
-        pointing=np.take_along_axis(mask, heat.argmax(1)[:, None], 1)[:, 0].astype(float),
+        pointing=_pointing(heat, mask),
         box=box,
         box_threshold=box_threshold,
     )
@@ -148,6 +149,11 @@ def _boxes(heatmaps: Tensor, objects: Tensor) -> tuple[Array, float]:
     kept = ~held_out
     right[kept.numpy()] = right_boxes(heatmaps[kept], objects[kept], threshold=threshold)
     return right, threshold
+
+
+def _pointing(heat: Array, mask: npt.NDArray[np.bool_]) -> Array:
+    peaks = (heat == heat.max(1, keepdims=True, initial=0)) & (heat > 0)
+    return np.asarray((peaks & mask).sum(1) / np.maximum(peaks.sum(1), 1), dtype=float)
 
 
 def _precision_areas(heat: Array, mask: npt.NDArray[np.bool_]) -> Array:

@@ -90,7 +90,7 @@ def test_faithfulness_needs_no_objects(results: Path) -> None:
     # a whole image loses nothing
     assert [row["drop"] for row in rows[:2]] == [0, 0]
     table = EXPERIMENTS["exp3-faithfulness"].table(rows)
-    assert "have no boxes or masks" in table
+    assert "need no boxes or masks" in table
     # any data set may be asked about
     other = replace(SMOKE, explained=(Setting("resnet18-imagenette", "imagenette", True),))
     assert len(EXPERIMENTS["exp3-faithfulness"].jobs(other)) == 1

@@ -77,7 +77,7 @@ def test_a_mask_of_the_whole_image_is_the_chance_line() -> None:
     found = compare(torch.ones(30, 8, 8), objects).figures()
     assert found.recall == 1
     # counted over all pixels, and the mean over images, which are of one size
-    for figure in (found.precision, found.pxap, found.inside, found.iou):
+    for figure in (found.precision, found.pxap, found.inside, found.iou, found.pointing):
         assert figure == pytest.approx(share.mean().item())
 
 
