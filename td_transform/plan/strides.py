@@ -70,7 +70,9 @@ def _at_rest(trunk: Trunk, node: fx.Node) -> Change | None:
     before, after = call.shape(), trunk.trace.values[node].shape
     if window.is_pointwise:
         pads = before[-2:] != after[-2:] and before[1] == after[1] and set(window.stride) == {1}
-        return Drop() if pads else None
+        # between two blocks: what pads nothing at these sizes would pad an odd map
+        idle = trunk.role(node) == "pool" and before == after and node in trunk.tensors
+        return Drop() if pads or idle else None
     return None if window.keeps_size or set(window.stride) != {1} else SizePreserving()
 
 
