@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 from td_transform.options import Options
+from td_transform.plan.cost import PlanCost, Work
 from td_transform.plan.parts import (
     Drop,
     Keep,
@@ -34,6 +35,7 @@ class Plan:
         levels: from coarse to fine.
         head: from the last map to the logits.
         warnings: what the user should know before training.
+        cost: what an image costs.
     """
 
     model: str
@@ -41,6 +43,7 @@ class Plan:
     levels: tuple[LevelPlan, ...]
     head: SegmentPlan
     warnings: tuple[str, ...] = ()
+    cost: PlanCost | None = None
 
     @property
     def input_size(self) -> tuple[int, int, int]:
@@ -87,7 +90,7 @@ class Plan:
         return plan
 
     def __str__(self) -> str:
-        lines = [_title(self), *level_table(self.levels, self.head, self.parameters)]
+        lines = [_title(self), *level_table(self.levels, self.head, self.parameters, self.cost)]
         if self.options.weights == "inherit":
             lines.append(f"inherited: {', '.join(self.inherited) or 'nothing'}")
         return "\n".join([*lines, *(f"warning: {w}" for w in self.warnings)])
@@ -105,7 +108,7 @@ _KINDS = {
     kind.__name__: kind
     for kind in (
         Plan, Options, LevelPlan, UnitPlan, SegmentPlan, NodePlan, LayerPlan, UpsamplePlan,
-        Keep, Drop, SizePreserving, Upsampled, PoolTo,
+        Keep, Drop, SizePreserving, Upsampled, PoolTo, PlanCost, Work,
     )
 }  # fmt: skip
 
