@@ -153,9 +153,9 @@ def _build(path: str | os.PathLike[str], plan: Plan, model: nn.Module) -> TopDow
 
 
 def _compared(plan: Plan) -> dict[str, Any]:
-    """A plan as plain data, without its warnings: their wording is no part of the network."""
+    """A plan as plain data, without its warnings and cost: they are no part of the network."""
     data: dict[str, Any] = json.loads(plan.to_json())
-    return {key: value for key, value in data.items() if key != "warnings"}
+    return {key: value for key, value in data.items() if key not in ("warnings", "cost")}
 
 
 def _first_difference(stored: Any, built: Any, place: str) -> tuple[str, Any, Any] | None:

@@ -6,8 +6,8 @@ import warnings as python_warnings
 
 from torch import nn
 
-from td_transform.analyse import BottomUp, analyse
-from td_transform.emit import TopDownNetwork, counted, emit
+from td_transform.analyse import analyse
+from td_transform.emit import Draft, TopDownNetwork, counted, draft, emit
 from td_transform.errors import unforeseen
 from td_transform.options import Conversion, Options, keywords, shaping
 from td_transform.plan import LevelPlanner, Plan
@@ -43,10 +43,10 @@ def to_topdown(model: nn.Module, options: Conversion) -> TopDownNetwork:
         >>> td(torch.rand(2, 1, 28, 28)).shape
         torch.Size([2, 10])
     """
-    bottom_up, plan = _planned(model, shaping(options))
-    for warning in plan.warnings:
+    drafted = _drafted(model, shaping(options))
+    for warning in drafted.network.plan.warnings:
         python_warnings.warn(warning, stacklevel=3)
-    return emit(bottom_up, plan, init=options.init)
+    return emit(drafted, init=options.init)
 
 
 @keywords(Options)
@@ -71,11 +71,11 @@ def plan_topdown(model: nn.Module, options: Options) -> Plan:
         >>> [level.stride for level in plan.levels]
         [2, 1]
     """
-    return _planned(model, options)[1]
+    return _drafted(model, options).network.plan
 
 
-def _planned(model: nn.Module, options: Options) -> tuple[BottomUp, Plan]:
+def _drafted(model: nn.Module, options: Options) -> Draft:
     with unforeseen(model):
         bottom_up = analyse(trace(model, options.input_size))
         plan = LevelPlanner(bottom_up, options).plan()
-        return bottom_up, counted(plan, bottom_up.trace)
+        return draft(bottom_up, counted(plan, bottom_up.trace))

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import warnings
+
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
-from td_transform import TopDownError, to_topdown
+from td_transform import Plan, TopDownError, plan_topdown, to_topdown
 from td_transform.cost import Cost, measure
+from td_transform.plan import Work
 from td_transform.torchvision_cpu import import_torchvision
+from tests.networks import TOPOLOGIES
 
 
 def by_hand() -> nn.Sequential:
@@ -116,3 +120,44 @@ def test_a_model_that_cannot_run_at_the_size_is_named() -> None:
         TopDownError, match=r"model Sequential: RuntimeError.*\(1, 20, 20\).*Remedy"
     ):
         measure(by_hand(), (1, 20, 20))
+
+
+@pytest.mark.parametrize("name", list(TOPOLOGIES))
+def test_a_plan_says_what_both_networks_cost(name: str) -> None:
+    size = (3, 32, 32)
+    model = TOPOLOGIES[name]()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        td = to_topdown(model, input_size=size)
+    assert td.plan.cost is not None
+    for planned, network in ((td.plan.cost.total, td), (td.plan.cost.bottom_up, model)):
+        found = measure(network, size)
+        assert planned == Work(found.multiply_adds, found.activation_bytes)
+    assert len(td.plan.cost.levels) == len(td.plan.levels)
+    assert Plan.from_json(td.plan.to_json()) == td.plan
+
+
+def test_the_table_of_a_plan_adds_up() -> None:
+    plan = plan_topdown(with_stages(), input_size=(3, 32, 32))
+    rows = [line.rsplit(maxsplit=2)[1:] for line in str(plan).splitlines()[3:-1]]
+    figures = [[int(cell.replace(",", "")) for cell in row] for row in rows]
+    assert plan.cost is not None
+    assert [sum(column) for column in zip(*figures, strict=True)] == [
+        plan.cost.total.multiply_adds, plan.cost.total.activation_bytes,
+    ]  # fmt: skip
+    assert f"({plan.cost.ratio:.1f} x the bottom-up model's)" in str(plan)
+
+
+@pytest.mark.parametrize(("output_stride", "warned"), [(1, 1), (2, 0), (4, 0)])
+def test_ten_times_the_multiply_adds_is_warned_of_once(output_stride: int, warned: int) -> None:
+    with torch.device("meta"):
+        model = import_torchvision().models.resnet18()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        td = to_topdown(model, input_size=(3, 64, 64), output_stride=output_stride)
+    assert td.plan.cost is not None
+    texts = [str(w.message) for w in caught if "multiply-adds" in str(w.message)]
+    assert len(texts) == warned == (td.plan.cost.ratio > 10)
+    for text in texts:
+        assert f"makes {td.plan.cost.ratio:.0f} times" in text
+        assert "output_stride=4 costs about" in text

@@ -6,7 +6,7 @@ What other packages use is listed below; the modules are internal.
 from __future__ import annotations
 
 from td_transform.emit.count import counted
-from td_transform.emit.emit import emit
+from td_transform.emit.emit import Draft, draft, emit
 from td_transform.emit.network import TopDownNetwork
 
-__all__ = ["TopDownNetwork", "counted", "emit"]
+__all__ = ["Draft", "TopDownNetwork", "counted", "draft", "emit"]

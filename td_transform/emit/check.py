@@ -9,15 +9,18 @@ import torch
 from torch import Tensor, fx, nn
 
 from td_transform.analyse import BottomUp
+from td_transform.emit.footprint import Footprint, MetaRun
 from td_transform.emit.network import TopDownNetwork
 from td_transform.errors import ConversionError
-from td_transform.operators import module_operator
 from td_transform.plan import LevelPlan
 from td_transform.trace import Trace
 
 
-def check_graph(network: TopDownNetwork, bottom_up: BottomUp) -> None:
+def check_graph(network: TopDownNetwork, bottom_up: BottomUp) -> Footprint:
     """Run a network whose tensors are on the meta device, and hold it against its plan.
+
+    Returns:
+        What each of its nodes multiplies and keeps.
 
     Raises:
         ConversionError: it doesn't run, a level has another size or width than planned, or the
@@ -26,12 +29,13 @@ def check_graph(network: TopDownNetwork, bottom_up: BottomUp) -> None:
     trace = bottom_up.trace
     network.eval()
     run = _Run(network, trace)
-    logits = run.on_image()
+    logits = run.on_images()
     size = network.plan.input_size[1:]
     for name, level in zip(network.level_ends, network.plan.levels, strict=True):
         _check_level(level, tuple(run.shapes[name]), size)
     _check_classes(tuple(logits.shape), trace)
     _check_reached(network, _reached(logits) | run.not_run, bottom_up)
+    return run.footprint
 
 
 def check_values(network: TopDownNetwork, model: nn.Module) -> None:
@@ -58,45 +62,22 @@ def _tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
     yield from module.named_buffers()
 
 
-class _Run(fx.Interpreter):
-    """Runs a graph on a meta tensor; an error names the bottom-up node that it comes from."""
+class _Run(MetaRun):
+    """A run whose errors name the bottom-up node that they come from."""
 
     def __init__(self, network: TopDownNetwork, trace: Trace) -> None:
-        super().__init__(network)
+        super().__init__(network, network.graph, network.plan.input_size)
         self._trace = trace
-        self._size = network.plan.input_size
-        self.extra_traceback = False
         self.shapes: dict[str, Any] = {}
-        self.not_run: set[int] = set()
-
-    def on_image(self) -> Tensor:
-        first = next(self.module.parameters(), None)
-        dtype = first.dtype if first is not None else torch.float32
-        with torch.enable_grad():
-            logits: Tensor = self.run(torch.empty(2, *self._size, device="meta", dtype=dtype))
-        return logits
 
     def run_node(self, n: fx.Node) -> Any:
         try:
-            result = self._passed(n)
-            if result is None:
-                result = super().run_node(n)
+            result = super().run_node(n)
         except Exception as error:
             raise self._explained(n, error) from error
         if isinstance(result, Tensor):
             self.shapes[n.name] = result.shape
         return result
-
-    def _passed(self, n: fx.Node) -> Any:
-        """What keeps its input's shape at any width isn't run: perhaps it can't, on meta tensors."""
-        if n.op != "call_module" or not isinstance(n.args[0], fx.Node):
-            return None
-        module = self.fetch_attr(str(n.target))
-        operator = module_operator(module)
-        if operator is None or not operator.keeps_shape or operator.resize is not None:
-            return None
-        self.not_run.update(id(p) for p in module.parameters())
-        return self.env[n.args[0]].contiguous()
 
     def _explained(self, node: fx.Node, error: Exception) -> ConversionError:
         source = _origin(node, self._trace)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import nn
 
 from td_transform.analyse import BottomUp
 from td_transform.emit.check import check_graph, check_values
-from td_transform.emit.graph import GraphWriter
+from td_transform.emit.costs import costed
+from td_transform.emit.graph import GraphWriter, Placed, PlacedTensor
 from td_transform.emit.initialise import fill, fill_tensor
 from td_transform.emit.network import TopDownNetwork
 from td_transform.errors import unforeseen
@@ -15,37 +18,61 @@ from td_transform.options import Init
 from td_transform.plan import Plan
 
 
-def emit(bottom_up: BottomUp, plan: Plan, *, init: Init | None = None) -> TopDownNetwork:
-    """Build the network of a plan.
+@dataclass(frozen=True)
+class Draft:
+    """A network on the meta device: checked, its plan with what an image costs, without values."""
+
+    network: TopDownNetwork
+    model: nn.Module
+    modules: tuple[Placed, ...]
+    tensors: tuple[PlacedTensor, ...]
+
+
+def draft(bottom_up: BottomUp, plan: Plan) -> Draft:
+    """Write the network of a plan and check it.
 
     Args:
         bottom_up: the analysed bottom-up model that the plan was made from.
         plan: what to build.
-        init: called on every new module (`nn.Module.apply`) after its default initialisation.
 
     Raises:
         ConversionError: what was built is not the network of the plan.
     """
-    model = bottom_up.trace.model
-    with unforeseen(model):
+    trace = bottom_up.trace
+    with unforeseen(trace.model):
         writer = GraphWriter(bottom_up, plan)
         writer.write()
         network = TopDownNetwork(writer.root, writer.graph, plan, tuple(writer.level_ends))
-        check_graph(network, bottom_up)
-        _fill(writer, model)
+        network.plan = costed(network, check_graph(network, bottom_up), bottom_up)
+    return Draft(network, trace.model, tuple(writer.modules), tuple(writer.tensors))
+
+
+def emit(draft: Draft, *, init: Init | None = None) -> TopDownNetwork:
+    """Give a drafted network its values.
+
+    Args:
+        draft: the network.
+        init: called on every new module (`nn.Module.apply`) after its default initialisation.
+
+    Raises:
+        ConversionError: it would share tensors with the bottom-up model.
+    """
+    network, model = draft.network, draft.model
+    with unforeseen(model):
+        _fill(draft)
         check_values(network, model)
     if init is not None:
-        for placed in writer.modules:
+        for placed in draft.modules:
             if placed.values == "fresh":
                 placed.module.apply(init)
     network.train(model.training)
     return network
 
 
-def _fill(writer: GraphWriter, model: nn.Module) -> None:
-    first = next(model.parameters(), None)
+def _fill(draft: Draft) -> None:
+    first = next(draft.model.parameters(), None)
     device = first.device if first is not None else torch.device("cpu")
-    for tensor in writer.tensors:
+    for tensor in draft.tensors:
         fill_tensor(tensor.owner, tensor.name, tensor.source, tensor.values, device)
-    for placed in writer.modules:
+    for placed in draft.modules:
         fill(placed.module, placed.source, placed.values, device)

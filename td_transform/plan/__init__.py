@@ -5,6 +5,7 @@ What other packages use is listed below; the modules are internal.
 
 from __future__ import annotations
 
+from td_transform.plan.cost import PlanCost, Work
 from td_transform.plan.levels import LevelPlanner
 from td_transform.plan.parts import (
     Change,
@@ -33,10 +34,12 @@ __all__ = [
     "NodePlan",
     "Part",
     "Plan",
+    "PlanCost",
     "PoolTo",
     "SegmentPlan",
     "SizePreserving",
     "UnitPlan",
     "UpsamplePlan",
     "Upsampled",
+    "Work",
 ]

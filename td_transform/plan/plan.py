@@ -9,6 +9,7 @@ from typing import Any
 
 from td_transform.layers.axes import MapAxes
 from td_transform.options import Options
+from td_transform.plan.cost import PlanCost, Work
 from td_transform.plan.parts import (
     Drop,
     Keep,
@@ -38,6 +39,7 @@ class Plan:
         warnings: what the user should know before training.
         opaque: the operators that no rule knows, with their modules: carried along as they stand.
         frozen: what the trace fixed as the input size or a value decided it.
+        cost: what an image costs.
     """
 
     model: str
@@ -47,6 +49,7 @@ class Plan:
     warnings: tuple[str, ...] = ()
     opaque: tuple[str, ...] = ()
     frozen: tuple[str, ...] = ()
+    cost: PlanCost | None = None
 
     @property
     def input_size(self) -> tuple[int, int, int]:
@@ -93,7 +96,7 @@ class Plan:
         return plan
 
     def __str__(self) -> str:
-        lines = [_title(self), *level_table(self.levels, self.head, self.parameters)]
+        lines = [_title(self), *level_table(self.levels, self.head, self.parameters, self.cost)]
         if self.options.weights == "inherit":
             lines.append(f"inherited: {', '.join(self.inherited) or 'nothing'}")
         if self.opaque:
@@ -120,7 +123,7 @@ _KINDS = {
     kind.__name__: kind
     for kind in (
         Plan, Options, LevelPlan, UnitPlan, SegmentPlan, NodePlan, LayerPlan, UpsamplePlan,
-        Keep, Drop, SizePreserving, Upsampled, PoolTo, MapAxes,
+        Keep, Drop, SizePreserving, Upsampled, PoolTo, MapAxes, PlanCost, Work,
     )
 }  # fmt: skip
 

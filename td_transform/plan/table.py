@@ -4,18 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from td_transform.plan.cost import PlanCost, Work
 from td_transform.plan.parts import LevelPlan, Part, SegmentPlan, UnitPlan, UpsamplePlan
 from td_transform.table import format_table
 
 _HEADER = ["level", "stride", "made from", "widths", "kernels", "layers", "parameters"]
+_COSTS = ["multiply-adds", "activation bytes"]
 
 
-def level_table(levels: Sequence[LevelPlan], head: SegmentPlan, total: int) -> list[str]:
-    """One row per level and one for the head, with widths, kernels and parameters."""
+def level_table(
+    levels: Sequence[LevelPlan], head: SegmentPlan, total: int, cost: PlanCost | None
+) -> list[str]:
+    """One row per level and one for the head: widths, kernels, parameters, what an image costs."""
     rows = [_level_row(i, level) for i, level in enumerate(levels)]
     of_head = total - sum(level.parameters for level in levels)
     rows.append(["head", "", "", str(head.width_in), "", "", f"{of_head:,}"])
-    return [*format_table(_HEADER, rows), f"total {total:,} parameters"]
+    if cost is None:
+        return [*format_table(_HEADER, rows), f"total {total:,} parameters"]
+    rows.insert(0, ["pyramid", *[""] * 6])
+    works = (cost.pyramid, *cost.levels, cost.head)
+    costly = [[*row, *_work(work)] for row, work in zip(rows, works, strict=True)]
+    multiply_adds, kept = _work(cost.total)
+    return [
+        *format_table([*_HEADER, *_COSTS], costly),
+        f"total {total:,} parameters; per image {multiply_adds} multiply-adds "
+        f"({cost.ratio:.1f} x the bottom-up model's), {kept} bytes of activations "
+        f"kept in training ({cost.memory_ratio:.1f} x)",
+    ]
+
+
+def _work(work: Work) -> list[str]:
+    return [f"{work.multiply_adds:,}", f"{work.activation_bytes:,}"]
 
 
 def _level_row(index: int, level: LevelPlan) -> list[str]:

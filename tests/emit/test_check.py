@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from td_transform import ConversionError, Plan, TopDownError, plan_topdown, to_topdown
 from td_transform.analyse import BottomUp, analyse
-from td_transform.emit import TopDownNetwork, emit
+from td_transform.emit import TopDownNetwork, draft
 from td_transform.emit.check import check_graph
 from td_transform.emit.graph import GraphWriter
 from td_transform.plan import Keep
@@ -51,7 +51,7 @@ def test_a_level_of_another_size_than_planned() -> None:
     with pytest.raises(
         ConversionError, match=r"\(2, 8, 16, 16\); expected \(2, 8, 32, 32\), as planned"
     ):
-        emit(bottom_up, wrong)
+        draft(bottom_up, wrong)
 
 
 def test_a_level_of_another_width_than_planned() -> None:
@@ -62,7 +62,7 @@ def test_a_level_of_another_width_than_planned() -> None:
         plan, levels=(plan.levels[0], replace(plan.levels[1], stage=(*stage[:-1], wide)))
     )
     with pytest.raises(ConversionError, match=r"\(2, 8, 32, 32\); expected \(2, 99, 32, 32\)"):
-        emit(bottom_up, wrong)
+        draft(bottom_up, wrong)
 
 
 def test_a_node_that_does_not_run_is_named_with_its_source() -> None:
@@ -75,7 +75,7 @@ def test_a_node_that_does_not_run_is_named_with_its_source() -> None:
         for node in head.nodes
     )
     with pytest.raises(ConversionError) as caught:
-        emit(bottom_up, replace(plan, head=replace(head, nodes=nodes)))
+        draft(bottom_up, replace(plan, head=replace(head, nodes=nodes)))
     assert re.match(
         r"node '_7' in module '7'.*: in the top-down network RuntimeError", str(caught.value)
     )

@@ -1,0 +1,207 @@
+"""What every node of a graph multiplies and keeps for the backward pass, found on meta tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, fx, nn
+from torch.autograd.graph import saved_tensors_hooks
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
+
+from td_transform.operators import module_operator
+from td_transform.plan import Work
+
+# images of a run: an axis of one would hide what is wrong with the others
+BATCH = 2
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """One forward pass of `BATCH` images in eval mode, with every parameter trained.
+
+    Args:
+        multiply_adds: per node.
+        saved: per node the storages that it saves for the backward pass, which others may save too;
+            parameters, buffers and the images don't count.
+        made: per node the storage of its output.
+        sizes: bytes per storage.
+    """
+
+    multiply_adds: dict[fx.Node, int] = field(default_factory=dict)
+    saved: dict[fx.Node, set[int]] = field(default_factory=dict)
+    made: dict[fx.Node, int] = field(default_factory=dict)
+    sizes: dict[int, int] = field(default_factory=dict)
+
+    def work(self, nodes: Iterable[fx.Node], known: set[int]) -> Work:
+        """The work of some nodes for an image; storages known already are left out, and added."""
+        nodes = list(nodes)
+        new = {key for node in nodes for key in self.saved.get(node, ())} - known
+        known |= new
+        return Work(
+            sum(self.multiply_adds.get(node, 0) for node in nodes) // BATCH,
+            sum(self.sizes[key] for key in new) // BATCH,
+        )
+
+
+class MetaRun(fx.Interpreter):
+    """Runs a graph on the meta device and writes its footprint down.
+
+    Args:
+        module: what the graph's paths belong to, in eval mode and on the meta device.
+        graph: from images (N, C, H, W) to logits.
+        size: (C, H, W) of an image.
+    """
+
+    def __init__(self, module: nn.Module, graph: fx.Graph, size: tuple[int, int, int]) -> None:
+        super().__init__(module, graph=graph)
+        self.extra_traceback = False
+        self.footprint = Footprint()
+        self.not_run: set[int] = set()
+        self._size = size
+        self._own: set[int] = set()
+        self._alive: list[Tensor] = []
+        self._products = _Products()
+        self._saving: set[int] = set()
+
+    def on_images(self) -> Tensor:
+        """The logits, connected to every parameter that the graph reads."""
+        first = next(self.module.parameters(), None)
+        dtype = first.dtype if first is not None else torch.float32
+        images = torch.empty(BATCH, *self._size, device="meta", dtype=dtype)
+        tensors = (*self.module.parameters(), *self.module.buffers(), images)
+        self._own = {_address(tensor) for tensor in tensors}
+        with (
+            _trained(self.module),
+            torch.enable_grad(),
+            self._products,
+            _AffineNorms(self._keep),
+            saved_tensors_hooks(self._keep, lambda tensor: tensor),
+        ):
+            logits: Tensor = self.run(images)
+        return logits
+
+    def run_node(self, n: fx.Node) -> Any:
+        before = self._products.multiply_adds
+        self._saving = self.footprint.saved.setdefault(n, set())
+        module = self.fetch_attr(str(n.target)) if n.op == "call_module" else None
+        result = self._passed(module, n) if module is not None else None
+        if result is None:
+            result = super().run_node(n)
+        self.footprint.multiply_adds[n] = self._products.multiply_adds - before
+        if isinstance(result, Tensor):
+            self.footprint.made[n] = self._storage(result)
+        return result
+
+    def _passed(self, module: nn.Module, n: fx.Node) -> Tensor | None:
+        """A stranger's layer that is known to keep shapes: perhaps it can't run on meta tensors."""
+        if not isinstance(n.args[0], fx.Node):
+            return None
+        x: Tensor = self.env[n.args[0]]
+        operator = module_operator(module)
+        torchs_own = type(module).__module__.startswith("torch.nn.")
+        if (
+            torchs_own
+            or operator is None
+            or not operator.keeps_shape
+            or operator.resize is not None
+        ):
+            return None
+        self.not_run.update(id(p) for p in module.parameters())
+        return x.contiguous()
+
+    def _keep(self, tensor: Tensor) -> Tensor:
+        storage = self._storage(tensor)
+        if storage not in self._own:
+            self._saving.add(storage)
+        return tensor
+
+    def _storage(self, tensor: Tensor) -> int:
+        """A storage's address; it is kept alive, so that none is given twice."""
+        address = _address(tensor)
+        if address not in self.footprint.sizes:
+            self.footprint.sizes[address] = tensor.untyped_storage().nbytes()
+            self._alive.append(tensor.detach())
+        return address
+
+
+@contextmanager
+def _trained(module: nn.Module) -> Iterator[None]:
+    """Every parameter trains meanwhile."""
+    frozen = [p for p in module.parameters() if not p.requires_grad and p.is_floating_point()]
+    for parameter in frozen:
+        parameter.requires_grad_(True)
+    try:
+        yield
+    finally:
+        for parameter in frozen:
+            parameter.requires_grad_(False)
+
+
+def _address(tensor: Tensor) -> int:
+    """Tensors on the meta device have no data pointer, their storages are told by address."""
+    return int(tensor.untyped_storage()._cdata)
+
+
+class _Products(TorchDispatchMode):
+    """Counts multiply-adds with torch's own table of operators."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.multiply_adds = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        result = func(*args, **kwargs)
+        if func._overloadpacket in flop_registry:
+            flops = flop_registry[func._overloadpacket](*args, **kwargs, out_val=result)
+            self.multiply_adds += flops // 2
+        return result
+
+
+class _AffineNorms(TorchFunctionMode):
+    """Runs batch norms in eval mode as what they are, which saves the same tensors.
+
+    On meta tensors torch takes milliseconds for each. In training it also keeps two statistics a
+    channel, whatever the batch.
+
+    Args:
+        keep: is given those statistics.
+    """
+
+    def __init__(self, keep: Callable[[Tensor], object]) -> None:
+        super().__init__()
+        self._keep = keep
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func is F.batch_norm:
+            return self._affine(*args, **kwargs)
+        return func(*args, **kwargs)
+
+    def _affine(
+        self,
+        x: Tensor,
+        mean: Tensor | None,
+        variance: Tensor | None,
+        weight: Tensor | None = None,
+        bias: Tensor | None = None,
+        training: bool = False,
+        *rest: Any,
+        **more: Any,
+    ) -> Tensor:
+        if training or weight is None or bias is None:
+            return F.batch_norm(x, mean, variance, weight, bias, training, *rest, **more)
+        self._keep(torch.empty(2 * BATCH, len(weight), dtype=weight.dtype, device="meta"))
+        shape = (-1, *[1] * (x.dim() - 2))
+        return torch.addcmul(bias.view(shape), x, weight.view(shape))
