@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from benchmarks.experiments.experiment import Experiment
@@ -17,6 +19,7 @@ from benchmarks.findings.curve_figures import (
 from benchmarks.findings.section import Section
 from benchmarks.findings.tables import corruption_table, robustness_table, strong_table
 from benchmarks.measures.attacks import ATTACKS, NamedAttack
+from benchmarks.measures.attacks.named import Distance
 from benchmarks.measures.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from benchmarks.measures.robustness import Perturbations, minimal_perturbations, predict
 from benchmarks.measures.strong_attacks import FIXED, MINIMAL, NORMS, Norm, still_right
@@ -48,12 +51,14 @@ class RobustnessConfig:
         attack: a name of `benchmarks.measures.attacks.ATTACKS`.
         images: how many test images, in a class-balanced shuffle.
         repeats: of the attack; the worst counts.
+        distance: `linf`: as the authors ran it.
         effort: how long it searches.
     """
 
     attack: str
     images: int
     repeats: int = 3
+    distance: Distance = "l2"
     effort: Effort = field(default_factory=Effort)
 
 
@@ -113,9 +118,12 @@ def robustness_job(trained: Job, attack: str, profile: Profile) -> Job:
         attack=attack,
         images=profile.attack_images,
         repeats=profile.attack_repeats,
+        distance=profile.attack_distance,
         effort=profile.effort,
     )
-    return Job("robustness", config, needs=(trained,))
+    first = ATTACKS[attack].starts_from
+    started = (robustness_job(trained, first, profile),) if first else ()
+    return Job("robustness", config, needs=(trained, *started))
 
 
 def _jobs_of(trained: Job, profile: Profile) -> Iterator[Job]:
@@ -172,13 +180,25 @@ def share(right: Tensor) -> float:
 
 
 def attack_network(job: Job, workspace: Workspace) -> Iterator[Row]:
-    """One row: the minimal L2 per image. A top-down network's images are kept for exp2-scales."""
+    """One row: the minimal L2 per image, -1 where it was wrong from the start, None where nothing
+    was found. The images are kept, for exp2-scales and for attacks that start from them.
+    """
     config: RobustnessConfig = job.config
     tried = subject(job.needs[0], config.images, workspace)
-    found = _searched(ATTACKS[config.attack], tried, job, workspace, repeats=config.repeats)
-    if job.needs[0].config.arrangement == "td":
-        save_file(workspace.file(job, PERTURBED), found.images.cpu())
-    yield {"attack": config.attack, "l2": found.listed(), **tried.common}
+    options: dict[str, Any] = {"repeats": config.repeats, "distance": config.distance}
+    if len(job.needs) > 1:
+        options["starts"] = perturbed_images(job.needs[1], workspace)
+    found = _searched(ATTACKS[config.attack], tried, job, workspace, **options)
+    save_file(workspace.file(job, PERTURBED), found.images.cpu())
+    measured: Row = {"l2": found.listed(), "repeats": config.repeats}
+    yield {"attack": config.attack, "distance": config.distance, **measured, **tried.common}
+
+
+def perturbed_images(attacked: Job, workspace: Workspace) -> Tensor:
+    """What an attack that is done found (N, C, H, W)."""
+    file = workspace.file(attacked, PERTURBED)
+    found: Tensor = torch.load(file, map_location=workspace.device, weights_only=True)
+    return found
 
 
 def attack_strongly(job: Job, workspace: Workspace) -> Iterator[Row]:
@@ -187,7 +207,7 @@ def attack_strongly(job: Job, workspace: Workspace) -> Iterator[Row]:
     tried = subject(job.needs[0], config.images, workspace)
     common: Row = {"attack": config.attack, "norm": config.norm, **tried.common}
     if config.attack in MINIMAL:
-        found = _searched(MINIMAL[config.attack], tried, job, workspace, repeats=1)
+        found = _searched(MINIMAL[config.attack], tried, job, workspace)
         never = share(found.l2.isinf())
         yield {**common, "l2": found.listed(), "robust_accuracy": never}
         return
@@ -201,12 +221,12 @@ def attack_strongly(job: Job, workspace: Workspace) -> Iterator[Row]:
 
 
 def _searched(
-    attack: NamedAttack, tried: Subject, job: Job, workspace: Workspace, *, repeats: int
+    attack: NamedAttack, tried: Subject, job: Job, workspace: Workspace, **options: Any
 ) -> Perturbations:
     return minimal_perturbations(
         tried.network, tried.images, tried.labels, attack, effort=job.config.effort,
-        repeats=repeats, seed=job.needs[0].config.seed, quiet=workspace.place.quiet,
-        before_batch=workspace.pause_if_due,
+        seed=job.needs[0].config.seed, quiet=workspace.place.quiet, pause=workspace.pause_if_due,
+        checkpoint=workspace.checkpoint(job), **options,
     )  # fmt: skip
 
 

@@ -55,6 +55,8 @@ class Profile:
         seed: of everything.
         attack_images: test images per network of the ten attacks and of the levels' perturbations.
         attack_repeats: of which the worst counts.
+        attack_distance: l2: the closest image that each attack finds; linf: as the authors ran them,
+            with the L-infinity distance of foolbox 2.2.1, to compare with their figures.
         strong_images: test images per network of the gradient attacks.
         corruption_images: test images per network and corruption; all where None.
         localisation_images: test images per pair of networks; all where None.
@@ -83,6 +85,7 @@ class Profile:
     seed: int = 0
     attack_images: int = 1000
     attack_repeats: int = 3
+    attack_distance: Literal["l2", "linf"] = "l2"
     strong_images: int = 1000
     corruption_images: int | None = None
     localisation_images: int | None = None
