@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,17 +23,20 @@ from benchmarks.measures.attacks import ATTACKS, NamedAttack
 from benchmarks.measures.attacks.named import Distance
 from benchmarks.measures.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from benchmarks.measures.robustness import Perturbations, minimal_perturbations, predict
-from benchmarks.measures.strong_attacks import FIXED, MINIMAL, NORMS, Norm, still_right
+from benchmarks.measures.strong_attacks import FIXED, MINIMAL, NORMS, Kept, Norm, still_right
 from benchmarks.runs.effort import Effort, StrongEffort
+from benchmarks.runs.interrupts import held_back
 from benchmarks.runs.jobs import Job, Row
 from benchmarks.runs.profiles import Profile, Setting
 from benchmarks.runs.recipes import training
-from benchmarks.runs.workspace import Workspace
+from benchmarks.runs.workspace import BudgetSpent, Workspace
 from benchmarks.subjects.arrangements import PAIR, Arrangement
 from benchmarks.subjects.datasets import ON_BLACK, as_floats, balanced_order
 
 PERTURBED = "perturbed.pt"
 
+# Small, because what is interrupted within a batch starts this batch again.
+_STRONG_BATCH = 32
 # The paper's supplement attacks all arrangements of this network.
 _ALL_ATTACKED = "resnet32"
 _EPSILONS: dict[tuple[bool, Norm], tuple[float, ...]] = {
@@ -67,7 +71,7 @@ class StrongConfig:
     """What the results of one strong attack depend on.
 
     Args:
-        attack: FGSM, PGD, AutoAttack, DeepFool or CarliniWagner.
+        attack: FGSM, PGD, AutoAttack, DeepFool or FAB.
         norm: of the perturbation.
         epsilons: its bounds, for images in [0, 1]; none for the attacks that minimise it.
         images: how many test images, in a class-balanced shuffle.
@@ -211,13 +215,29 @@ def attack_strongly(job: Job, workspace: Workspace) -> Iterator[Row]:
         never = share(found.l2.isinf())
         yield {**common, "l2": found.listed(), "robust_accuracy": never}
         return
-    for epsilon in config.epsilons:
-        workspace.pause_if_due()
-        right = still_right(
-            tried.network, tried.images, tried.labels, attack=config.attack, norm=config.norm,
-            epsilon=epsilon, effort=config.effort, seed=job.needs[0].config.seed,
-        )  # fmt: skip
-        yield {**common, "epsilon": epsilon, "robust_accuracy": share(right)}
+    kept = _kept_batches(workspace.checkpoint(job), len(config.epsilons))
+    for epsilon, part in zip(config.epsilons, kept, strict=True):
+        try:
+            outcome = still_right(
+                tried.network, tried.images, tried.labels, attack=config.attack, norm=config.norm,
+                epsilon=epsilon, effort=config.effort, batch=_STRONG_BATCH,
+                seed=job.needs[0].config.seed, kept=part, pause=workspace.pause_if_due,
+            )  # fmt: skip
+        except (KeyboardInterrupt, BudgetSpent):
+            with held_back():
+                save_file(workspace.checkpoint(job), [asdict(done) for done in kept])
+            raise
+        measured: Row = {"epsilon": epsilon, "robust_accuracy": share(outcome.right)}
+        # per image, to be compared in pairs
+        listed: Row = {"right": outcome.right.int().tolist(), "signs": list(outcome.signs)}
+        yield {**common, **measured, **listed}
+
+
+def _kept_batches(checkpoint: Path, count: int) -> list[Kept]:
+    """What is done for each size of the perturbation."""
+    if not checkpoint.exists():
+        return [Kept() for _ in range(count)]
+    return [Kept(**part) for part in torch.load(checkpoint, weights_only=True)]
 
 
 def _searched(

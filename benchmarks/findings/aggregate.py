@@ -20,7 +20,7 @@ from benchmarks.subjects.networks import model_title
 IDENTITY = (
     "experiment", "kind", "profile", "model", "arrangement", "data", "augmented", "run",
     "attack", "perturbed", "norm", "epsilon", "corruption", "severity", "layer", "picture",
-    "threshold",
+    "threshold", "distance",
 )  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from benchmarks.findings.published import PAPER_CELLS, least_published_accuracy
 from benchmarks.findings.verdicts import MARGIN, SLIGHT, Rule, Verdict
 from benchmarks.measures.attacks import of_families
 from benchmarks.measures.attacks.named import Family
-from benchmarks.measures.curves import CRITERION as CURVE_CRITERION
+from benchmarks.measures.paired import CRITERION as PAIRED_CRITERION
 from benchmarks.runs.jobs import Row
 from benchmarks.subjects.arrangements import PAIR
 
@@ -22,7 +22,7 @@ BEYOND = "beyond the spread of its L2"
 MAJORITY = f"more than half of the cases (network, data, attack), {BEYOND}"
 NOTE = (
     "A cell is a network and a data set. "
-    f"The spread of an L2: {CURVE_CRITERION}. With a single attacked run the interval says nothing "
+    f"The spread of an L2: {PAIRED_CRITERION}. With a single attacked run the interval says nothing "
     "about how trainings differ. A claim does not hold where the opposite is found beyond the spread, "
     "or more often than half; it is undecided where differences are within the spread, or where "
     "single runs have none."
@@ -286,7 +286,7 @@ _BEYOND = (
         text="TD networks are also more robust against strong attacks.",
         source="beyond the paper",
         paper="not tested",
-        criterion="FGSM, PGD, DeepFool, Carlini-Wagner, AutoAttack: TD keeps more accuracy, or needs "
+        criterion="FGSM, PGD, DeepFool, FAB, AutoAttack: TD keeps more accuracy, or needs "
         f"a larger L2, beyond the spread ({SPREAD}; with a single run {robust.ERRORS:.0f} standard "
         "errors of the share of images) in more than half of the cases (attack, norm, size, network, "
         f"data), without those in which both keep less than {100 * robust.LOST:.0f} %.",

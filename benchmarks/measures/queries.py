@@ -52,8 +52,8 @@ class Network:
         """
         if low_precision is False or not len(images):
             return Network(model, None, 0.0)
-        twin = copy.deepcopy(model).requires_grad_(False).to(memory_format=torch.channels_last)
-        quick = _Quick(twin).eval()
+        twin = copy.deepcopy(model).requires_grad_(False)
+        quick = _Quick(twin.to(memory_format=torch.channels_last)).eval()  # type: ignore[call-overload]
         generator = torch.Generator().manual_seed(0)
         noise = torch.rand(images.shape, generator=generator).to(images)
         exact, seconds = _timed(model, torch.cat([images, noise, (images + noise) / 2]))

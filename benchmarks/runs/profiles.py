@@ -126,7 +126,7 @@ PROFILES: dict[ProfileName, Profile] = {
         localisation_images=32,
         pictures=2,
         effort=Effort(steps=20, directions=20, max_pixels=20, grid=3),
-        strong_effort=StrongEffort(pgd_steps=5, restarts=1, square_queries=20, carlini_steps=10),
+        strong_effort=StrongEffort(pgd_steps=5, restarts=1, square_queries=20),
     ),
     "cpu": Profile(
         name="cpu",
@@ -145,7 +145,7 @@ PROFILES: dict[ProfileName, Profile] = {
         localisation_images=500,
         pictures=4,
         effort=Effort(steps=200, directions=200, max_pixels=200, grid=6),
-        strong_effort=StrongEffort(pgd_steps=20, restarts=1, square_queries=200, carlini_steps=100),
+        strong_effort=StrongEffort(pgd_steps=20, restarts=1, square_queries=200),
     ),
     "paper": Profile(
         name="paper",

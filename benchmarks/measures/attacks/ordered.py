@@ -88,7 +88,10 @@ class _Scan:
         rows = active[:, None].expand_as(steps)
         fooled, beyond = torch.zeros_like(known), torch.zeros_like(known)
         candidates = self.search.candidates(self.target, rows[known], steps[known])
-        far, limit = l2(candidates - self.target.images[rows[known]]), self.target.limit[rows[known]]
+        far, limit = (
+            l2(candidates - self.target.images[rows[known]]),
+            self.target.limit[rows[known]],
+        )
         asked = (far > 0) & (far < limit)
         answers = torch.zeros_like(asked)
         if asked.any():

@@ -65,4 +65,5 @@ class Search(ABC):
 
 def l2(changes: Tensor) -> Tensor:
     """Norms (N,) of changes (N, ...)."""
-    return changes.flatten(1).norm(dim=1)
+    norms: Tensor = changes.flatten(1).norm(dim=1)
+    return norms

@@ -52,7 +52,8 @@ class SinglePixelAttack(Search):
 
 def _far(flat: Tensor) -> Tensor:
     """Norms (N, pixels) over the channels of (N, C, pixels)."""
-    return flat.norm(dim=1)
+    norms: Tensor = flat.norm(dim=1)
+    return norms
 
 
 class _Changes(OrderedCandidates):
