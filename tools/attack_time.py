@@ -13,16 +13,15 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections import Counter
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor, nn
 
 from benchmarks.experiments.exp2 import Subject, subject
 from benchmarks.measures.attacks import ATTACKS
-from benchmarks.measures.queries import Queries
-from benchmarks.measures.robustness import minimal_perturbations
+from benchmarks.measures.robustness import Perturbations, minimal_perturbations
 from benchmarks.runs.jobs import Job, TrainConfig
 from benchmarks.runs.workspace import Place, Workspace
 from td_transform.table import format_table
@@ -34,17 +33,20 @@ def main() -> None:
     torch.set_num_threads(1)
     place = Place(root=options.results, data_root=options.data_root, quiet=True)
     tried = _subject(Workspace(place), options)
-    rows, total, found = [], 0.0, {}
+    rows, total = [], 0.0
+    found: dict[str, Perturbations] = {}
     for name, attack in ATTACKS.items():
-        with _Counted() as asked:
-            start = time.process_time()
-            found[name] = minimal_perturbations(
-                tried.network, tried.images, tried.labels, attack, repeats=options.repeats,
-                quiet=True, starts=found[attack.starts_from].images if attack.starts_from else None,
-            )  # fmt: skip
-            seconds = time.process_time() - start
+        start = time.process_time()
+        found[name] = minimal_perturbations(
+            tried.network, tried.images, tried.labels, attack, repeats=options.repeats,
+            quiet=True, starts=found[attack.starts_from].images if attack.starts_from else None,
+        )  # fmt: skip
+        seconds = time.process_time() - start
         total += seconds
-        counts = [f"{asked[kind] / options.images:.0f}" for kind in ("float32", "bfloat16")]
+        counts = [
+            f"{found[name].questions.get(kind, 0) / options.images:.0f}"
+            for kind in ("float32", "bfloat16")
+        ]
         rows.append([name, f"{seconds / options.images:.3f}", *counts])
     print("\n".join(format_table(["attack", "s per image", "float32", "bfloat16 questions"], rows)))
     hours = total / options.images * options.of / 3600
@@ -72,30 +74,11 @@ def _subject(workspace: Workspace, options: argparse.Namespace) -> Subject:
     wanted = {name: getattr(options, name) for name in ("model", "data", "arrangement")}
     for row in workspace.store.rows():
         if row["kind"] == "train" and wanted.items() <= row.items():
-            names = TrainConfig.__dataclass_fields__
-            job = Job("train", TrainConfig(**{name: row[name] for name in names}))
+            config: dict[str, Any] = {f.name: row[f.name] for f in fields(TrainConfig)}
+            job = Job("train", TrainConfig(**config))
             if job.id == row["job"]:
                 return subject(job, options.images, workspace)
     raise SystemExit(f"no trained {wanted} in {options.results}: run exp1 with --results first")
-
-
-class _Counted:
-    """Counts the images that networks are asked about, by precision."""
-
-    def __enter__(self) -> Counter[str]:
-        counts: Counter[str] = Counter()
-        self._asked = asked = Queries._logits
-
-        def counted(queries: Queries, model: nn.Module, images: Tensor) -> Tensor:
-            kind = "float32" if model is queries.network.model else "bfloat16"
-            counts[kind] += len(images)
-            return asked(queries, model, images)
-
-        Queries._logits = counted  # type: ignore[method-assign]
-        return counts
-
-    def __exit__(self, *_: object) -> None:
-        Queries._logits = self._asked  # type: ignore[method-assign]
 
 
 if __name__ == "__main__":

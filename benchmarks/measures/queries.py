@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import copy
 import time
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -35,11 +36,13 @@ class Network:
         model: takes images in [0, 1]; in eval mode.
         quick: the same in bfloat16; None where that isn't faster.
         error: of the quick one's logits, at most.
+        questions: how many images it was asked about, by precision.
     """
 
     model: nn.Module
     quick: nn.Module | None
     error: float
+    questions: Counter[str] = field(default_factory=Counter)
 
     @staticmethod
     def of(model: nn.Module, images: Tensor, *, low_precision: bool | None = None) -> Network:
@@ -112,7 +115,6 @@ class Queries:
         self.network = network
         self.labels = labels
         self.notes = [] if notes is None else notes
-        self.asked = 0
         self._pause = pause
         self._position = 0
         self._slowest = 0.0
@@ -159,7 +161,8 @@ class Queries:
 
     @torch.no_grad()
     def _logits(self, model: nn.Module, images: Tensor) -> Tensor:
-        self.asked += len(images)
+        kind = "float32" if model is self.network.model else "bfloat16"
+        self.network.questions[kind] += len(images)
         logits: Tensor = model(images)
         return logits
 

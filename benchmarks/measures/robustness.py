@@ -7,7 +7,7 @@ image by image in `benchmarks.measures.paired`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,10 +42,12 @@ class Perturbations:
             nothing was found.
         l2: (N,) L2 norms of the perturbations for images in [0, 1]; -1 where the clean image is
             wrong, infinity where nothing was found.
+        questions: how many images the network was asked about, by precision, in this call.
     """
 
     images: Tensor
     l2: Tensor
+    questions: Mapping[str, int] = field(default_factory=dict)
 
     def listed(self) -> list[float | None]:
         """The norms as they are kept in results: four decimals, None where nothing was found."""
@@ -127,7 +129,7 @@ def minimal_perturbations(
             with held_back():
                 progress.add(chosen, found, l2(found - images[chosen]))
             bar.update()
-    return Perturbations(progress.images, progress.l2)
+    return Perturbations(progress.images, progress.l2, network.questions)
 
 
 @dataclass
