@@ -23,8 +23,8 @@ class AdditiveNoiseAttack(LineSearch):
     As in foolbox 1 and 2, step e of the search, from 1/steps to 1, draws noise whose scale is
     already e and multiplies it by e again: the strength grows with the square of e.
 
-    First every `stride`-th step is tried. The steps before the one that fools the network follow
-    in order, down to noise of half its norm.
+    First every `stride`-th step is tried, then the steps before the one that fools the network, down
+    to noise of half its norm; where one of these does, those below it in the same way.
 
     Args:
         steps: how many strengths are tried.
@@ -36,8 +36,17 @@ class AdditiveNoiseAttack(LineSearch):
         coarse = self.first(target, begin, whole, stride=self.stride)
         # a repetition ends where its noise is no closer than what was found before
         reached = torch.where(coarse.steps > 0, coarse.steps, self._limits(target))
-        fine = self.first(target, (_HARMLESS * reached).long().clamp(min=1), reached - 1)
-        return fine.closer(coarse).images
+        found = coarse
+        tried = reached
+        while True:
+            begin = (_HARMLESS * reached).long().clamp(min=1)
+            weaker = self.first(target, begin, tried - 1)
+            if not weaker.steps.any():
+                return found.images
+            found = weaker.closer(found)
+            # where nothing was found there is nothing left to try
+            tried = torch.where(weaker.steps > 0, begin, 0)
+            reached = torch.where(weaker.steps > 0, weaker.steps, reached)
 
     def varies(self, size: Sequence[int]) -> bool:
         return True
