@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from benchmarks.experiments.experiment import Experiment
@@ -17,19 +20,23 @@ from benchmarks.findings.curve_figures import (
 from benchmarks.findings.section import Section
 from benchmarks.findings.tables import corruption_table, robustness_table, strong_table
 from benchmarks.measures.attacks import ATTACKS, NamedAttack
+from benchmarks.measures.attacks.named import Distance
 from benchmarks.measures.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from benchmarks.measures.robustness import Perturbations, minimal_perturbations, predict
-from benchmarks.measures.strong_attacks import FIXED, MINIMAL, NORMS, Norm, still_right
+from benchmarks.measures.strong_attacks import FIXED, MINIMAL, NORMS, Kept, Norm, still_right
 from benchmarks.runs.effort import Effort, StrongEffort
+from benchmarks.runs.interrupts import held_back
 from benchmarks.runs.jobs import Job, Row
 from benchmarks.runs.profiles import Profile, Setting
 from benchmarks.runs.recipes import training
-from benchmarks.runs.workspace import Workspace
+from benchmarks.runs.workspace import BudgetSpent, Workspace
 from benchmarks.subjects.arrangements import PAIR, Arrangement
 from benchmarks.subjects.datasets import ON_BLACK, as_floats, balanced_order
 
 PERTURBED = "perturbed.pt"
 
+# Small, because what is interrupted within a batch starts this batch again.
+_STRONG_BATCH = 32
 # The paper's supplement attacks all arrangements of this network.
 _ALL_ATTACKED = "resnet32"
 _EPSILONS: dict[tuple[bool, Norm], tuple[float, ...]] = {
@@ -48,12 +55,14 @@ class RobustnessConfig:
         attack: a name of `benchmarks.measures.attacks.ATTACKS`.
         images: how many test images, in a class-balanced shuffle.
         repeats: of the attack; the worst counts.
+        distance: `linf`: as the authors ran it.
         effort: how long it searches.
     """
 
     attack: str
     images: int
     repeats: int = 3
+    distance: Distance = "l2"
     effort: Effort = field(default_factory=Effort)
 
 
@@ -62,7 +71,7 @@ class StrongConfig:
     """What the results of one strong attack depend on.
 
     Args:
-        attack: FGSM, PGD, AutoAttack, DeepFool or CarliniWagner.
+        attack: FGSM, PGD, AutoAttack, DeepFool or FAB.
         norm: of the perturbation.
         epsilons: its bounds, for images in [0, 1]; none for the attacks that minimise it.
         images: how many test images, in a class-balanced shuffle.
@@ -113,9 +122,12 @@ def robustness_job(trained: Job, attack: str, profile: Profile) -> Job:
         attack=attack,
         images=profile.attack_images,
         repeats=profile.attack_repeats,
+        distance=profile.attack_distance,
         effort=profile.effort,
     )
-    return Job("robustness", config, needs=(trained,))
+    first = ATTACKS[attack].starts_from
+    started = (robustness_job(trained, first, profile),) if first else ()
+    return Job("robustness", config, needs=(trained, *started))
 
 
 def _jobs_of(trained: Job, profile: Profile) -> Iterator[Job]:
@@ -172,13 +184,25 @@ def share(right: Tensor) -> float:
 
 
 def attack_network(job: Job, workspace: Workspace) -> Iterator[Row]:
-    """One row: the minimal L2 per image. A top-down network's images are kept for exp2-scales."""
+    """One row: the minimal L2 per image, -1 where it was wrong from the start, None where nothing
+    was found. The images are kept, for exp2-scales and for attacks that start from them.
+    """
     config: RobustnessConfig = job.config
     tried = subject(job.needs[0], config.images, workspace)
-    found = _searched(ATTACKS[config.attack], tried, job, workspace, repeats=config.repeats)
-    if job.needs[0].config.arrangement == "td":
-        save_file(workspace.file(job, PERTURBED), found.images.cpu())
-    yield {"attack": config.attack, "l2": found.listed(), **tried.common}
+    options: dict[str, Any] = {"repeats": config.repeats, "distance": config.distance}
+    if len(job.needs) > 1:
+        options["starts"] = perturbed_images(job.needs[1], workspace)
+    found = _searched(ATTACKS[config.attack], tried, job, workspace, **options)
+    save_file(workspace.file(job, PERTURBED), found.images.cpu())
+    measured: Row = {"l2": found.listed(), "repeats": config.repeats}
+    yield {"attack": config.attack, "distance": config.distance, **measured, **tried.common}
+
+
+def perturbed_images(attacked: Job, workspace: Workspace) -> Tensor:
+    """What an attack that is done found (N, C, H, W)."""
+    file = workspace.file(attacked, PERTURBED)
+    found: Tensor = torch.load(file, map_location=workspace.device, weights_only=True)
+    return found
 
 
 def attack_strongly(job: Job, workspace: Workspace) -> Iterator[Row]:
@@ -187,26 +211,42 @@ def attack_strongly(job: Job, workspace: Workspace) -> Iterator[Row]:
     tried = subject(job.needs[0], config.images, workspace)
     common: Row = {"attack": config.attack, "norm": config.norm, **tried.common}
     if config.attack in MINIMAL:
-        found = _searched(MINIMAL[config.attack], tried, job, workspace, repeats=1)
+        found = _searched(MINIMAL[config.attack], tried, job, workspace)
         never = share(found.l2.isinf())
         yield {**common, "l2": found.listed(), "robust_accuracy": never}
         return
-    for epsilon in config.epsilons:
-        workspace.pause_if_due()
-        right = still_right(
-            tried.network, tried.images, tried.labels, attack=config.attack, norm=config.norm,
-            epsilon=epsilon, effort=config.effort, seed=job.needs[0].config.seed,
-        )  # fmt: skip
-        yield {**common, "epsilon": epsilon, "robust_accuracy": share(right)}
+    kept = _kept_batches(workspace.checkpoint(job), len(config.epsilons))
+    for epsilon, part in zip(config.epsilons, kept, strict=True):
+        try:
+            outcome = still_right(
+                tried.network, tried.images, tried.labels, attack=config.attack, norm=config.norm,
+                epsilon=epsilon, effort=config.effort, batch=_STRONG_BATCH,
+                seed=job.needs[0].config.seed, kept=part, pause=workspace.pause_if_due,
+            )  # fmt: skip
+        except (KeyboardInterrupt, BudgetSpent):
+            with held_back():
+                save_file(workspace.checkpoint(job), [asdict(done) for done in kept])
+            raise
+        measured: Row = {"epsilon": epsilon, "robust_accuracy": share(outcome.right)}
+        # per image, to be compared in pairs
+        listed: Row = {"right": outcome.right.int().tolist(), "signs": list(outcome.signs)}
+        yield {**common, **measured, **listed}
+
+
+def _kept_batches(checkpoint: Path, count: int) -> list[Kept]:
+    """What is done for each size of the perturbation."""
+    if not checkpoint.exists():
+        return [Kept() for _ in range(count)]
+    return [Kept(**part) for part in torch.load(checkpoint, weights_only=True)]
 
 
 def _searched(
-    attack: NamedAttack, tried: Subject, job: Job, workspace: Workspace, *, repeats: int
+    attack: NamedAttack, tried: Subject, job: Job, workspace: Workspace, **options: Any
 ) -> Perturbations:
     return minimal_perturbations(
         tried.network, tried.images, tried.labels, attack, effort=job.config.effort,
-        repeats=repeats, seed=job.needs[0].config.seed, quiet=workspace.place.quiet,
-        before_batch=workspace.pause_if_due,
+        seed=job.needs[0].config.seed, quiet=workspace.place.quiet, pause=workspace.pause_if_due,
+        checkpoint=workspace.checkpoint(job), **options,
     )  # fmt: skip
 
 

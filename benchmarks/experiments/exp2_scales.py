@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import torch
-
-from benchmarks.experiments.exp2 import PERTURBED, robustness_job, share, subject
+from benchmarks.experiments.exp2 import perturbed_images, robustness_job, share, subject
 from benchmarks.experiments.experiment import Experiment
 from benchmarks.findings.figures import one_level_drawing, two_levels_drawing
 from benchmarks.findings.section import Section
@@ -53,8 +51,7 @@ def feed_levels(job: Job, workspace: Workspace) -> Iterator[Row]:
     tried = subject(trained, attacked.config.images, workspace)
     network = tried.network
     assert isinstance(network, Normalised)
-    file = workspace.file(attacked, PERTURBED)
-    perturbed = torch.load(file, map_location=workspace.device, weights_only=True)
+    perturbed = perturbed_images(attacked, workspace)
     count = level_count(network)
     for levels in choices(count):
         workspace.pause_if_due()

@@ -21,7 +21,7 @@ from benchmarks.subjects.networks import model_title
 IDENTITY = (
     "experiment", "kind", "model", "arrangement", "data", "augmented", "run",
     "attack", "perturbed", "norm", "epsilon", "corruption", "severity", "layer", "picture",
-    "threshold", "heatmap", "scaling",
+    "threshold", "heatmap", "scaling", "distance",
 )  # fmt: skip
 
 

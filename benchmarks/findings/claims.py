@@ -17,7 +17,7 @@ from benchmarks.findings.judgement import Claim, Judged, judged
 from benchmarks.findings.published import PAPER_CELLS
 from benchmarks.measures.attacks import of_families
 from benchmarks.measures.attacks.named import Family
-from benchmarks.measures.curves import CRITERION as CURVE_CRITERION
+from benchmarks.measures.paired import CRITERION as PAIRED_CRITERION
 from benchmarks.runs.jobs import Row
 
 BEYOND = "beyond the spread of its L2"
@@ -27,7 +27,7 @@ NOTE = (
     "results of the paper's recipe, and over all cells only where all are there; other results show a "
     "trend (for, against, none), with the reason why they are no more. "
     "Intervals are over runs, of 95 %, by Welch; with a single run there is none, and nothing is "
-    f"decided. The spread of an L2: {CURVE_CRITERION}. The authors' own figures have no spread: "
+    f"decided. The spread of an L2: {PAIRED_CRITERION}. The authors' own figures have no spread: "
     "each criterion is applied to them as far as sizes go."
 )
 NOT_PRINTED = "no figures printed"
@@ -294,7 +294,7 @@ _BEYOND = (
         text="TD networks are also more robust against strong attacks.",
         source="beyond the paper",
         paper="not tested",
-        criterion="FGSM, PGD, DeepFool, Carlini-Wagner, AutoAttack: TD keeps more accuracy, or needs "
+        criterion="FGSM, PGD, DeepFool, FAB, AutoAttack: TD keeps more accuracy, or needs "
         f"a larger L2, beyond the spread ({SPREAD}; with a single run {robust.ERRORS:.0f} standard "
         "errors of the share of images) in more than half of the cases (attack, norm, size, network, "
         f"data), without those in which both keep less than {100 * robust.LOST:.0f} %.",

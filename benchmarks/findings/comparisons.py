@@ -35,7 +35,7 @@ def compare_published(
 
 
 def comparisons(rows: Sequence[Row]) -> dict[tuple[Cell, str], Comparison]:
-    """TD against BU for every cell and attack whose rows hold per-image L2 for both."""
+    """Their curves (Fig. 6), for every cell and attack whose rows hold per-image L2 for both."""
     found: dict[tuple[Cell, str], dict[str, list[Row]]] = {}
     for row in select(rows, arrangement=PAIR):
         if isinstance(row.get("l2"), list):

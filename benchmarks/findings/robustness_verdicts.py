@@ -10,11 +10,13 @@ from statistics import median
 import numpy as np
 
 from benchmarks.findings.aggregate import Cell, Spread, by_cell, group_of, pooled_deviation, select
-from benchmarks.findings.comparisons import comparisons, published_comparisons
+from benchmarks.findings.comparisons import published_comparisons
 from benchmarks.findings.published import published_scales
+from benchmarks.findings.robustness_pairs import masking, paired_comparisons, paired_survivals
 from benchmarks.findings.verdicts import Rule, Verdict, all_of, beyond, majority, not_run
 from benchmarks.measures.attacks import ATTACKS
 from benchmarks.measures.curves import Comparison
+from benchmarks.measures.paired import PairedComparison
 from benchmarks.runs.jobs import Row
 from benchmarks.subjects.arrangements import PAIR
 
@@ -25,7 +27,8 @@ ERRORS = 2.0
 # An accuracy, as a share, below which nothing is left to compare.
 LOST = 0.05
 
-Compared = Mapping[tuple[Cell, str], Comparison]
+Lead = Comparison | PairedComparison
+Compared = Mapping[tuple[Cell, str], Lead]
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ class Tally:
     middle: str
 
     @staticmethod
-    def of(found: Collection[Comparison]) -> Tally:
+    def of(found: Collection[Lead]) -> Tally:
         return Tally(
             cases=len(found),
             higher=sum(c.advantage > 0 for c in found),
@@ -70,7 +73,7 @@ def less_robust(attacks: Sequence[str], *, models: Sequence[str] | None = None) 
 def no_gain(attacks: Sequence[str]) -> Rule:
     """In more than half of the cells and attacks a gain that matters is ruled out."""
 
-    def holds(found: Collection[Comparison]) -> bool | None:
+    def holds(found: Collection[Lead]) -> bool | None:
         gains = Tally.of(found).better
         if 2 * _without_gain(found) > len(found):
             return True
@@ -85,19 +88,21 @@ def no_gain(attacks: Sequence[str]) -> Rule:
 def _rule(
     attacks: Sequence[str],
     models: Sequence[str] | None,
-    holds: Callable[[Collection[Comparison]], bool | None],
-    first: Callable[[Collection[Comparison]], str] = lambda _: "",
+    holds: Callable[[Collection[Lead]], bool | None],
+    first: Callable[[Collection[Lead]], str] = lambda _: "",
 ) -> Rule:
     """A rule over all cells (of some models) and attacks, with what is said before the tally."""
 
     def rule(rows: Sequence[Row]) -> Verdict:
         own = select(rows, kind="robustness", attack=tuple(attacks))
-        found = _chosen(comparisons(own), attacks, models)
+        found = _chosen(paired_comparisons(own), attacks, models)
         if not found:
             names = ", ".join(models or ("BU and TD",))
             return not_run(f"exp2 for {names} under {', '.join(attacks)}")
         cases = list(found.values())
-        return Verdict(f"{first(cases)}{Tally.of(cases)}", holds(cases), _by_cell(found))
+        signs = masking(rows, {cell for cell, _ in found})
+        ours = f"{first(cases)}{Tally.of(cases)}; {signs}"
+        return Verdict(ours, holds(cases), _by_cell(found))
 
     return rule
 
@@ -106,7 +111,7 @@ def _negated(state: bool | None) -> bool | None:
     return None if state is None else not state
 
 
-def _without_gain(found: Collection[Comparison]) -> int:
+def _without_gain(found: Collection[Lead]) -> int:
     return sum(c.high < GAIN[c.measure] for c in found)
 
 
@@ -158,45 +163,45 @@ def published_levels(cell: Cell) -> str:
 
 
 def survives_strong_attacks(rows: Sequence[Row]) -> Verdict:
-    """TD keeps more accuracy (or needs a larger L2) beyond the spread in more than half."""
-    cases = _strong_cases(select(rows, kind="strong"))
-    if not cases:
+    """TD keeps more images (or needs a larger L2) beyond the spread in more than half."""
+    own = select(rows, kind="strong")
+    survivals, minimal = paired_survivals(own), paired_comparisons(own)
+    if not survivals and not minimal:
         return not_run("strong attacks for BU and TD")
-    told = [case for case in cases if not case.lost]
-    states = [case.better for case in told]
+    lost = {key for key in survivals if _both_lost(own, *key)}
+    told = {
+        **{
+            (cell, _shown_strength(s)): c
+            for (cell, s), c in survivals.items()
+            if (cell, s) not in lost
+        },
+        **minimal,
+    }
+    states = [compared.state for compared in told.values()]
+    signs = masking(rows, {cell for cell, _ in (*survivals, *minimal)})
     ours = (
         f"TD more robust beyond the spread in {states.count(True)} of {len(told)}, less in "
-        f"{states.count(False)}; both keep "
-        f"less than {100 * LOST:.0f} % in {len(cases) - len(told)} more"
+        f"{states.count(False)}; both keep less than {100 * LOST:.0f} % in {len(lost)} more; {signs}"
     )
     # the report's table of strong attacks has every case
-    outside = [case.shown for case in told if case.better is not None]
-    reason = "; ".join(outside) or "all within the spread"
-    return Verdict(ours, majority(states) if told else None, reason)
+    outside = [
+        f"{attack}, {cell.title}: {c}" for (cell, attack), c in told.items() if c.state is not None
+    ]
+    return Verdict(
+        ours, majority(states) if told else None, "; ".join(outside) or "all within the spread"
+    )
 
 
-@dataclass(frozen=True)
-class _Case:
-    shown: str
-    better: bool | None
-    lost: bool = False
+def _both_lost(rows: Sequence[Row], cell: Cell, strength: tuple[str, str, float]) -> bool:
+    attack, norm, epsilon = strength
+    same = select(rows, attack=attack, norm=norm, epsilon=epsilon, arrangement=PAIR)
+    left = [row["robust_accuracy"] for row in same if group_of(row).cell == cell]
+    return all(isinstance(share, int | float) and share < LOST for share in left)
 
 
-def _strong_cases(rows: Sequence[Row]) -> list[_Case]:
-    cases = []
-    bounded = [row for row in rows if row.get("epsilon") is not None]
-    for attack, norm, epsilon in dict.fromkeys(_strength(row) for row in bounded):
-        same = [row for row in bounded if _strength(row) == (attack, norm, epsilon)]
-        for cell, found in _accuracy_pairs(same, "robust_accuracy").items():
-            lead, error = _lead(found), _error(*found.values())
-            shown = f"{attack} {norm} {epsilon:.3g}, {cell.title}: {_shown(found)}"
-            lost = max(accuracy[0].mean for accuracy in found.values()) < LOST
-            cases.append(_Case(shown, beyond(lead, error), lost))
-    minimal = [row for row in rows if row.get("epsilon") is None]
-    for (cell, attack), compared in comparisons(minimal).items():
-        shown = f"{attack}, {cell.title}: {compared}"
-        cases.append(_Case(shown, compared.state))
-    return cases
+def _shown_strength(strength: tuple[str, str, float]) -> str:
+    attack, norm, epsilon = strength
+    return f"{attack} {norm} {epsilon:.3g}"
 
 
 def survives_corruptions(rows: Sequence[Row]) -> Verdict:
@@ -263,15 +268,9 @@ def _shown(found: Mapping[str, Accuracy]) -> str:
     return f"{values} (spread {100 * _error(*found.values()):.1f} points)"
 
 
-def _strength(row: Row) -> tuple[str, str, float]:
-    epsilon = row["epsilon"]
-    assert isinstance(epsilon, int | float)
-    return str(row["attack"]), str(row["norm"]), float(epsilon)
-
-
 def _chosen(
     found: Compared, attacks: Collection[str], models: Collection[str] | None
-) -> dict[tuple[Cell, str], Comparison]:
+) -> dict[tuple[Cell, str], Lead]:
     return {
         (cell, attack): comparison
         for (cell, attack), comparison in found.items()
@@ -279,8 +278,8 @@ def _chosen(
     }
 
 
-def _middle(found: Iterable[Comparison]) -> str:
-    kinds: dict[str, list[Comparison]] = {}
+def _middle(found: Iterable[Lead]) -> str:
+    kinds: dict[str, list[Lead]] = {}
     for comparison in found:
         kinds.setdefault(comparison.measure, []).append(comparison)
     parts = []

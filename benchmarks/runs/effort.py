@@ -27,13 +27,11 @@ class StrongEffort:
     """For the attacks that use gradients.
 
     Args:
-        pgd_steps: of PGD and of either APGD.
-        restarts: of either APGD and of Square.
+        pgd_steps: of PGD, of either APGD and of FAB.
+        restarts: of APGD on cross-entropy and of Square; standard AutoAttack has one.
         square_queries: per image and restart.
-        carlini_steps: of the optimiser, for each of 9 weights.
     """
 
     pgd_steps: int = 100
-    restarts: int = 5
+    restarts: int = 1
     square_queries: int = 5000
-    carlini_steps: int = 1000

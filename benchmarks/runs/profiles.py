@@ -77,6 +77,8 @@ class Profile:
         seed: of everything.
         attack_images: test images per network of the ten attacks and of the levels' perturbations.
         attack_repeats: of which the worst counts.
+        attack_distance: l2: the closest image that each attack finds; linf: as the authors ran them,
+            with the L-infinity distance of foolbox 2.2.1, to compare with their figures.
         strong_images: test images per network of the gradient attacks.
         corruption_images: test images per network and corruption; all where left out.
         localisation_images: test images per pair of networks; all where left out.
@@ -107,6 +109,7 @@ class Profile:
     seed: int = 0
     attack_images: int = 1000
     attack_repeats: int = 3
+    attack_distance: Literal["l2", "linf"] = "l2"
     strong_images: int = 1000
     corruption_images: Annotated[int | None, or_else("all", "INT")] = None
     localisation_images: Annotated[int | None, or_else("all", "INT")] = None
@@ -161,7 +164,7 @@ PROFILES: dict[ProfileName, Profile] = {
         localisation_images=32,
         pictures=2,
         effort=Effort(steps=20, directions=20, max_pixels=20, grid=3),
-        strong_effort=StrongEffort(pgd_steps=5, restarts=1, square_queries=20, carlini_steps=10),
+        strong_effort=StrongEffort(pgd_steps=5, restarts=1, square_queries=20),
     ),
     "cpu": Profile(
         name="cpu",
@@ -180,7 +183,7 @@ PROFILES: dict[ProfileName, Profile] = {
         localisation_images=500,
         pictures=4,
         effort=Effort(steps=200, directions=200, max_pixels=200, grid=6),
-        strong_effort=StrongEffort(pgd_steps=20, restarts=1, square_queries=200, carlini_steps=100),
+        strong_effort=StrongEffort(pgd_steps=20, restarts=1, square_queries=200),
     ),
     "core": Profile(
         name="core",

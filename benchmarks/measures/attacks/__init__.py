@@ -1,8 +1,9 @@
-"""The attacks of Exp. 2 as foolbox 3 attacks that search a minimal perturbation of each image.
+"""The attacks of Exp. 2: each searches a minimal perturbation of each image.
 
 Every module here that has `ATTACKS` adds its own; they run in exp2 and appear in tables and figures.
-foolbox 3 has six of the paper's ten; those that it lacks (single pixel, additive noise of growing
-strength, rotations with shifts of foolbox 1) are here, one file each.
+foolbox 3 has six of the paper's ten, and tries each candidate on the whole batch; those here ask a
+network only what can still change the result (`ordered`), and find the same.
+`foolbox_attack.FoolboxAttack` runs any attack of foolbox as it is.
 """
 
 from __future__ import annotations

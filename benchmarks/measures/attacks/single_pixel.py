@@ -2,49 +2,78 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from benchmarks.measures.attacks.candidates import CandidateAttack
 from benchmarks.measures.attacks.named import NamedAttack
+from benchmarks.measures.attacks.ordered import OrderedCandidates
+from benchmarks.measures.attacks.search import Search, Target
 
 
-class SinglePixelAttack(CandidateAttack):
-    """Sets all channels of one pixel to the lowest, then to the highest value.
+class SinglePixelAttack(Search):
+    """Sets all channels of one pixel to the lowest or to the highest value.
 
-    foolbox 1 tried the pixels in random order and stopped at the first that worked. Here all of
-    them are tried and the closest in L2 is kept, so that the perturbation is minimal; whether an
-    image can be fooled at all is the same.
+    The changes are tried from the smallest to the largest; the first that works counts. foolbox 1
+    and 2 tried the pixels in random order. Whether an image can be fooled at all is the same.
 
     Args:
         max_pixels: how many pixels of each image are tried, drawn at random without repetition.
-
-    Example:
-        >>> SinglePixelAttack(max_pixels=10)
-        SinglePixelAttack(max_pixels=10)
+        closest: from the smallest change to the largest, instead of in random order.
     """
 
-    def __init__(self, *, max_pixels: int = 1000) -> None:
+    def __init__(self, *, max_pixels: int = 1000, closest: bool = True) -> None:
         self.max_pixels = max_pixels
+        self.closest = closest
 
-    def candidates(self, images: Tensor, bounds: tuple[float, float]) -> Iterator[Tensor]:
-        """One batch per tried pixel and value; every image has its own order of pixels."""
-        height, width = images.shape[2:]
-        order = torch.rand(len(images), height * width, device=images.device).argsort(1)
-        rows = torch.arange(len(images), device=images.device)
-        for places in order[:, : self.max_pixels].unbind(1):
-            for value in bounds:
-                candidate = images.clone()
-                candidate[rows, :, places // width, places % width] = value
-                yield candidate
+    def varies(self, size: Sequence[int]) -> bool:
+        return not self.closest or self.max_pixels < size[1] * size[2]
+
+    def search(self, target: Target) -> Tensor:
+        changes = _Changes(self._order(target))
+        begin = torch.ones_like(target.labels)
+        end = torch.full_like(begin, changes.order.shape[1])
+        return changes.first(target, begin, end, rising=self.closest).images
+
+    def _order(self, target: Target) -> Tensor:
+        """Per image (N, changes), in order: twice the pixel's number, plus 1 for white."""
+        count, _, height, width = target.images.shape
+        pixels = min(self.max_pixels, height * width)
+        drawn = [target.draws.order(row, 0, height * width)[:pixels] for row in range(count)]
+        places = torch.tensor(drawn, device=target.images.device)
+        order = torch.stack([2 * places, 2 * places + 1], 2).flatten(1)
+        if not self.closest:
+            return order
+        flat = target.images.flatten(2)
+        far = torch.stack([_far(flat), _far(1 - flat)], 2).flatten(1)
+        return order.gather(1, far.gather(1, order).argsort(dim=1, stable=True))
+
+
+def _far(flat: Tensor) -> Tensor:
+    """Norms (N, pixels) over the channels of (N, C, pixels)."""
+    norms: Tensor = flat.norm(dim=1)
+    return norms
+
+
+class _Changes(OrderedCandidates):
+    """The changes of each image in an order that is known."""
+
+    def __init__(self, order: Tensor) -> None:
+        self.order = order
+
+    def candidates(self, target: Target, rows: Tensor, steps: Tensor) -> Tensor:
+        change = self.order[rows, steps - 1]
+        candidates = target.images[rows].flatten(2)
+        chosen = torch.arange(len(rows), device=rows.device)
+        candidates[chosen, :, change // 2] = (change % 2).to(candidates)[:, None]
+        return candidates.view(len(rows), *target.images.shape[1:])
 
 
 ATTACKS = (
     NamedAttack(
         name="SinglePixelAttack", title="Single pixel", panel=1, family="single pixel",
-        random=True, fixed_size=True,
-        make=lambda effort: SinglePixelAttack(max_pixels=effort.max_pixels),
+        fixed_size=True, make=lambda effort: SinglePixelAttack(max_pixels=effort.max_pixels),
+        authors=lambda effort: SinglePixelAttack(max_pixels=effort.max_pixels, closest=False),
     ),
 )  # fmt: skip
