@@ -13,6 +13,7 @@ from benchmarks.findings import robustness_verdicts as robust
 from benchmarks.findings.aggregate import Cell, Group
 from benchmarks.findings.comparisons import published_comparisons
 from benchmarks.findings.published import published_curve, published_scales
+from benchmarks.findings.robustness_pairs import paired_comparisons
 from benchmarks.findings.verdicts import Rule
 from benchmarks.measures.curves import Curve, compare
 from benchmarks.runs.jobs import Row
@@ -146,7 +147,14 @@ def test_most_vulnerable(medium: float, answer: str) -> None:
 
 def strong(arrangement: str, accuracy: float, **columns: Any) -> Row:
     given = {"attack": "PGD", "norm": "linf", "epsilon": 0.1, "images": 500, **columns}
-    return row("strong", arrangement, robust_accuracy=accuracy, **given)
+    # which images stay right: another draw for each network
+    images = given["images"]
+    right = np.arange(images) < round(accuracy * images)
+    listed = np.random.default_rng(len(arrangement + given["attack"])).permutation(right)
+    if arrangement == "bu":
+        listed = right
+    kept = {"right": listed.astype(int).tolist(), "signs": []}
+    return row("strong", arrangement, robust_accuracy=accuracy, **{**kept, **given})
 
 
 @pytest.mark.parametrize(
@@ -162,6 +170,34 @@ def test_where_both_lose_everything_nothing_is_told() -> None:
     assert label(robust.survives_strong_attacks, lost) == "undecided"
     told = [strong("bu", 0.5), strong("td", 0.7)]
     assert label(robust.survives_strong_attacks, lost + told) == "holds"
+
+
+def test_images_that_are_wrong_from_the_start_are_left_out() -> None:
+    bu = [*distances(images=60)]
+    # TD is the worse network: half of its images are wrong, and the others fall earlier
+    td = [-1.0] * 30 + [0.8 * norm for norm in bu[30:]]
+    rows = [l2_row("bu", bu), l2_row("td", td)]
+    found = paired_comparisons(rows)[Cell("nin-light", "mnist", False), "PointwiseAttack"]
+    assert (found.images, found.told) == (30, 30)
+    assert math.exp(found.advantage) == pytest.approx(0.8)
+    assert label(robust.more_robust(["PointwiseAttack"]), rows) == "does not hold"
+
+
+def test_the_authors_searches_are_not_judged() -> None:
+    rows = pair(1.5, distance="linf")
+    assert label(robust.more_robust(["PointwiseAttack"]), rows) == "not run"
+
+
+def test_signs_of_masked_gradients_stand_beside_the_verdict() -> None:
+    rule, rows = robust.more_robust(["PointwiseAttack"]), pair(1.5)
+    assert "gradient masking not checked" in rule(rows).ours
+    checked = [strong(name, 0.5, attack="AutoAttack") for name in ("bu", "td")]
+    assert "no sign of gradient masking in 2 networks" in rule(rows + checked).ours
+    checked[1]["signs"] = ["zero gradients"]
+    assert "NIN-light, MNIST TD: zero gradients" in rule(rows + checked).ours
+    checked[1]["signs"] = []
+    far = row("strong", attack="DeepFool", norm="l2", l2=[9.0] * 300, images=300)
+    assert "TD: a black-box attack comes closer" in rule([*rows, *checked, far]).ours
 
 
 @pytest.mark.parametrize(
