@@ -46,7 +46,7 @@ def as_markdown(judged: Sequence[Judged]) -> str:
     for number, one in enumerate(judged, start=1):
         numbers = f"[numbers](#claim-{number})"
         ours = f"{_sentence(one.verdict)} {numbers}"
-        cells = [str(number), one.claim.text, one.claim.source, one.claim.paper, ours, _bold(one)]
+        cells = [str(number), one.claim.text, one.claim.source, _papers(one), ours, _bold(one)]
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     lines += ["", NOTE]
     for number, one in enumerate(judged, start=1):
@@ -62,6 +62,11 @@ def _details(one: Judged) -> list[str]:
         lines.append(f"- Ours: {one.verdict.ours}")
     lines += [f"- {part}" for part in one.verdict.reason.split("; ") if part]
     return lines
+
+
+def _papers(one: Judged) -> str:
+    failed = one.claim.authors().holds is False
+    return one.claim.paper + "; **the authors' own figures fail our criterion**" * failed
 
 
 def _bold(one: Judged) -> str:

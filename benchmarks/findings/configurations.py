@@ -167,8 +167,13 @@ def _apart(ours: JSON, papers: JSON) -> float:
 
 def _phrase(name: str, ours: Sequence[str], papers: Sequence[str]) -> str:
     table = _WITHOUT_NUMBER if "None" in papers else _PHRASES
-    given = " or ".join(dict.fromkeys(ours)), " or ".join(dict.fromkeys(papers))
+    given = (" or ".join(sorted(set(values), key=_by_length)) for values in (ours, papers))
     return table.get(name, f"{name.replace('_', ' ')} {{0}} instead of {{1}}").format(*given)
+
+
+def _by_length(text: str) -> tuple[int, str]:
+    # numbers in their order
+    return len(text), text
 
 
 def _shown(value: JSON) -> str:

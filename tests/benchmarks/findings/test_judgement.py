@@ -96,6 +96,8 @@ def test_core_is_all_images_with_the_authors_batches() -> None:
 
 def test_reasons() -> None:
     assert reasons(pair(PAPER_CELLS[0], **SIX)) == "6 of 50 epochs; batch 32 instead of 128"
+    mixed = [{"departures": {"epochs": [10, paper]}} for paper in (200, 50, 30)]
+    assert reasons(mixed) == "10 of 30 or 50 or 200 epochs"
     assert reasons(pair(PAPER_CELLS[0], **RECIPE)) == ""
     assert reasons([{"departures": {"channels_last": [False, True]}}]) == ""
     # a row from before rows said it
@@ -208,3 +210,4 @@ def test_a_failure_of_the_authors_figures_stands_beside_the_criterion() -> None:
     for shown in (as_markdown(judge([])), as_text(judge([]))):
         assert failed in shown
         assert "can't be applied to the authors' figures: the accuracies of Fig. 4" in shown
+    assert "; **the authors' own figures fail our criterion** |" in as_markdown(judge([]))
