@@ -74,7 +74,7 @@ def test_two_processes_train_as_one_does(tmp_path: Path) -> None:
     out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
     # only one of them tells and writes
-    assert out.count("lenet-fc  digits") == 1
+    assert out.count("LeNetFC  digits") == 1
     (row,) = Store(tmp_path / "two").rows()
     assert row["job"] == expected["job"]
     assert row["processes"] == 2
