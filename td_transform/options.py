@@ -41,6 +41,9 @@ class Options:
             `bilinear` or `transposed`; paper, 3.1.
         pyramid: how the image is blurred and downsampled; see `Pyramid`.
         weights: `fresh`, or `inherit` to share those of layers whose shapes agree.
+        memory_budget: what training may keep for the backward pass: bytes an image, or up to 1 a
+            share of what the network would keep. The finest levels are recomputed in the backward
+            pass, as many as that asks for; gradients and running statistics stay the same.
 
     Raises:
         TopDownError: an option has a value that is not offered.
@@ -53,6 +56,7 @@ class Options:
     upsample: UpsampleKind = "nearest"
     pyramid: PyramidKind = "gaussian"
     weights: Weights = "fresh"
+    memory_budget: float | None = None
 
     def __post_init__(self) -> None:
         for name, hint in get_type_hints(type(self)).items():
@@ -66,6 +70,11 @@ class Options:
             raise TopDownError(
                 "argument 'output_stride'", seen=repr(self.output_stride),
                 expected="a positive integer", remedy="pass output_stride=1, the default",
+            )  # fmt: skip
+        if self.memory_budget is not None and not self.memory_budget > 0:
+            raise TopDownError(
+                "argument 'memory_budget'", seen=repr(self.memory_budget),
+                expected="bytes an image, or a share up to 1", remedy="pass memory_budget=0.5",
             )  # fmt: skip
 
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
 
 from td_transform.analyse import BottomUp
 from td_transform.emit.check import check_graph, check_values
-from td_transform.emit.costs import costed
+from td_transform.emit.costs import costed, parts
+from td_transform.emit.footprint import Footprint
 from td_transform.emit.graph import GraphWriter, Placed, PlacedTensor
 from td_transform.emit.initialise import fill, fill_tensor
 from td_transform.emit.network import TopDownNetwork
+from td_transform.emit.recompute import choose
 from td_transform.errors import unforeseen
 from td_transform.options import Init
 from td_transform.plan import Plan
@@ -43,8 +45,22 @@ def draft(bottom_up: BottomUp, plan: Plan) -> Draft:
         writer = GraphWriter(bottom_up, plan)
         writer.write()
         network = TopDownNetwork(writer.root, writer.graph, plan, tuple(writer.level_ends))
-        network.plan = costed(network, check_graph(network, bottom_up), bottom_up)
+        found = check_graph(network, bottom_up)
+        network.plan = costed(network, found, bottom_up)
+        _spare_memory(network, found)
     return Draft(network, trace.model, tuple(writer.modules), tuple(writer.tensors))
+
+
+def _spare_memory(network: TopDownNetwork, found: Footprint) -> None:
+    plan = network.plan
+    if plan.options.memory_budget is None or plan.cost is None:
+        return
+    _, *levels, _ = parts(network)
+    paths = [level.path for level in plan.levels]
+    named = list(zip(paths, levels, strict=True))
+    choice = choose(named, found, plan.cost, plan.options.memory_budget)
+    network.plan = replace(plan, recomputation=choice.summary)
+    network.recompute(choice.pieces)
 
 
 def emit(draft: Draft, *, init: Init | None = None) -> TopDownNetwork:

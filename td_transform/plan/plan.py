@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 from td_transform.options import Options
-from td_transform.plan.cost import PlanCost, Work
+from td_transform.plan.cost import PlanCost, Recomputation, Work
 from td_transform.plan.parts import (
     Drop,
     Keep,
@@ -36,6 +36,7 @@ class Plan:
         head: from the last map to the logits.
         warnings: what the user should know before training.
         cost: what an image costs.
+        recomputation: what `memory_budget` asks for.
     """
 
     model: str
@@ -44,6 +45,7 @@ class Plan:
     head: SegmentPlan
     warnings: tuple[str, ...] = ()
     cost: PlanCost | None = None
+    recomputation: Recomputation | None = None
 
     @property
     def input_size(self) -> tuple[int, int, int]:
@@ -93,6 +95,8 @@ class Plan:
         lines = [_title(self), *level_table(self.levels, self.head, self.parameters, self.cost)]
         if self.options.weights == "inherit":
             lines.append(f"inherited: {', '.join(self.inherited) or 'nothing'}")
+        if self.recomputation is not None and self.cost is not None:
+            lines.append(_recomputed(self.recomputation, self.cost))
         return "\n".join([*lines, *(f"warning: {w}" for w in self.warnings)])
 
 
@@ -104,11 +108,18 @@ def _title(plan: Plan) -> str:
     )
 
 
+def _recomputed(recomputation: Recomputation, cost: PlanCost) -> str:
+    whole, kept = cost.total.activation_bytes, recomputation.kept_bytes
+    levels = ", ".join(recomputation.levels) or "no level"
+    return f"recomputed in the backward pass: {levels}; kept: {kept:,} bytes of {whole:,}"
+
+
 _KINDS = {
     kind.__name__: kind
     for kind in (
         Plan, Options, LevelPlan, UnitPlan, SegmentPlan, NodePlan, LayerPlan, UpsamplePlan,
-        Keep, Drop, SizePreserving, Upsampled, PoolTo, PlanCost, Work,
+        Keep, Drop, SizePreserving, Upsampled, PoolTo, PlanCost,
+        Recomputation, Work,
     )
 }  # fmt: skip
 
