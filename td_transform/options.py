@@ -84,9 +84,20 @@ class Conversion(Options):
 
     Args:
         init: called on every new module after its default initialisation, as by `nn.Module.apply`.
+        device: `meta` leaves new layers without values, for those who load them afterwards with
+            `load_state_dict(..., assign=True)`; by default they get some, on the model's device.
     """
 
     init: Init | None = None
+    device: Literal["meta"] | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.device not in (None, "meta"):
+            raise TopDownError(
+                "argument 'device'", seen=repr(self.device), expected="None or 'meta'",
+                remedy="call td.to(device) on the result, or convert a model that lives there",
+            )  # fmt: skip
 
 
 def keywords(

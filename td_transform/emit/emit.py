@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from torch import nn
@@ -63,19 +64,22 @@ def _spare_memory(network: TopDownNetwork, found: Footprint) -> None:
     network.recompute(choice.pieces)
 
 
-def emit(draft: Draft, *, init: Init | None = None) -> TopDownNetwork:
+def emit(
+    draft: Draft, *, init: Init | None = None, device: Literal["meta"] | None = None
+) -> TopDownNetwork:
     """Give a drafted network its values.
 
     Args:
         draft: the network.
         init: called on every new module (`nn.Module.apply`) after its default initialisation.
+        device: `meta` leaves new layers without values.
 
     Raises:
         ConversionError: it would share tensors with the bottom-up model.
     """
     network, model = draft.network, draft.model
     with unforeseen(model):
-        _fill(draft)
+        _fill(draft, device)
         check_values(network, model)
     if init is not None:
         for placed in draft.modules:
@@ -85,10 +89,12 @@ def emit(draft: Draft, *, init: Init | None = None) -> TopDownNetwork:
     return network
 
 
-def _fill(draft: Draft) -> None:
+def _fill(draft: Draft, device: Literal["meta"] | None) -> None:
     first = next(draft.model.parameters(), None)
-    device = first.device if first is not None else torch.device("cpu")
+    home = first.device if first is not None else torch.device("cpu")
+    if device is not None:
+        home = torch.device(device)
     for tensor in draft.tensors:
-        fill_tensor(tensor.owner, tensor.name, tensor.source, tensor.values, device)
+        fill_tensor(tensor.owner, tensor.name, tensor.source, tensor.values, home)
     for placed in draft.modules:
-        fill(placed.module, placed.source, placed.values, device)
+        fill(placed.module, placed.source, placed.values, home)
