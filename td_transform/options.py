@@ -41,6 +41,9 @@ class Options:
             `bilinear` or `transposed`; paper, 3.1.
         pyramid: how the image is blurred and downsampled; see `Pyramid`.
         weights: `fresh`, or `inherit` to share those of layers whose shapes agree.
+        memory_budget: what training may keep for the backward pass: bytes an image, or up to 1 a
+            share of what the network would keep. The finest levels are recomputed in the backward
+            pass, as many as that asks for; gradients and running statistics stay the same.
 
     Raises:
         TopDownError: an option has a value that is not offered.
@@ -53,6 +56,7 @@ class Options:
     upsample: UpsampleKind = "nearest"
     pyramid: PyramidKind = "gaussian"
     weights: Weights = "fresh"
+    memory_budget: float | None = None
 
     def __post_init__(self) -> None:
         for name, hint in get_type_hints(type(self)).items():
@@ -67,6 +71,11 @@ class Options:
                 "argument 'output_stride'", seen=repr(self.output_stride),
                 expected="a positive integer", remedy="pass output_stride=1, the default",
             )  # fmt: skip
+        if self.memory_budget is not None and not self.memory_budget > 0:
+            raise TopDownError(
+                "argument 'memory_budget'", seen=repr(self.memory_budget),
+                expected="bytes an image, or a share up to 1", remedy="pass memory_budget=0.5",
+            )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,9 +84,20 @@ class Conversion(Options):
 
     Args:
         init: called on every new module after its default initialisation, as by `nn.Module.apply`.
+        device: `meta` leaves new layers without values, for those who load them afterwards with
+            `load_state_dict(..., assign=True)`; by default they get some, on the model's device.
     """
 
     init: Init | None = None
+    device: Literal["meta"] | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.device not in (None, "meta"):
+            raise TopDownError(
+                "argument 'device'", seen=repr(self.device), expected="None or 'meta'",
+                remedy="call td.to(device) on the result, or convert a model that lives there",
+            )  # fmt: skip
 
 
 def keywords(

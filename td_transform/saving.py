@@ -17,6 +17,8 @@ from td_transform.errors import TopDownError
 from td_transform.plan import Plan
 from td_transform.transform import to_topdown
 
+# of a plan: what it says about the network
+_NO_PART = ("warnings", "cost", "recomputation")
 _FORMAT = "td_transform.topdown/2"
 
 
@@ -153,9 +155,9 @@ def _build(path: str | os.PathLike[str], plan: Plan, model: nn.Module) -> TopDow
 
 
 def _compared(plan: Plan) -> dict[str, Any]:
-    """A plan as plain data, without its warnings and cost: they are no part of the network."""
+    """A plan as plain data, without what is no part of the network."""
     data: dict[str, Any] = json.loads(plan.to_json())
-    return {key: value for key, value in data.items() if key not in ("warnings", "cost")}
+    return {key: value for key, value in data.items() if key not in _NO_PART}
 
 
 def _first_difference(stored: Any, built: Any, place: str) -> tuple[str, Any, Any] | None:

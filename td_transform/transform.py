@@ -46,7 +46,7 @@ def to_topdown(model: nn.Module, options: Conversion) -> TopDownNetwork:
     drafted = _drafted(model, shaping(options))
     for warning in drafted.network.plan.warnings:
         python_warnings.warn(warning, stacklevel=3)
-    return emit(drafted, init=options.init)
+    return emit(drafted, init=options.init, device=options.device)
 
 
 @keywords(Options)

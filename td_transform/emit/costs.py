@@ -20,7 +20,7 @@ def costed(network: TopDownNetwork, found: Footprint, bottom_up: BottomUp) -> Pl
     """The network's plan with what an image costs, found in a run of the network."""
     plan, trace = network.plan, bottom_up.trace
     known: set[int] = set()
-    pyramid, *levels, head = (found.work(part, known) for part in _parts(network))
+    pyramid, *levels, head = (found.work(part, known) for part in parts(network))
     run = MetaRun(trace.skeleton, trace.graph, plan.input_size)
     run.on_images()
     bottom = run.footprint.work(trace.graph.nodes, set())
@@ -29,7 +29,7 @@ def costed(network: TopDownNetwork, found: Footprint, bottom_up: BottomUp) -> Pl
     return replace(plan, cost=cost, warnings=(*plan.warnings, *_warned(plan, cost, finest)))
 
 
-def _parts(network: TopDownNetwork) -> Iterator[list[fx.Node]]:
+def parts(network: TopDownNetwork) -> Iterator[list[fx.Node]]:
     """The nodes of the pyramid, of each level and of the head."""
     ends = iter(network.level_ends)
     end = next(ends, None)

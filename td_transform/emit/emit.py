@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from torch import nn
 
 from td_transform.analyse import BottomUp
 from td_transform.emit.check import check_graph, check_values
-from td_transform.emit.costs import costed
+from td_transform.emit.costs import costed, parts
+from td_transform.emit.footprint import Footprint
 from td_transform.emit.graph import GraphWriter, Placed, PlacedTensor
 from td_transform.emit.initialise import fill, fill_tensor
 from td_transform.emit.network import TopDownNetwork
+from td_transform.emit.recompute import choose
 from td_transform.errors import unforeseen
 from td_transform.options import Init
 from td_transform.plan import Plan
@@ -43,23 +46,40 @@ def draft(bottom_up: BottomUp, plan: Plan) -> Draft:
         writer = GraphWriter(bottom_up, plan)
         writer.write()
         network = TopDownNetwork(writer.root, writer.graph, plan, tuple(writer.level_ends))
-        network.plan = costed(network, check_graph(network, bottom_up), bottom_up)
+        found = check_graph(network, bottom_up)
+        network.plan = costed(network, found, bottom_up)
+        _spare_memory(network, found)
     return Draft(network, trace.model, tuple(writer.modules), tuple(writer.tensors))
 
 
-def emit(draft: Draft, *, init: Init | None = None) -> TopDownNetwork:
+def _spare_memory(network: TopDownNetwork, found: Footprint) -> None:
+    plan = network.plan
+    if plan.options.memory_budget is None or plan.cost is None:
+        return
+    _, *levels, _ = parts(network)
+    paths = [level.path for level in plan.levels]
+    named = list(zip(paths, levels, strict=True))
+    choice = choose(named, found, plan.cost, plan.options.memory_budget)
+    network.plan = replace(plan, recomputation=choice.summary)
+    network.recompute(choice.pieces)
+
+
+def emit(
+    draft: Draft, *, init: Init | None = None, device: Literal["meta"] | None = None
+) -> TopDownNetwork:
     """Give a drafted network its values.
 
     Args:
         draft: the network.
         init: called on every new module (`nn.Module.apply`) after its default initialisation.
+        device: `meta` leaves new layers without values.
 
     Raises:
         ConversionError: it would share tensors with the bottom-up model.
     """
     network, model = draft.network, draft.model
     with unforeseen(model):
-        _fill(draft)
+        _fill(draft, device)
         check_values(network, model)
     if init is not None:
         for placed in draft.modules:
@@ -69,10 +89,12 @@ def emit(draft: Draft, *, init: Init | None = None) -> TopDownNetwork:
     return network
 
 
-def _fill(draft: Draft) -> None:
+def _fill(draft: Draft, device: Literal["meta"] | None) -> None:
     first = next(draft.model.parameters(), None)
-    device = first.device if first is not None else torch.device("cpu")
+    home = first.device if first is not None else torch.device("cpu")
+    if device is not None:
+        home = torch.device(device)
     for tensor in draft.tensors:
-        fill_tensor(tensor.owner, tensor.name, tensor.source, tensor.values, device)
+        fill_tensor(tensor.owner, tensor.name, tensor.source, tensor.values, home)
     for placed in draft.modules:
-        fill(placed.module, placed.source, placed.values, device)
+        fill(placed.module, placed.source, placed.values, home)

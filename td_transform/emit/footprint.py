@@ -32,12 +32,14 @@ class Footprint:
             parameters, buffers and the images don't count.
         made: per node the storage of its output.
         sizes: bytes per storage.
+        own: the storages of parameters, buffers and images.
     """
 
     multiply_adds: dict[fx.Node, int] = field(default_factory=dict)
     saved: dict[fx.Node, set[int]] = field(default_factory=dict)
     made: dict[fx.Node, int] = field(default_factory=dict)
     sizes: dict[int, int] = field(default_factory=dict)
+    own: set[int] = field(default_factory=set)
 
     def work(self, nodes: Iterable[fx.Node], known: set[int]) -> Work:
         """The work of some nodes for an image; storages known already are left out, and added."""
@@ -65,7 +67,6 @@ class MetaRun(fx.Interpreter):
         self.footprint = Footprint()
         self.not_run: set[int] = set()
         self._size = size
-        self._own: set[int] = set()
         self._alive: list[Tensor] = []
         self._products = _Products()
         self._saving: set[int] = set()
@@ -76,7 +77,7 @@ class MetaRun(fx.Interpreter):
         dtype = first.dtype if first is not None else torch.float32
         images = torch.empty(BATCH, *self._size, device="meta", dtype=dtype)
         tensors = (*self.module.parameters(), *self.module.buffers(), images)
-        self._own = {_address(tensor) for tensor in tensors}
+        self.footprint.own.update(_address(tensor) for tensor in tensors)
         with (
             _trained(self.module),
             torch.enable_grad(),
@@ -118,7 +119,7 @@ class MetaRun(fx.Interpreter):
 
     def _keep(self, tensor: Tensor) -> Tensor:
         storage = self._storage(tensor)
-        if storage not in self._own:
+        if storage not in self.footprint.own:
             self._saving.add(storage)
         return tensor
 

@@ -2,16 +2,8 @@
 
 from __future__ import annotations
 
-import math
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
-
-import numpy as np
 import torch
 from torch import Tensor, nn
-
-# small enough for a core's cache
-_BLOCK = 2**18
 
 # what `reset_parameters` of torch's own layers fills in
 _RESET = {"weight", "bias", "running_mean", "running_var", "num_batches_tracked"}
@@ -31,53 +23,20 @@ def materialise(
             for name, tensor in tensors.items():
                 if tensor is None or not tensor.is_meta:
                     continue
-                values = torch.empty(tensor.shape, dtype=tensor.dtype, device=device)
+                place = device
+                if name in layer._non_persistent_buffers_set:
+                    # no state dict holds it, so that it has values even where others get none
+                    like = _tensor_of(source, path, name)
+                    place = like.device if like is not None else device
+                values = torch.empty(tensor.shape, dtype=tensor.dtype, device=place)
                 if reset is None or name not in _RESET:
                     _draw(values, _tensor_of(source, path, name), isinstance(tensor, nn.Parameter))
                 trains = isinstance(tensor, nn.Parameter)
                 tensors[name] = nn.Parameter(values, tensor.requires_grad) if trains else values
         if source is not None and (own := _module_of(source, path)) is not None:
             _copy_attributes(layer, own)
-        if _is_torchs_own(layer):
-            _reset_uniform(layer)
-        elif reset is not None:
+        if reset is not None:
             reset()
-
-
-def _is_torchs_own(layer: nn.Module) -> bool:
-    """Does it initialise itself as torch's convolutions and linear layers do, on this machine's RAM?"""
-    own = (nn.modules.conv._ConvNd.reset_parameters, nn.Linear.reset_parameters)
-    weight = layer._parameters.get("weight")
-    on_cpu = weight is not None and weight.device.type == "cpu" and weight.dtype is torch.float32
-    return on_cpu and getattr(type(layer), "reset_parameters", None) in own
-
-
-def _reset_uniform(layer: nn.Module) -> None:
-    """Kaiming-uniform with a = sqrt(5), torch's own rule: weight and bias in +-1 / sqrt(fan-in)."""
-    fan_in, _ = nn.init._calculate_fan_in_and_fan_out(layer.weight)  # type: ignore[arg-type]
-    for parameter in layer._parameters.values():
-        if parameter is not None:
-            _fill_uniform(parameter.detach(), 1 / math.sqrt(fan_in))
-
-
-def _fill_uniform(tensor: Tensor, bound: float) -> None:
-    """Like ``tensor.uniform_(-bound, bound)`` but on all cores: the values of a large network take
-    torch's single-threaded generator longer than all the rest of a conversion. Seeded by torch's
-    generator; the values depend on neither the number of threads nor their order."""
-    values = tensor.reshape(-1).numpy()
-    blocks = np.array_split(values, -(-len(values) // _BLOCK))
-    seeds = np.random.SeedSequence(int(torch.randint(2**62, ()))).spawn(len(blocks))
-
-    def fill(block: np.ndarray[Any, np.dtype[np.float32]], seed: np.random.SeedSequence) -> None:
-        raw = np.random.SFC64(seed).random_raw(-(-len(block) // 2)).view(np.int32)[: len(block)]
-        scale = np.float32(bound / 2**31)
-        np.multiply(raw, scale, out=block, casting="unsafe", dtype=np.float32)
-
-    if len(blocks) == 1:
-        fill(blocks[0], seeds[0])
-        return
-    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-        list(pool.map(fill, blocks, seeds))
 
 
 def _draw(values: Tensor, like: Tensor | None, trains: bool) -> None:

@@ -5,7 +5,7 @@ What other packages use is listed below; the modules are internal.
 
 from __future__ import annotations
 
-from td_transform.plan.cost import PlanCost, Work
+from td_transform.plan.cost import PlanCost, Recomputation, Work
 from td_transform.plan.levels import LevelPlanner
 from td_transform.plan.parts import (
     Change,
@@ -36,6 +36,7 @@ __all__ = [
     "Plan",
     "PlanCost",
     "PoolTo",
+    "Recomputation",
     "SegmentPlan",
     "SizePreserving",
     "UnitPlan",

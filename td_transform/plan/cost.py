@@ -20,6 +20,19 @@ class Work:
 
 
 @dataclass(frozen=True)
+class Recomputation:
+    """The levels that are run again in the backward pass.
+
+    Args:
+        levels: their places in the emitted module, from fine to coarse.
+        kept_bytes: for the backward pass, an image, by the whole network.
+    """
+
+    levels: tuple[str, ...]
+    kept_bytes: int
+
+
+@dataclass(frozen=True)
 class PlanCost:
     """The work of one image at the plan's input size, found on the meta device.
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from td_transform.layers.axes import MapAxes
 from td_transform.options import Options
-from td_transform.plan.cost import PlanCost, Work
+from td_transform.plan.cost import PlanCost, Recomputation, Work
 from td_transform.plan.parts import (
     Drop,
     Keep,
@@ -40,6 +40,7 @@ class Plan:
         opaque: the operators that no rule knows, with their modules: carried along as they stand.
         frozen: what the trace fixed as the input size or a value decided it.
         cost: what an image costs.
+        recomputation: what `memory_budget` asks for.
     """
 
     model: str
@@ -50,6 +51,7 @@ class Plan:
     opaque: tuple[str, ...] = ()
     frozen: tuple[str, ...] = ()
     cost: PlanCost | None = None
+    recomputation: Recomputation | None = None
 
     @property
     def input_size(self) -> tuple[int, int, int]:
@@ -102,6 +104,8 @@ class Plan:
         if self.opaque:
             lines.append(f"opaque: {', '.join(_counted(self.opaque))}")
         lines += [f"fixed: {note}" for note in self.frozen]
+        if self.recomputation is not None and self.cost is not None:
+            lines.append(_recomputed(self.recomputation, self.cost))
         return "\n".join([*lines, *(f"warning: {w}" for w in self.warnings)])
 
 
@@ -119,11 +123,17 @@ def _title(plan: Plan) -> str:
     )
 
 
+def _recomputed(recomputation: Recomputation, cost: PlanCost) -> str:
+    whole, kept = cost.total.activation_bytes, recomputation.kept_bytes
+    levels = ", ".join(recomputation.levels) or "no level"
+    return f"recomputed in the backward pass: {levels}; kept: {kept:,} bytes of {whole:,}"
+
+
 _KINDS = {
     kind.__name__: kind
     for kind in (
         Plan, Options, LevelPlan, UnitPlan, SegmentPlan, NodePlan, LayerPlan, UpsamplePlan,
-        Keep, Drop, SizePreserving, Upsampled, PoolTo, MapAxes, PlanCost, Work,
+        Keep, Drop, SizePreserving, Upsampled, PoolTo, MapAxes, PlanCost, Recomputation, Work,
     )
 }  # fmt: skip
 

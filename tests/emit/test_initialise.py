@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from td_transform import to_topdown
+from td_transform import TopDownError, to_topdown
 from td_transform.emit.initialise import materialise
 from tests.networks import TOPOLOGIES
 
@@ -16,7 +16,7 @@ from tests.networks import TOPOLOGIES
 @pytest.mark.parametrize(
     "build",
     [
-        lambda: nn.Conv2d(64, 1100, 3, device="meta"),  # more than one block of values
+        lambda: nn.Conv2d(64, 1100, 3, device="meta"),
         lambda: nn.Conv2d(64, 32, 3, groups=8, device="meta"),
         lambda: nn.Linear(300, 200, device="meta"),
         lambda: nn.ConvTranspose2d(32, 48, 2, device="meta"),
@@ -34,6 +34,38 @@ def test_as_the_class_does(build: object) -> None:
         assert ours[name].std().item() == pytest.approx(theirs.std().item(), rel=0.2)
         assert ours[name].mean().abs() < bound / 4
         assert ours[name].unique().numel() > 0.9 * min(ours[name].numel(), 2**16)
+
+
+class Scaled(nn.Module):
+    """Scales by a buffer that no state dict holds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("scale", torch.full((1,), 3.0), persistent=False)
+        self.conv = nn.Conv2d(8, 8, 3, padding=1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.conv(x) * self.scale
+
+
+def test_weights_loaded_afterwards_need_no_values_before() -> None:
+    model = nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), Scaled(), nn.MaxPool2d(2),
+        nn.Conv2d(8, 16, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+        nn.Linear(16, 10),
+    )  # fmt: skip
+    whole = to_topdown(model, input_size=(3, 32, 32))
+    empty = to_topdown(model, input_size=(3, 32, 32), device="meta")
+    assert all(p.is_meta for p in empty.parameters())
+    assert empty.plan == whole.plan
+    empty.load_state_dict(whole.state_dict(), assign=True)
+    images = torch.rand(2, 3, 32, 32)
+    torch.testing.assert_close(empty.eval()(images), whole.eval()(images))
+
+
+def test_another_device_is_refused() -> None:
+    with pytest.raises(TopDownError, match="argument 'device': 'cuda'"):
+        to_topdown(TOPOLOGIES["chain"](), device="cuda")
 
 
 def test_the_seed_decides_whatever_the_threads() -> None:
