@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import torch
@@ -42,7 +43,7 @@ class Network(nn.Module):
         super().__init__()
         self.stem = unit(channels, widths[0])
         stages: list[nn.Module] = [Residual(block(widths[0]))]
-        for before, width in zip(widths, widths[1:], strict=False):
+        for before, width in itertools.pairwise(widths):
             stages += [unit(before, width, 2), Residual(block(width))]
         self.stages = nn.Sequential(*stages)
         self.head = head or nn.Sequential(

@@ -24,10 +24,11 @@ COMPUTED = [
 ]  # fmt: skip
 RESIZED = [
     "MLP head", "cosine classifier", *COMPUTED, "expand to the map", "coordinates in blocks",
-    "RMS norm", "space to depth", "non-local", "position encoding", "widths as integers",
+    "attention pooling", "attention pooling with positions", "coordinates first", "RMS norm",
+    "space to depth", "non-local", "position encoding", "widths as integers",
 ]  # fmt: skip
 # a table of positions or windows that fit the model's own resolutions only
-BOUND_TO_SIZE = ["window attention", "attention pooling with positions"]
+BOUND_TO_SIZE = ["window attention"]
 
 
 def build(name: str) -> nn.Module:
