@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils import prune
 
 from td_transform import (
     StructureError,
@@ -128,6 +129,22 @@ def with_layer(layer: nn.Module) -> nn.Module:
     return nn.Sequential(cna(3, 8), layer, nn.MaxPool2d(2), cna(8, 12), Classifier(12))
 
 
+class LowRank(nn.Module):
+    """A parametrisation that fits weights of one shape."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.change = nn.Parameter(torch.zeros(8, 8, 1, 1))
+
+    def forward(self, weight: Tensor) -> Tensor:
+        return weight + self.change
+
+
+def low_rank() -> nn.Module:
+    conv = nn.Conv2d(8, 8, 1)
+    return nn.utils.parametrize.register_parametrization(conv, "weight", LowRank())
+
+
 def quantised() -> nn.Module:
     return with_layer(torch.ao.nn.quantized.FloatFunctional())
 
@@ -161,13 +178,13 @@ CASES: dict[str, tuple[Callable[[], nn.Module], type[TopDownError], str]] = {
         r"a scripted module; expected a plain nn\.Module",
     ),
     "quantised": (quantised, TraceError, r"a quantised module; expected a floating-point model"),
-    "weight by a hook": (
-        lambda: with_layer(nn.utils.weight_norm(nn.Conv2d(8, 8, 1))), TraceError,
-        r"module '1' .*a weight that a hook computes .*remove_weight_norm",
+    "pruned": (
+        lambda: with_layer(prune.l1_unstructured(nn.Conv2d(8, 8, 1), "weight", 0.5)), TraceError,
+        r"module '1' .*a pruned weight; .*prune\.remove",
     ),
-    "parametrised": (
-        lambda: with_layer(nn.utils.parametrizations.weight_norm(nn.Conv2d(8, 8, 1))), TraceError,
-        r"module '1' .*a parametrised weight; .*remove_parametrizations",
+    "parametrised with tensors of its own": (
+        lambda: with_layer(low_rank()), TraceError,
+        r"module '1' .*parametrisation \(LowRank\) with tensors .*remove_parametrizations",
     ),
     "trunk that can't be cut": (
         Exchange, StructureError,

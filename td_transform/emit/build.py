@@ -20,7 +20,7 @@ from td_transform.layers import (
 from td_transform.operators import module_operator
 from td_transform.operators.resizing import preserve_size, set_kernel
 from td_transform.plan import LayerPlan, UnitPlan, UpsamplePlan
-from td_transform.trace import Trace
+from td_transform.trace import Trace, apply_anew
 
 
 class LayerBuilder:
@@ -38,7 +38,14 @@ class LayerBuilder:
             operator.resize(module, dict(plan.sizes))
         if plan.kernel is not None:
             set_kernel(module, plan.kernel)
-        return preserve_size(module) if size_preserving or plan.kernel is not None else module
+        if size_preserving or plan.kernel is not None:
+            module = preserve_size(module)
+        return self._computed(module, plan.source)
+
+    def _computed(self, module: nn.Module, source: str) -> nn.Module:
+        """The same with its weights computed as those of the bottom-up module."""
+        apply_anew(module, source, self._trace.reparametrised)
+        return module
 
     def unit(self, plan: UnitPlan) -> Unit:
         """A new unit: its convolution, norm and activation are of the bottom-up model's kinds."""
@@ -77,8 +84,7 @@ class LayerBuilder:
         set_kernel(conv, plan.kernel)
         operator.resize(conv, {"in": plan.width_in, "out": plan.width_out})
         preserve_size(conv)
-        result: nn.Module = conv
-        return result
+        return self._computed(conv, str(self._nodes[plan.conv].target))
 
     def _resized(self, name: str | None, width: int) -> nn.Module | None:
         source = self._trace.module(self._nodes[name]) if name is not None else None
@@ -88,7 +94,7 @@ class LayerBuilder:
         operator = module_operator(norm)
         if operator is not None and operator.resize is not None:
             operator.resize(norm, {"channels": width})
-        return norm
+        return self._computed(norm, str(self._nodes[name].target)) if name is not None else norm
 
     def _activation(self, plan: UnitPlan) -> nn.Module | None:
         if plan.activation is None:
@@ -112,8 +118,9 @@ def _copy(module: nn.Module) -> nn.Module:
     if next(module.children(), None) is not None:
         return copy.deepcopy(module)
     twin = copy.copy(module)
-    for attribute in ("_parameters", "_buffers", "_modules"):
-        twin.__dict__[attribute] = dict(module.__dict__[attribute])
+    for attribute, value in vars(module).items():
+        if isinstance(value, dict):  # parameters and buffers, and hooks
+            twin.__dict__[attribute] = value.copy()
     return twin
 
 

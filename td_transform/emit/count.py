@@ -31,7 +31,7 @@ class _Counter:
 
     def __init__(self, plan: Plan, trace: Trace) -> None:
         self._plan = plan
-        self._skeleton = trace.skeleton
+        self._model = trace.model
         self._builder = LayerBuilder(trace)
         self._kind = plan.options.upsample
 
@@ -72,7 +72,7 @@ class _Counter:
 
     def _layer(self, layer: LayerPlan, *, size_preserving: bool) -> LayerPlan:
         built = self._builder.layer(layer, size_preserving=size_preserving)
-        source = self._skeleton.get_submodule(layer.source)
+        source = self._model.get_submodule(layer.source)
         shapes, own = _shapes(built), _shapes(source)
         return replace(layer, parameters=_count(built), inherits=bool(own) and shapes == own)
 

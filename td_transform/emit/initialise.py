@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from td_transform.trace import apply_anew, make_plain, reparametrised
+
 # what `reset_parameters` of torch's own layers fills in
 _RESET = {"weight", "bias", "running_mean", "running_var", "num_batches_tracked"}
 
@@ -71,7 +73,11 @@ def fill(module: nn.Module, source: nn.Module | None, values: str, device: torch
         device: where fresh values live.
     """
     if values == "fresh" or source is None:
+        computed = reparametrised(module)
+        for path, applied in computed.items():
+            make_plain(module.get_submodule(path), applied)
         materialise(module, device, source=source)
+        apply_anew(module, "", computed)
     elif values == "shared":
         _share(module, source)
     else:
@@ -120,7 +126,7 @@ def _copy(module: nn.Module, source: nn.Module) -> None:
 def _copy_attributes(layer: nn.Module, source: nn.Module) -> None:
     """Tensors that are plain attributes of a module."""
     for name, value in vars(source).items():
-        if isinstance(value, Tensor):
+        if isinstance(value, Tensor) and name not in layer._parameters:
             setattr(layer, name, value.detach().clone())
 
 

@@ -198,9 +198,11 @@ def concat(call: Call) -> Dims:
     axis = int(call.option("dim", 1, call.option("axis", 1, 0))) % len(parts[0])
     if isinstance(parts[0][axis], Spatial):
         return parts[0]
-    total = Width()
-    for part in parts:
-        total = total + as_width(part[axis])
+    sizes = [part[axis] for part in parts]
+    if any(isinstance(size, Spatial) for size in sizes):  # a class token before the positions
+        total = Width.of(call.values[call.node].shape[axis])
+    else:
+        total = sum((as_width(size) for size in sizes), Width())
     return tuple(
         total
         if i == axis

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from fractions import Fraction
+from typing import Any
 
 from torch import fx
 
 from td_transform.analyse import BottomUp, Segment, Trunk
+from td_transform.layers.axes import STANDARD
 from td_transform.operators import Spatial, TensorInfo
 from td_transform.operators.rules import covers_map
 from td_transform.plan.copies import CopySpec, SegmentPlanner
@@ -32,7 +34,42 @@ def plan_head(
         _head_node(trunk, source, node, warnings)
         for source, node in zip(nodes, plan.nodes, strict=True)
     )
+    if any(_takes_positions_apart(trunk, node) for node in nodes):
+        size = trunk.map_size(start)
+        planned = tuple(
+            replace(node, change=PoolTo("before", size))
+            if source.all_input_nodes[:1] == [start] and trunk.role(source) != "index"
+            else node
+            for source, node in zip(nodes, plan.nodes, strict=True)
+        )
+        warnings = [_pooled(trunk, start, size, "works on the positions of")]
     return replace(plan, nodes=planned), tuple(warnings)
+
+
+def _takes_positions_apart(trunk: Trunk, node: fx.Node) -> bool:
+    """Does it read a map as a sequence (attention pooling) and return something else?
+
+    Several tensors are then as long as the map has positions, so that the map itself is pooled.
+    """
+    if node.op == "get_attr" or trunk.role(node) in ("collapse", "index", "pool"):
+        return False
+    dims = trunk.inference.dims
+    read = [
+        t for t in trunk.call(node).tensors if _is_spatial(dims[t]) and trunk.axes(t) != STANDARD
+    ]
+    return bool(read) and not _is_spatial(dims[node])
+
+
+def _is_spatial(dims: Any) -> bool:
+    return isinstance(dims, tuple) and any(isinstance(dim, Spatial) for dim in dims)
+
+
+def _pooled(trunk: Trunk, node: fx.Node, size: tuple[int, int], what: str) -> str:
+    return (
+        f"{trunk.trace.place(node)}: the head {what} a {size[0]}x{size[1]} map; the finer "
+        "top-down map is average-pooled to that size first, since fully connected layers on a "
+        "fine map explode (paper, section 5); a global pooling in the model is the better head"
+    )
 
 
 def _head_node(trunk: Trunk, node: fx.Node, plan: NodePlan, warnings: list[str]) -> NodePlan:
@@ -47,11 +84,7 @@ def _head_node(trunk: Trunk, node: fx.Node, plan: NodePlan, warnings: list[str])
     if trunk.role(node) == "pool":
         whole = covers_map(call.window(), call.shape())
         return NodePlan(node.name, PoolTo("instead", (1, 1)) if whole else Drop())
-    if not any(isinstance(dim, Spatial) for dim in trunk.inference.dims[node]):
-        warnings.append(
-            f"{trunk.trace.place(node)}: the head flattens a {before[0]}x{before[1]} map; the finer "
-            f"top-down map is average-pooled to that size first, since fully connected layers on a "
-            "fine map explode (paper, section 5); a global pooling in the model is the better head"
-        )
+    if not _is_spatial(trunk.inference.dims[node]):
+        warnings.append(_pooled(trunk, node, before, "flattens"))
         return replace(plan, change=PoolTo("before", before))
     return plan

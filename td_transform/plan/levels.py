@@ -112,13 +112,13 @@ class LevelPlanner:
         )  # fmt: skip
 
     def _lift(self, level: _Level, slot: Stage) -> UnitPlan:
-        """A unit in the stem's style, from image channels to the level's width."""
+        """A unit in the stem's style, from the image's channels (as preprocessed) to the level's width."""
         style = self._style
         kernel = style.stem_kernel
         if all(stage.is_chain for stage in self._bottom_up.stages):
             kernel = entry_kernel(self._trunk, slot.entry)
         return UnitPlan(
-            f"{level.path}.lift", self._bottom_up.trace.input_size[0], level.width, kernel,
+            f"{level.path}.lift", self._trunk.width(self._bottom_up.layout.image), level.width, kernel,
             style.conv, style.stem_norm, style.stem_activation,
             norm_channels_last=style.stem_norm in style.channels_last,
         )  # fmt: skip

@@ -8,12 +8,13 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.utils.prune import BasePruningMethod
 
 from td_transform.errors import TraceError
 
 
 def check_convertible(model: nn.Module) -> None:
-    """Refuse what no rule could handle: scripted, quantised, lazy, parametrised, non-float models."""
+    """Refuse what no rule could handle: scripted, quantised, lazy, pruned, non-float models."""
     for path, module in model.named_modules():
         place = f"module '{path or type(model).__name__}' ({type(module).__name__})"
         if isinstance(module, torch.jit.ScriptModule):
@@ -26,17 +27,10 @@ def check_convertible(model: nn.Module) -> None:
                 place, seen="a quantised module", expected="a floating-point model",
                 remedy="convert the model before quantising it",
             )  # fmt: skip
-        if hasattr(module, "parametrizations"):
+        if any(isinstance(hook, BasePruningMethod) for hook in _pre_hooks(module)):
             raise TraceError(
-                place, seen="a parametrised weight", expected="plain parameters",
-                remedy="call torch.nn.utils.parametrize.remove_parametrizations first",
-            )  # fmt: skip
-        if any(type(hook).__module__.startswith("torch.nn.utils.") for hook in _pre_hooks(module)):
-            raise TraceError(
-                place, seen="a weight that a hook computes (weight_norm, spectral_norm, pruning)",
-                expected="plain parameters",
-                remedy="call torch.nn.utils.remove_weight_norm, remove_spectral_norm or "
-                "prune.remove first",
+                place, seen="a pruned weight", expected="plain parameters",
+                remedy="call torch.nn.utils.prune.remove first",
             )  # fmt: skip
         for name, parameter in module._parameters.items():
             if parameter is not None:

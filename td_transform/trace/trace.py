@@ -7,7 +7,7 @@ that auxiliary heads stay out), is run once and recorded; the user's modules and
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -18,6 +18,7 @@ from td_transform.errors import TraceError
 from td_transform.operators import module_operator
 from td_transform.trace.input_size import check_input_size, guess_input_size
 from td_transform.trace.recording import record
+from td_transform.trace.reparametrised import Reparametrisations, make_plain, reparametrised
 from td_transform.trace.skeleton import check_convertible, make_skeleton
 
 
@@ -32,6 +33,7 @@ class Trace:
         values: per node its shape (`TensorInfo`), or its value where it is no tensor.
         input_size: (C, H, W).
         notes: what is frozen as that input size decided it, a sentence each.
+        reparametrised: by path, how computed weights (weight norm) come about; plain in the skeleton.
     """
 
     graph: fx.Graph
@@ -40,6 +42,7 @@ class Trace:
     values: Mapping[fx.Node, Any]
     input_size: tuple[int, int, int]
     notes: tuple[str, ...] = ()
+    reparametrised: Reparametrisations = field(default_factory=dict)
 
     def module(self, node: fx.Node) -> nn.Module | None:
         """The module that a node calls, None for functions and methods."""
@@ -94,11 +97,18 @@ def trace(
     if input_size is not None:
         check_input_size(input_size)
     skeleton = make_skeleton(model)
+    computed = reparametrised(model)
+    for path, applied in computed.items():
+        make_plain(skeleton.get_submodule(path), applied)
     size = input_size or guess_input_size(model)
     recording = record(skeleton, size, is_leaf=is_leaf, model=model)
     if not any_output:
         _check_output(recording.graph)
-    return Trace(recording.graph, skeleton, model, recording.values, size, recording.notes)
+    traced = Trace(
+        recording.graph, skeleton, model, recording.values, size, recording.notes, computed
+    )
+    _check_computed_weights(traced)
+    return traced
 
 
 def is_leaf(module: nn.Module) -> bool:
@@ -112,6 +122,20 @@ def is_leaf(module: nn.Module) -> bool:
         return False
     code = getattr(type(module).forward, "__code__", None)
     return code is not None and "training" in code.co_names
+
+
+def _check_computed_weights(trace: Trace) -> None:
+    """A computed weight is carried along with the layer that it belongs to, not on its own."""
+    weights = {f"{p}.{each.tensor}" for p, found in trace.reparametrised.items() for each in found}
+    for node in trace.graph.nodes:
+        if node.op == "get_attr" and node.target in weights:
+            raise TraceError(
+                trace.place(node),
+                seen=f"a computed weight ('{node.target}': weight norm, a parametrisation) that is "
+                "read outside its layer",
+                expected="computed weights in layers that are called",
+                remedy="compute the weight in the module's own forward",
+            )
 
 
 def _check_output(graph: fx.Graph) -> None:

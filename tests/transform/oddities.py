@@ -1,0 +1,386 @@
+"""Tiny networks, each with something odd in it that real networks have, one a kind of defect."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils import parametrizations, parametrize, spectral_norm, weight_norm
+
+
+def unit(width_in: int, width_out: int, stride: int = 1) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(width_in, width_out, 3, stride, 1, bias=False),
+        nn.BatchNorm2d(width_out),
+        nn.ReLU(),
+    )
+
+
+class Residual(nn.Module):
+    """A block around anything that keeps a map's shape."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.inner(x)
+
+
+class Network(nn.Module):
+    """Three stages of a unit that downsamples and of a block, and a head."""
+
+    def __init__(
+        self,
+        block: Callable[[int], nn.Module] = lambda width: unit(width, width),
+        head: nn.Module | None = None,
+        widths: tuple[int, int, int] = (8, 16, 32),
+        channels: int = 3,
+    ) -> None:
+        super().__init__()
+        self.stem = unit(channels, widths[0])
+        stages: list[nn.Module] = [Residual(block(widths[0]))]
+        for before, width in itertools.pairwise(widths):
+            stages += [unit(before, width, 2), Residual(block(width))]
+        self.stages = nn.Sequential(*stages)
+        self.head = head or nn.Sequential(
+            nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(widths[-1], 7)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.stages(self.stem(x)))
+        return logits
+
+
+class Function(nn.Module):
+    """A convolution, then a function of its map."""
+
+    def __init__(self, width: int, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(width, width, 3, padding=1)
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(self.conv(x))
+
+
+class AttentionPool(nn.Module):
+    """CLIP's: a query, the mean of the map, attends to the map's positions."""
+
+    def __init__(self, width: int = 32) -> None:
+        super().__init__()
+        self.positions = nn.Parameter(torch.randn(8 * 8 + 1, width) / width**0.5)
+        self.q, self.k, self.v = (nn.Linear(width, width) for _ in range(3))
+        self.out = nn.Linear(width, 7)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.flatten(2).permute(2, 0, 1)
+        x = torch.cat([x.mean(0, keepdim=True), x], 0) + self.positions[:, None]
+        q, k, v = self.q(x[:1]), self.k(x), self.v(x)
+        q, k, v = (t.transpose(0, 1) for t in (q, k, v))
+        logits: Tensor = self.out(F.scaled_dot_product_attention(q, k, v).squeeze(1))
+        return logits
+
+
+class PlainAttentionPool(AttentionPool):
+    """The same without positions, so that it takes a map of any size."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.flatten(2).transpose(1, 2)
+        mean = x.mean(1, keepdim=True) + self.positions[:1]
+        q, k, v = self.q(mean), self.k(x), self.v(x)
+        weights = (q @ k.transpose(1, 2)).softmax(-1)
+        logits: Tensor = self.out((weights @ v)[:, 0]) + 0 * self.positions.sum()
+        return logits
+
+
+class MLPHead(nn.Module):
+    def __init__(self, width: int = 32) -> None:
+        super().__init__()
+        self.norm, self.fc1, self.act = nn.LayerNorm(width), nn.Linear(width, 24), nn.GELU()
+        self.bn, self.fc2 = nn.BatchNorm1d(24), nn.Linear(24, 7)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.act(self.fc1(self.norm(x.mean((2, 3)))))
+        logits: Tensor = self.fc2(self.bn(x))
+        return logits
+
+
+class CosineHead(nn.Module):
+    def __init__(self, width: int = 32) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(7, width))
+        self.scale = nn.Parameter(torch.tensor(10.0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.normalize(x.mean((2, 3)), dim=1)
+        return self.scale * F.linear(x, F.normalize(self.weight, dim=1))
+
+
+class Blur(nn.Module):
+    """One fixed kernel, repeated for every channel there is."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(width, width, 3, padding=1)
+        row = torch.tensor([1.0, 2.0, 1.0])
+        self.register_buffer("kernel", (row[:, None] * row / 16)[None, None])
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x)
+        return F.conv2d(x, self.kernel.repeat(x.shape[1], 1, 1, 1), padding=1, groups=x.shape[1])
+
+
+class RMSNorm(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+        self.conv = nn.Conv2d(width, width, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x * torch.rsqrt(x.pow(2).mean(1, keepdim=True) + 1e-6)
+        out: Tensor = self.conv(x * self.weight[:, None, None])
+        return out
+
+
+class CoordinateConv(nn.Module):
+    """Appends both coordinates to its map."""
+
+    def __init__(self, width_in: int, width_out: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(width_in + 2, width_out, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, _, h, w = x.shape
+        rows = torch.linspace(-1, 1, h, device=x.device, dtype=x.dtype)
+        columns = torch.linspace(-1, 1, w, device=x.device, dtype=x.dtype)
+        rows = rows.view(1, 1, h, 1).expand(n, 1, h, w)
+        columns = columns.view(1, 1, 1, w).expand(n, 1, h, w)
+        out: Tensor = self.conv(torch.cat([x, rows, columns], 1))
+        return out
+
+
+class SpaceToDepth(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(4 * width, 2 * width, 3, padding=1)
+        self.norm = nn.BatchNorm2d(2 * width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, c, h, w = x.shape
+        x = x.view(n, c, h // 2, 2, w // 2, 2).permute(0, 3, 5, 1, 2, 4)
+        x = x.reshape(n, 4 * c, h // 2, w // 2)
+        return F.relu(self.norm(self.conv(x)))
+
+
+class ConditionalConv(nn.Module):
+    """Each image has its own mixture of kernels (CondConv)."""
+
+    def __init__(self, width: int, kernels: int = 3) -> None:
+        super().__init__()
+        self.routing = nn.Linear(width, kernels)
+        self.kernels = nn.Parameter(torch.randn(kernels, width * width * 9) / (3 * width**0.5))
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, c, h, w = x.shape
+        mixture = torch.sigmoid(self.routing(x.mean((2, 3))))
+        kernels = (mixture @ self.kernels).view(n * c, c, 3, 3)
+        return F.conv2d(x.reshape(1, n * c, h, w), kernels, padding=1, groups=n).view(n, c, h, w)
+
+
+class GlobalContext(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.mask = nn.Conv2d(width, 1, 1)
+        self.transform = nn.Conv2d(width, width, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, c, h, w = x.shape
+        mask = self.mask(x).view(n, 1, h * w).softmax(-1)
+        context = (x.view(n, c, h * w) @ mask.transpose(1, 2)).view(n, c, 1, 1)
+        return x + self.transform(context)
+
+
+class NonLocal(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.theta, self.phi, self.g = (nn.Conv2d(width, width // 2, 1) for _ in range(3))
+        self.out = nn.Conv2d(width // 2, width, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, _, h, w = x.shape
+        theta, phi, g = (f(x).flatten(2) for f in (self.theta, self.phi, self.g))
+        weights = torch.einsum("nci,ncj->nij", theta, phi).softmax(-1)
+        y = torch.einsum("nij,ncj->nci", weights, g).view(n, -1, h, w)
+        out: Tensor = self.out(y)
+        return out
+
+
+class MultiheadAttention(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.attention = nn.MultiheadAttention(width, 2, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, c, h, w = x.shape
+        tokens = self.norm(x.flatten(2).transpose(1, 2))
+        mixed, _ = self.attention(tokens, tokens, tokens, need_weights=False)
+        out: Tensor = mixed.transpose(1, 2).reshape(n, c, h, w)
+        return out
+
+
+class WindowAttention(nn.Module):
+    """In windows of 4x4, with a table of biases by relative position."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.table = nn.Parameter(torch.randn(49, 2) / 10)
+        rows, columns = (t.flatten() for t in torch.meshgrid(*2 * [torch.arange(4)], indexing="ij"))
+        index = (rows[:, None] - rows + 3) * 7 + columns[:, None] - columns + 3
+        self.register_buffer("index", index)
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, c, h, w = x.shape
+        x = x.permute(0, 2, 3, 1).reshape(n, h // 4, 4, w // 4, 4, c).transpose(2, 3)
+        tokens = x.reshape(-1, 16, c)
+        q, k, v = self.qkv(tokens).reshape(-1, 16, 3, 2, c // 2).permute(2, 0, 3, 1, 4).unbind(0)
+        bias = self.table[self.index.view(-1)].view(16, 16, 2).permute(2, 0, 1)
+        weights = (q @ k.transpose(-2, -1) + bias[None]).softmax(-1)
+        tokens = self.out((weights @ v).transpose(1, 2).reshape(-1, 16, c))
+        x = tokens.view(n, h // 4, w // 4, 4, 4, c).transpose(2, 3).reshape(n, h, w, c)
+        return x.permute(0, 3, 1, 2)
+
+
+class Unfold(nn.Module):
+    """A convolution written out."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(9 * width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, c, h, w = x.shape
+        columns = F.unfold(x, 3, padding=1).transpose(1, 2)
+        out: Tensor = self.linear(columns).transpose(1, 2).reshape(n, c, h, w)
+        return out
+
+
+class PositionEncoding(nn.Module):
+    """A depthwise convolution of tokens laid out as a map (CPE)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(width, width, 3, padding=1, groups=width)
+        self.norm, self.linear = nn.LayerNorm(width), nn.Linear(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, c, h, w = x.shape
+        tokens = x.flatten(2).transpose(1, 2)
+        tokens = tokens + self.conv(tokens.transpose(1, 2).view(n, c, h, w)).flatten(2).transpose(
+            1, 2
+        )
+        out: Tensor = self.linear(self.norm(tokens)).transpose(1, 2).reshape(n, c, h, w)
+        return out
+
+
+class InPlaceNorm(nn.Module):
+    """Norm and activation in one function, with the width as an integer."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.width = width
+        self.weight, self.bias = nn.Parameter(torch.ones(width)), nn.Parameter(torch.zeros(width))
+        self.conv = nn.Conv2d(width, width, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x)
+        scale = self.weight.abs().view(1, self.width, 1, 1) + 1e-5
+        return F.leaky_relu(x * scale + self.bias.view(1, self.width, 1, 1), 0.01)
+
+
+def coordinates_first() -> nn.Module:
+    network = Network()
+    network.stem = nn.Sequential(CoordinateConv(3, 8), nn.BatchNorm2d(8), nn.ReLU())
+    return network
+
+
+def space_to_depth() -> nn.Module:
+    network = Network()
+    network.stages = nn.Sequential(
+        Residual(unit(8, 8)), SpaceToDepth(8), Residual(unit(16, 16)),
+        SpaceToDepth(16), Residual(unit(32, 32)),
+    )  # fmt: skip
+    return network
+
+
+def computed_everywhere(compute: Callable[[nn.Module], nn.Module]) -> Callable[[], nn.Module]:
+    """A network whose every convolution's weight is computed."""
+
+    def build() -> nn.Module:
+        network = Network()
+        for module in network.modules():
+            if isinstance(module, (nn.Conv2d, nn.Linear)):
+                compute(module)
+        return network
+
+    return build
+
+
+def _block(function: Callable[[Tensor], Tensor]) -> Callable[[], nn.Module]:
+    return lambda: Network(lambda width: Function(width, function))
+
+
+def _of(block: Callable[[int], nn.Module]) -> Callable[[], nn.Module]:
+    return lambda: Network(block)
+
+
+class Symmetric(nn.Module):
+    """A user's own parametrisation."""
+
+    def forward(self, weight: Tensor) -> Tensor:
+        return weight + weight.flip(-1)
+
+
+def custom_parametrization(module: nn.Module) -> nn.Module:
+    return parametrize.register_parametrization(module, "weight", Symmetric())
+
+
+ODDITIES: dict[str, Callable[[], nn.Module]] = {
+    "attention pooling": lambda: Network(head=PlainAttentionPool()),
+    "attention pooling with positions": lambda: Network(head=AttentionPool()),
+    "MLP head": lambda: Network(head=MLPHead()),
+    "cosine classifier": lambda: Network(head=CosineHead()),
+    "weight_norm by hooks": computed_everywhere(weight_norm),
+    "spectral_norm by hooks": computed_everywhere(spectral_norm),
+    "weight_norm": computed_everywhere(parametrizations.weight_norm),
+    "spectral_norm": computed_everywhere(parametrizations.spectral_norm),
+    "custom parametrization": computed_everywhere(custom_parametrization),
+    "max with indices": _block(lambda x: x * torch.sigmoid(x.max(1, keepdim=True)[0])),
+    "min with indices": _block(lambda x: x * torch.min(x, dim=1, keepdim=True).values),
+    "sort": _block(lambda x: x * torch.sort(x, dim=1)[0].mean(1, keepdim=True)),
+    "maximum of maps": _block(lambda x: torch.max(x, torch.flip(x, [3]))),
+    "zeros_like": _block(lambda x: torch.where(x > 0, x, torch.zeros_like(x))),
+    "eye": _block(lambda x: torch.einsum("nchw,cd->ndhw", x, torch.eye(x.shape[1]).to(x))),
+    "arange": _block(
+        lambda x: x * (1 + torch.arange(x.shape[1], device=x.device).to(x)).view(1, -1, 1, 1)
+    ),
+    "expand to the map": _block(lambda x: x + x.mean((2, 3), keepdim=True).expand(x.shape)),
+    "coordinates in blocks": _of(lambda width: CoordinateConv(width, width)),
+    "coordinates first": coordinates_first,
+    "blur": _of(Blur),
+    "RMS norm": _of(RMSNorm),
+    "space to depth": space_to_depth,
+    "conditional convolution": _of(ConditionalConv),
+    "global context": _of(GlobalContext),
+    "non-local": _of(NonLocal),
+    "multi-head attention": _of(MultiheadAttention),
+    "window attention": _of(WindowAttention),
+    "unfold": _of(Unfold),
+    "position encoding": _of(PositionEncoding),
+    "widths as integers": _of(InPlaceNorm),
+}

@@ -1,0 +1,117 @@
+"""What real networks hold beside plain layers: converted, trained a step, nothing left without gradient."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.utils import parametrize
+from torch.nn.utils.spectral_norm import SpectralNorm
+from torch.nn.utils.weight_norm import WeightNorm
+
+from td_transform import TopDownNetwork, to_topdown
+from tests.properties import check_network
+from tests.transform.oddities import ODDITIES
+
+SIZE = (3, 32, 32)
+COMPUTED = [
+    "weight_norm by hooks", "spectral_norm by hooks", "weight_norm", "spectral_norm",
+    "custom parametrization",
+]  # fmt: skip
+RESIZED = [
+    "MLP head", "cosine classifier", *COMPUTED, "expand to the map", "coordinates in blocks",
+    "attention pooling", "attention pooling with positions", "coordinates first", "RMS norm",
+    "space to depth", "non-local", "position encoding", "widths as integers",
+]  # fmt: skip
+# a table of positions or windows that fit the model's own resolutions only
+BOUND_TO_SIZE = ["window attention"]
+
+
+def build(name: str) -> nn.Module:
+    torch.manual_seed(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # torch's old weight_norm
+        return ODDITIES[name]()
+
+
+def convert(model: nn.Module, **options: Any) -> TopDownNetwork:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        return to_topdown(model, input_size=SIZE, **options)
+
+
+@pytest.mark.parametrize("name", sorted(set(ODDITIES) - set(BOUND_TO_SIZE)))
+@pytest.mark.parametrize("arrangement", ["td", "reversed"])
+def test_converts_and_trains(name: str, arrangement: str) -> None:
+    td = convert(build(name), arrangement=arrangement)
+    assert [level.stride for level in td.plan.levels] == [4, 2, 1]
+    check_network(td, torch.rand(2, *SIZE), classes=7)
+
+
+@pytest.mark.parametrize("name", RESIZED)
+def test_other_widths(name: str) -> None:
+    td = convert(build(name), arrangement="uniform")
+    assert {level.width for level in td.plan.levels} == {16}
+    check_network(td, torch.rand(2, *SIZE), classes=7)
+
+
+def computed_layers(network: nn.Module) -> list[nn.Module]:
+    """Convolutions and linear layers whose weight is computed, in either form."""
+    return [
+        m
+        for m in network.modules()
+        if isinstance(m, (nn.Conv2d, nn.Linear))
+        and (
+            parametrize.is_parametrized(m)
+            or any(isinstance(h, (WeightNorm, SpectralNorm)) for h in m._forward_pre_hooks.values())
+        )
+    ]
+
+
+@pytest.mark.parametrize("name", COMPUTED)
+def test_every_layer_computes_its_weight(name: str) -> None:
+    """New ones (lifts, merges) as well as those that are carried along; the model keeps its own."""
+    model = build(name)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    td = convert(model)
+    layers = [m for m in td.modules() if isinstance(m, (nn.Conv2d, nn.Linear))]
+    assert len(layers) > len(computed_layers(model))
+    assert computed_layers(td) == layers
+    assert len(computed_layers(model)) == 7
+    assert not {id(p) for p in model.parameters()} & {id(p) for p in td.parameters()}
+    model(torch.rand(2, *SIZE)).sum().backward()
+    assert all(p.grad is not None for p in model.parameters())
+    assert model.state_dict().keys() == before.keys()
+    for layer in computed_layers(td):
+        assert layer.weight.std() > 0, "a fresh weight, not that of an empty tensor"
+
+
+@pytest.mark.parametrize("name", COMPUTED)
+def test_computed_weights_are_inherited(name: str) -> None:
+    model = build(name).eval()
+    td = convert(model, weights="inherit")
+    by_name = {layer.name: layer for layer in td.plan.layers}
+    shared = [path for path in td.plan.inherited if by_name[path].source.endswith("inner.0")]
+    assert shared
+    for path in shared:
+        ours, theirs = td.get_submodule(path), model.get_submodule(by_name[path].source)
+        assert {id(p) for p in ours.parameters()} == {id(p) for p in theirs.parameters()}
+        x = torch.rand(1, ours.in_channels, 8, 8)
+        torch.testing.assert_close(ours.eval()(x), theirs(x))
+
+
+@pytest.mark.parametrize("name", ["weight_norm", "spectral_norm", "custom parametrization"])
+def test_a_network_with_computed_weights_is_copied(name: str) -> None:
+    td = convert(build(name)).eval()
+    x = torch.rand(2, *SIZE)
+    torch.testing.assert_close(copy.deepcopy(td)(x), td(x))
+
+
+def test_a_cosine_classifier_is_the_head() -> None:
+    td = convert(build("cosine classifier"))
+    assert td.plan.levels[-1].width == 8
+    assert tuple(td.head.head.weight.shape) == (7, 8)
