@@ -41,6 +41,8 @@ class Options:
             `bilinear` or `transposed`; paper, 3.1.
         pyramid: how the image is blurred and downsampled; see `Pyramid`.
         weights: `fresh`, or `inherit` to share those of layers whose shapes agree.
+        leaf_modules: paths of modules that are carried along whole; their inside isn't looked at.
+        output: which entry of a dictionary or dataclass the logits are; by default ``logits``.
 
     Raises:
         TopDownError: an option has a value that is not offered.
@@ -53,8 +55,11 @@ class Options:
     upsample: UpsampleKind = "nearest"
     pyramid: PyramidKind = "gaussian"
     weights: Weights = "fresh"
+    leaf_modules: tuple[str, ...] = ()
+    output: str | None = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "leaf_modules", tuple(self.leaf_modules))
         for name, hint in get_type_hints(type(self)).items():
             value, choices = getattr(self, name), get_args(hint)
             if get_origin(hint) is Literal and value not in choices:

@@ -9,7 +9,7 @@ from torch import nn
 from td_transform.analyse import BottomUp, analyse
 from td_transform.emit import TopDownNetwork, counted, emit
 from td_transform.errors import unforeseen
-from td_transform.options import Conversion, Options, keywords, shaping
+from td_transform.options import Conversion, Init, Options, keywords, shaping
 from td_transform.plan import LevelPlanner, Plan
 from td_transform.trace import trace
 
@@ -74,8 +74,31 @@ def plan_topdown(model: nn.Module, options: Options) -> Plan:
     return _planned(model, options)[1]
 
 
+def build(plan: Plan, model: nn.Module, *, init: Init | None = None) -> TopDownNetwork:
+    """The network of a plan, one that was edited with `dataclasses.replace` for instance.
+
+    Args:
+        plan: what `plan_topdown(model, ...)` returned, or a changed copy.
+        model: the bottom-up model that it was made from.
+        init: called on every new module after its default initialisation.
+
+    Raises:
+        TopDownError: the plan doesn't fit the model, or is no network.
+    """
+    with unforeseen(model):
+        bottom_up = _analysed(model, plan.options)
+        return emit(bottom_up, counted(plan, bottom_up.trace), init=init)
+
+
+def _analysed(model: nn.Module, options: Options) -> BottomUp:
+    traced = trace(
+        model, options.input_size, leaf_modules=options.leaf_modules, output=options.output
+    )
+    return analyse(traced)
+
+
 def _planned(model: nn.Module, options: Options) -> tuple[BottomUp, Plan]:
     with unforeseen(model):
-        bottom_up = analyse(trace(model, options.input_size))
+        bottom_up = _analysed(model, options)
         plan = LevelPlanner(bottom_up, options).plan()
         return bottom_up, counted(plan, bottom_up.trace)
