@@ -123,7 +123,7 @@ def trace(
 
 
 def _leaf(skeleton: nn.Module, path: str) -> nn.Module:
-    known = dict(skeleton.named_modules())
+    known: dict[str, nn.Module] = dict(skeleton.named_modules())
     if not path or path not in known:
         raise TraceError(
             f"argument 'leaf_modules' ({path!r})",
