@@ -21,11 +21,11 @@ from td_transform.fields import (
     receptive_field,
 )
 from td_transform.layers import Merge, Pyramid, Unit, Upsample
-from td_transform.operators import Operator, Reach, Taps, Window, register_operator
+from td_transform.operators import Operator, Reach, Taps, Window, operator_rule, register_operator
 from td_transform.options import Conversion, Options
 from td_transform.plan import LevelPlan, Plan
 from td_transform.saving import load_topdown, save_topdown
-from td_transform.transform import plan_topdown, to_topdown
+from td_transform.transform import build, plan_topdown, to_topdown
 
 __version__ = "0.1.0"
 
@@ -54,8 +54,10 @@ __all__ = [
     "Upsample",
     "WidthConflictError",
     "Window",
+    "build",
     "compare",
     "load_topdown",
+    "operator_rule",
     "plan_topdown",
     "receptive_field",
     "register_operator",

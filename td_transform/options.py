@@ -44,6 +44,8 @@ class Options:
         memory_budget: what training may keep for the backward pass: bytes an image, or up to 1 a
             share of what the network would keep. The finest levels are recomputed in the backward
             pass, as many as that asks for; gradients and running statistics stay the same.
+        leaf_modules: paths of modules that are carried along whole; their inside isn't looked at.
+        output: which entry of a dictionary or dataclass the logits are; by default ``logits``.
 
     Raises:
         TopDownError: an option has a value that is not offered.
@@ -57,8 +59,11 @@ class Options:
     pyramid: PyramidKind = "gaussian"
     weights: Weights = "fresh"
     memory_budget: float | None = None
+    leaf_modules: tuple[str, ...] = ()
+    output: str | None = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "leaf_modules", tuple(self.leaf_modules))
         for name, hint in get_type_hints(type(self)).items():
             value, choices = getattr(self, name), get_args(hint)
             if get_origin(hint) is Literal and value not in choices:

@@ -6,10 +6,10 @@ import warnings as python_warnings
 
 from torch import nn
 
-from td_transform.analyse import analyse
+from td_transform.analyse import BottomUp, analyse
 from td_transform.emit import Draft, TopDownNetwork, counted, draft, emit
 from td_transform.errors import unforeseen
-from td_transform.options import Conversion, Options, keywords, shaping
+from td_transform.options import Conversion, Init, Options, keywords, shaping
 from td_transform.plan import LevelPlanner, Plan
 from td_transform.trace import trace
 
@@ -74,8 +74,32 @@ def plan_topdown(model: nn.Module, options: Options) -> Plan:
     return _drafted(model, options).network.plan
 
 
+def build(plan: Plan, model: nn.Module, *, init: Init | None = None) -> TopDownNetwork:
+    """The network of a plan, one that was edited with `dataclasses.replace` for instance.
+
+    Args:
+        plan: what `plan_topdown(model, ...)` returned, or a changed copy.
+        model: the bottom-up model that it was made from.
+        init: called on every new module after its default initialisation.
+
+    Raises:
+        TopDownError: the plan doesn't fit the model, or is no network.
+    """
+    with unforeseen(model):
+        bottom_up = _analysed(model, plan.options)
+        drafted = draft(bottom_up, counted(plan, bottom_up.trace))
+    return emit(drafted, init=init)
+
+
+def _analysed(model: nn.Module, options: Options) -> BottomUp:
+    traced = trace(
+        model, options.input_size, leaf_modules=options.leaf_modules, output=options.output
+    )
+    return analyse(traced)
+
+
 def _drafted(model: nn.Module, options: Options) -> Draft:
     with unforeseen(model):
-        bottom_up = analyse(trace(model, options.input_size))
+        bottom_up = _analysed(model, options)
         plan = LevelPlanner(bottom_up, options).plan()
         return draft(bottom_up, counted(plan, bottom_up.trace))

@@ -15,6 +15,7 @@ from td_transform.operators.registry import (
     Window,
     module_operator,
     node_operator,
+    operator_rule,
     register_operator,
 )
 from td_transform.taps import Reach, Taps
@@ -33,5 +34,6 @@ __all__ = [
     "Window",
     "module_operator",
     "node_operator",
+    "operator_rule",
     "register_operator",
 ]

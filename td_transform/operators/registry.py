@@ -253,6 +253,31 @@ def register_operator(
     _operators[target] = operator
 
 
+def operator_rule(
+    target: Any, *, role: Role = "combine", **facts: Any
+) -> Callable[[Callable[[Call], Any]], Callable[[Call], Any]]:
+    """Makes a function the rule of an operator: from a `Call` to its output's dimensions.
+
+    Args:
+        target: as for `register_operator`.
+        role: what the operator is for.
+        facts: further fields of its `Operator`.
+
+    Example:
+        >>> import torch
+        >>> @operator_rule(torch.roll)
+        ... def rolled(call):
+        ...     return call.dims()
+    """
+
+    def decorate(rule: Callable[[Call], Any]) -> Callable[[Call], Any]:
+        name = getattr(target, "__name__", str(target))
+        register_operator(target, Operator(name, role, rule, **facts))
+        return rule
+
+    return decorate
+
+
 def module_operator(module: nn.Module) -> Operator | None:
     """The rules of a module: those of the nearest class among its bases."""
     for cls in type(module).__mro__:

@@ -6,7 +6,7 @@ that auxiliary heads stay out), is run once and recorded; the user's modules and
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -82,6 +82,8 @@ def trace(
     input_size: tuple[int, int, int] | None = None,
     *,
     any_output: bool = False,
+    leaf_modules: Sequence[str] = (),
+    output: str | None = None,
 ) -> Trace:
     """Record a model, and the shape of every tensor in it.
 
@@ -89,6 +91,8 @@ def trace(
         model: a CNN with one image input ``(N, C, H, W)`` and one tensor output.
         input_size: (C, H, W); see `guess_input_size` for what holds without it.
         any_output: several outputs will do as well (a backbone's maps, a dictionary).
+        leaf_modules: paths of modules that are recorded as one call, besides those that `is_leaf`.
+        output: which entry of a dictionary or dataclass is wanted; by default ``logits``.
 
     Raises:
         TraceError: the model can't be traced, or can't run at that size; the text names the module.
@@ -101,7 +105,14 @@ def trace(
     for path, applied in computed.items():
         make_plain(skeleton.get_submodule(path), applied)
     size = input_size or guess_input_size(model)
-    recording = record(skeleton, size, is_leaf=is_leaf, model=model)
+    leaves = {id(_leaf(skeleton, path)) for path in leaf_modules}
+    recording = record(
+        skeleton,
+        size,
+        is_leaf=lambda module: id(module) in leaves or is_leaf(module),
+        model=model,
+        output=output,
+    )
     if not any_output:
         _check_output(recording.graph)
     traced = Trace(
@@ -109,6 +120,18 @@ def trace(
     )
     _check_computed_weights(traced)
     return traced
+
+
+def _leaf(skeleton: nn.Module, path: str) -> nn.Module:
+    known: dict[str, nn.Module] = dict(skeleton.named_modules())
+    if not path or path not in known:
+        raise TraceError(
+            f"argument 'leaf_modules' ({path!r})",
+            seen="a path that the model has no module at",
+            expected="paths of modules, as model.named_modules() gives them",
+            remedy="pass one of those paths",
+        )
+    return known[path]
 
 
 def is_leaf(module: nn.Module) -> bool:

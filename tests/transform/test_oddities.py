@@ -8,14 +8,15 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
-from torch.nn.utils import parametrize
+from torch.nn.utils import parametrizations, parametrize
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
-from td_transform import TopDownNetwork, to_topdown
+from td_transform import TopDownNetwork, TraceError, to_topdown
 from tests.properties import check_network
-from tests.transform.oddities import ODDITIES
+from tests.transform.oddities import ODDITIES, Network
 
 SIZE = (3, 32, 32)
 COMPUTED = [
@@ -115,3 +116,23 @@ def test_a_cosine_classifier_is_the_head() -> None:
     td = convert(build("cosine classifier"))
     assert td.plan.levels[-1].width == 8
     assert tuple(td.head.head.weight.shape) == (7, 8)
+
+
+def test_a_computed_weight_read_outside_its_layer_is_refused() -> None:
+    """The layer itself is never called, so nothing could carry the norm along."""
+
+    class Borrowing(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = parametrizations.weight_norm(nn.Linear(32, 7))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return F.linear(x.mean((2, 3)), self.linear.weight)
+
+    with pytest.raises(TraceError, match=r"a computed weight \('head.linear.weight'"):
+        convert(Network(head=Borrowing()))
+
+
+def test_a_leaf_module_that_there_is_not() -> None:
+    with pytest.raises(TraceError, match=r"argument 'leaf_modules' \('stages.9'\)"):
+        convert(Network(), leaf_modules=["stages.9"])
