@@ -2,7 +2,8 @@
 
 Run as ``python -m tools.conversion_time [MODEL]``. All are timed in turn in one process; shown are
 the median and, in brackets, the quartiles of the rounds' ratios. The baseline is
-`torch.fx.symbolic_trace` plus `ShapeProp` on meta tensors. Memory is what the process's peak resident size grows by, against the parameters' bytes.
+`torch.fx.symbolic_trace` plus `ShapeProp` on meta tensors. Memory is what the process's peak
+resident size grows by, against the parameters' bytes.
 """
 
 from __future__ import annotations
