@@ -1,8 +1,9 @@
 """How long a conversion takes, against plain tracing and shape propagation of the same model.
 
-Run as ``python -m tools.conversion_time [MODEL]``. All figures come from one process, the
-fastest of several runs each; the baseline is `torch.fx.symbolic_trace` plus `ShapeProp` on meta
-tensors. Memory is what the process's peak resident size grows by, against the parameters' bytes.
+Run as ``python -m tools.conversion_time [MODEL]``. All are timed in turn in one process; shown are
+the median and, in brackets, the quartiles of the rounds' ratios. The baseline is
+`torch.fx.symbolic_trace` plus `ShapeProp` on meta tensors. Memory is what the process's peak
+resident size grows by, against the parameters' bytes.
 """
 
 from __future__ import annotations
@@ -10,8 +11,6 @@ from __future__ import annotations
 import copy
 import resource
 import sys
-import time
-from collections.abc import Callable
 
 import torch
 from torch import fx, nn
@@ -19,6 +18,7 @@ from torch.fx.passes.shape_prop import ShapeProp
 
 from td_transform import plan_topdown, to_topdown
 from td_transform.cli.model_names import load_model
+from tools.perf.timing import in_turn
 
 SIZE = (3, 224, 224)
 RUNS = 5
@@ -36,21 +36,19 @@ def main() -> None:
     buffers = sum(b.numel() * b.element_size() for b in td.buffers())
     del td
     on_meta = copy.deepcopy(model).to("meta")
-    baseline = fastest(lambda: trace_and_propagate(on_meta))
-    figures = {
-        "symbolic_trace + shape propagation": baseline,
-        "plan_topdown": fastest(lambda: plan_topdown(model, input_size=SIZE)),
-        "to_topdown of the model on meta (no values to fill)": fastest(
-            lambda: to_topdown(on_meta, input_size=SIZE)
-        ),
-        "to_topdown": fastest(lambda: to_topdown(model, input_size=SIZE)),
-        "drawing as many values as it has parameters, alone": fastest(
-            lambda: torch.empty(plan.parameters).uniform_(-1, 1)
-        ),
+    runs = {
+        "symbolic_trace + shape propagation": lambda: trace_and_propagate(on_meta),
+        "plan_topdown": lambda: plan_topdown(model, input_size=SIZE),
+        "to_topdown of the model on meta": lambda: to_topdown(on_meta, input_size=SIZE),
+        'to_topdown with device="meta"': lambda: to_topdown(model, input_size=SIZE, device="meta"),
+        "to_topdown": lambda: to_topdown(model, input_size=SIZE),
+        "drawing as many values as it has parameters, alone": lambda: torch.empty(
+            plan.parameters
+        ).uniform_(-1, 1),
     }
     print(f"{name} at {SIZE}, torch {torch.__version__}, {torch.get_num_threads()} threads")
-    for what, seconds in figures.items():
-        print(f"{seconds:7.3f} s  {seconds / baseline:5.2f} x  {what}")
+    for what, time in in_turn(runs, torch.device("cpu"), rounds=RUNS).items():
+        print(f"{time.seconds:7.3f} s  {time!s:>20} x  {what}")
     print(f"parameters and buffers of the result {(parameters + buffers) / 1e6:,.0f} MB, ", end="")
     print(f"peak memory grew by {grown / 1e6:,.0f} MB")
 
@@ -60,17 +58,6 @@ def trace_and_propagate(model: nn.Module) -> None:
     graph = fx.symbolic_trace(model.eval())
     with torch.no_grad():
         ShapeProp(graph).propagate(torch.empty(1, *SIZE, device="meta"))
-
-
-def fastest(run: Callable[[], object]) -> float:
-    """The shortest wall time in seconds of several runs, after one that doesn't count."""
-    run()
-    times = []
-    for _ in range(RUNS):
-        start = time.perf_counter()
-        run()
-        times.append(time.perf_counter() - start)
-    return min(times)
 
 
 def _peak_bytes() -> int:
