@@ -1,0 +1,1 @@
+"""Whole libraries of models, converted one by one: `python -m tools.zoo`."""

@@ -1,0 +1,130 @@
+"""Rows as a page in Markdown: what converts, by kind; what doesn't, by kind of error; every model."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+
+from tools.zoo.libraries import Library
+from tools.zoo.rows import Row
+
+_ARRANGEMENTS = ("td", "uniform", "reversed")
+
+
+def page(library: Library, rows: Sequence[Row], command: str) -> str:
+    """The page of one library.
+
+    Args:
+        library: where the models are from.
+        rows: one a model.
+        command: what wrote it.
+    """
+    built = sorted((r for r in rows if "not built" not in r), key=lambda r: str(r["model"]))
+    lines = [
+        f"# {library.name}'s models, turned upside down",
+        "",
+        f"Written by `{command}` ({library.name} {library.version}, torch {torch.__version__}): every "
+        "model at its own input size, at `output_stride` = its own finest stride, on the meta device. "
+        "Parameters and multiply-adds (of one image) in millions.",
+        "",
+        *_counts(built),
+        *_errors(built),
+        *_models(built),
+        *_refused(built),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _counts(rows: Sequence[Row]) -> Iterator[str]:
+    yield "| arrangement | kind | tried | convert | |"
+    yield "| --- | --- | ---: | ---: | ---: |"
+    for arrangement in _ARRANGEMENTS:
+        for kind in sorted({str(r["kind"]) for r in rows}):
+            tried = [r[arrangement] for r in rows if r["kind"] == kind and arrangement in r]
+            good = sum("error" not in result for result in tried)
+            if tried:
+                share = f"{good / len(tried):.1%}"
+                yield f"| {arrangement} | {kind} | {len(tried)} | {good} | {share} |"
+    yield ""
+
+
+def _errors(rows: Sequence[Row]) -> Iterator[str]:
+    """How often each kind of error came, in any arrangement, with models that it came for."""
+    kinds: Counter[tuple[str, str, str]] = Counter()
+    models: dict[tuple[str, str, str], list[str]] = {}
+    for row in rows:
+        for arrangement in _ARRANGEMENTS:
+            if "error" in (result := row.get(arrangement, {})):
+                kind = (arrangement, str(result["error"]), str(result["reason"]))
+                kinds[kind] += 1
+                models.setdefault(kind, []).append(str(row["model"]))
+    yield "## Kinds of errors"
+    yield ""
+    yield "| arrangement | error | seen | models | for example |"
+    yield "| --- | --- | --- | ---: | --- |"
+    for kind, count in kinds.most_common():
+        cells = [*kind, str(count), ", ".join(models[kind][:4])]
+        yield "| " + " | ".join(map(_cell, cells)) + " |"
+    yield ""
+
+
+def _models(rows: Sequence[Row]) -> Iterator[str]:
+    yield "## Models"
+    yield ""
+    yield (
+        "| model | stages (stride: width) | opaque | parameters BU | td | uniform | reversed "
+        "| multiply-adds BU | td | uniform | reversed |"
+    )
+    yield "| --- | --- | --- |" + " ---: |" * 8
+    for row in rows:
+        results = [row.get(arrangement, {}) for arrangement in _ARRANGEMENTS]
+        if any("parameters" in result for result in results):
+            yield "| " + " | ".join(map(_cell, _model(row, results))) + " |"
+    yield ""
+
+
+def _model(row: Row, results: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    good = [result for result in results if "parameters" in result]
+    yield str(row["model"])
+    yield ", ".join(f"{stride}: {width}" for stride, width in row["bottom_up"]["levels"])
+    yield ", ".join(sorted({name for result in good for name in result["opaque"]}))
+    yield _millions(row["bottom_up"]["parameters"])
+    yield from (_figure(result, "parameters") for result in results)
+    yield _millions(good[0].get("multiply_adds_bottom_up", 0))
+    yield from (_figure(result, "multiply_adds") for result in results)
+
+
+def _refused(rows: Sequence[Row]) -> Iterator[str]:
+    yield "## Refused"
+    yield ""
+    yield "| model | arrangement | error |"
+    yield "| --- | --- | --- |"
+    for row in rows:
+        texts: dict[str, list[str]] = {}
+        for arrangement in _ARRANGEMENTS:
+            if "error" in (result := row.get(arrangement, {})):
+                texts.setdefault(f"{result['error']}: {result['text']}", []).append(arrangement)
+        for text, arrangements in texts.items():
+            yield f"| {row['model']} | {', '.join(arrangements)} | {_cell(_placeless(text))} |"
+
+
+def _placeless(text: str) -> str:
+    """Without the path of the installation."""
+    return text.replace(str(torch.__path__[0]).removesuffix("torch"), "")
+
+
+def _figure(result: Mapping[str, Any], key: str) -> str:
+    if "error" in result:
+        return "refused"
+    return _millions(result[key]) if key in result else "–"
+
+
+def _millions(count: int) -> str:
+    return f"{count / 1e6:,.1f}"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
