@@ -7,7 +7,7 @@ import re
 import traceback
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -73,7 +73,7 @@ def converted(
     model: nn.Module, size: Size | None, arrangement: Arrangement, stride: int, *, real: bool
 ) -> Row:
     """A checked network, and what it costs an image (`td_transform.cost.measure` says the same)."""
-    device = None if real else "meta"
+    device: Literal["meta"] | None = None if real else "meta"
     td = to_topdown(
         model, input_size=size, arrangement=arrangement, output_stride=stride, device=device
     )
