@@ -21,6 +21,8 @@ from benchmarks.runs.recipes import training
 from benchmarks.runs.workspace import Place, Workspace
 from benchmarks.subjects.arrangements import PAIR
 
+pytestmark = pytest.mark.exhaustive
+
 SIDE = 32
 RUNS = 4
 

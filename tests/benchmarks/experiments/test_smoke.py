@@ -6,8 +6,12 @@ import csv
 import json
 from pathlib import Path
 
+import pytest
+
 from benchmarks.cli import main
 from benchmarks.experiments import EXPERIMENTS, HANDLERS
+
+pytestmark = pytest.mark.exhaustive
 
 
 def test_everything(tmp_path: Path) -> None:

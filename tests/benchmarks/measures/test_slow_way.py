@@ -28,6 +28,8 @@ from benchmarks.runs.effort import Effort
 from benchmarks.runs.workspace import BudgetSpent
 from tests.benchmarks.measures.test_attacks import case
 
+pytestmark = pytest.mark.exhaustive
+
 NOISY = ("grey", "colour", "halves")
 SMALL = ("peaks", *NOISY)
 
