@@ -17,16 +17,19 @@ def split_stem(
 
     What has stages in its own right, several units or blocks at a resolution, is no stem.
     """
-    first = _first_of_container(trunk, segments) or _first_of_stages(trunk, segments)
-    leading = [s for s in segments[:first] if s.kind != "pool"]
-    if not leading or _are_stages(trunk, leading, segments[first:]):
-        first = _first_of_stages(trunk, segments)
-        leading = [s for s in segments[:first] if s.kind != "pool"]
-    if not leading or _are_stages(trunk, leading, segments[first:]):
-        return None, segments
-    last = segments.index(leading[-1]) + 1
-    stem = reduce(lambda left, right: left.joined(right, left.kind), segments[:last])
-    return stem, segments[first:]
+    for first in (
+        _first_of_container(trunk, segments),
+        _first_of_stages(trunk, segments),
+        next((i for i, s in enumerate(segments) if s.kind == "block"), None),
+    ):
+        leading = [s for s in segments[:first] if s.kind != "pool"] if first else []
+        resolutions = {max(s.stride_out) for s in segments[first:]}
+        if not leading or len(resolutions) < 2 or _are_stages(trunk, leading, segments[first:]):
+            continue
+        last = segments.index(leading[-1]) + 1
+        stem = reduce(lambda left, right: left.joined(right, left.kind), segments[:last])
+        return stem, segments[first:]
+    return None, segments
 
 
 def _first_of_container(trunk: Trunk, segments: Sequence[Segment]) -> int | None:
