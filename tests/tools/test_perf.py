@@ -18,6 +18,7 @@ from tools.perf.subjects import subjects
 from tools.perf.timing import in_turn
 
 CPU = torch.device("cpu")
+pytestmark = pytest.mark.exhaustive
 
 
 @pytest.mark.parametrize("name", ["LeNetFC", "ResNet32"])
