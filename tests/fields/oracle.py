@@ -116,11 +116,14 @@ def _extent(seen: Tensor) -> Box:
 def positive(like: Tensor) -> Tensor:
     """Random weights of that shape whose products with a map keep its magnitude.
 
-    They agree over the input's channels, which costs no power (no sum of positive products is
-    zero) and no memory: drawn one by one, those of a large network take minutes and 5 GB.
+    Those of a large layer agree over the input's channels, which costs no power (no sum of positive
+    products is zero) and no memory: drawn one by one, a large network's take minutes and 5 GB. In a
+    small one channels have to differ, since a norm over two equal channels has no gradient.
     """
     fan_in = max(1, math.prod(like.shape[1:]))
-    shape = like.shape[:1] + (1,) * (like.dim() > 1) + like.shape[2:]
+    shape = tuple(like.shape)
+    if like.dim() > 1 and like.numel() > 2**16:
+        shape = (shape[0], 1, *shape[2:])
     drawn = torch.empty(shape, dtype=torch.float64).uniform_(0.5 / fan_in, 1.5 / fan_in)
     return drawn.expand(like.shape)
 
