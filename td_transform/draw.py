@@ -119,7 +119,9 @@ def draw(
         )  # fmt: skip
     import matplotlib
 
-    analysed = analyse(trace(model, td.plan.input_size))
+    own = td.plan.options
+    traced = trace(model, own.input_size, leaf_modules=own.leaf_modules, output=own.output)
+    analysed = analyse(traced, own.stages)
     _check_origin(analysed, td.plan)
     figure = _figure(analysed, td.plan, title or f"{td.plan.model}, {_by(td.plan.input_size)}")
     # an SVG with its letters as letters can be searched, and without a date it is reproducible

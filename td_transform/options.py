@@ -46,6 +46,11 @@ class Options:
             pass, as many as that asks for; gradients and running statistics stay the same.
         leaf_modules: paths of modules that are carried along whole; their inside isn't looked at.
         output: which entry of a dictionary or dataclass the logits are; by default ``logits``.
+        stages: paths of the modules that hold the stages, from fine to coarse; what stands before
+            the first is the stem. By default they are found: a stage begins where the resolution
+            falls.
+        skip_levels: strides of levels, as the plan shows them, that get no lift and no merge: the
+            map is only upsampled there and goes on.
 
     Raises:
         TopDownError: an option has a value that is not offered.
@@ -61,9 +66,12 @@ class Options:
     memory_budget: float | None = None
     leaf_modules: tuple[str, ...] = ()
     output: str | None = None
+    stages: tuple[str, ...] = ()
+    skip_levels: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "leaf_modules", tuple(self.leaf_modules))
+        for several in ("leaf_modules", "stages", "skip_levels"):
+            object.__setattr__(self, several, tuple(getattr(self, several)))
         for name, hint in get_type_hints(type(self)).items():
             value, choices = getattr(self, name), get_args(hint)
             if get_origin(hint) is Literal and value not in choices:

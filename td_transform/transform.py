@@ -95,7 +95,7 @@ def _analysed(model: nn.Module, options: Options) -> BottomUp:
     traced = trace(
         model, options.input_size, leaf_modules=options.leaf_modules, output=options.output
     )
-    return analyse(traced)
+    return analyse(traced, options.stages)
 
 
 def _drafted(model: nn.Module, options: Options) -> Draft:

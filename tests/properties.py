@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, fx, nn
 
-from td_transform import Merge, TopDownNetwork, Unit
+from td_transform import TopDownNetwork
 
 SLIDING = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d, nn.LPPool2d, nn.PixelUnshuffle)
 
@@ -23,19 +23,17 @@ def strided_layers(td: TopDownNetwork) -> list[str]:
 
 
 class Watch(fx.Interpreter):
-    """Runs a network and keeps the size of every level's last map."""
+    """Runs a network and keeps the size of the map that every level ends with."""
 
     def __init__(self, td: TopDownNetwork) -> None:
         super().__init__(td)
+        self._ends = {name: i for i, name in enumerate(td.level_ends)}
         self.sizes: dict[int, tuple[int, ...]] = {}
 
     def run_node(self, n: fx.Node) -> object:
         result = super().run_node(n)
-        if n.op == "call_module" and isinstance(result, Tensor) and result.shape[2:] != (1, 1):
-            target = str(n.target).split(".")
-            module = self.fetch_attr(str(n.target))
-            if target[0] == "levels" and isinstance(module, (nn.Conv2d, Unit, Merge)):
-                self.sizes[int(target[1])] = tuple(result.shape[2:])
+        if n.name in self._ends and isinstance(result, Tensor):
+            self.sizes[self._ends[n.name]] = tuple(result.shape[2:])
         return result
 
 

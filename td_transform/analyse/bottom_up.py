@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from td_transform.analyse.boundaries import named_stages
 from td_transform.analyse.layout import Layout, lay_out
 from td_transform.analyse.segments import uncuttable
-from td_transform.analyse.stages import Stage, find_stages
+from td_transform.analyse.stages import Stage, at_falling_resolution, find_stages
 from td_transform.analyse.stem import split_stem
 from td_transform.analyse.style import UnitStyle, style_of
 from td_transform.analyse.trunk import Segment, Trunk, find_trunk
@@ -43,24 +44,34 @@ class BottomUp:
         return tuple(stage.segments[-1].end.name for stage in self.stages)
 
 
-def analyse(trace: Trace) -> BottomUp:
+def analyse(trace: Trace, stages: Sequence[str] = ()) -> BottomUp:
     """Find stem, stages, head and the style of the units.
+
+    Args:
+        trace: the traced model.
+        stages: paths of the modules that hold the stages; by default they are found.
 
     Raises:
         StructureError: there are fewer than two stages, or a region can't be cut.
+        TopDownError: the modules that are named hold no stages.
     """
     trunk = find_trunk(trace)
     layout = lay_out(trunk)
     if all(s.kind == "pool" for s in layout.segments):
         raise _no_stages(trunk, ())
-    stem, body = split_stem(trunk, layout.segments)
-    for segment in body:
-        _check_strides(trunk, segment)
-    stages = find_stages(trunk, body)
-    if len(stages) < 2:
-        raise _no_stages(trunk, stages)
+    if stages:
+        stem, groups = named_stages(trunk, layout.segments, stages)
+    else:
+        stem, body = split_stem(trunk, layout.segments)
+        groups = at_falling_resolution(body)
+    for pools, rest in groups:
+        for segment in (*pools, *rest):
+            _check_strides(trunk, segment)
+    found = find_stages(trunk, groups)
+    if len(found) < 2:
+        raise _no_stages(trunk, found)
     style = style_of(trunk, layout.segments, pre_activation=layout.pre_activation)
-    return BottomUp(trunk, layout, stem, stages, style)
+    return BottomUp(trunk, layout, stem, found, style)
 
 
 def _check_strides(trunk: Trunk, segment: Segment) -> None:

@@ -28,6 +28,9 @@ def solve(
     infer(trunk.trace, segment.nodes, inference, passed=passed)
     axes = trunk.axes(segment.end)
     out = inference.dims[segment.end][1 if axes is None else axes.channels]
+    if not isinstance(out, Width):
+        # behind an opaque operator, where a width is as large as the map is
+        out = Width.of(trunk.width(segment.end))
     return inference, inference.widths.resolve(out)
 
 

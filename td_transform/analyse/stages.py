@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Literal
 
+from td_transform.analyse.boundaries import Group
 from td_transform.analyse.segments import is_pointwise_unit
 from td_transform.analyse.siblings import matched_modules
 from td_transform.analyse.solve import carries_width
@@ -56,9 +57,9 @@ class Stage:
         return all(s.kind == "unit" for s in self.segments)
 
 
-def find_stages(trunk: Trunk, segments: Sequence[Segment]) -> tuple[Stage, ...]:
+def at_falling_resolution(segments: Sequence[Segment]) -> list[Group]:
     """Cut where the resolution falls; a pooling belongs to the stage that it leads to."""
-    groups: list[tuple[list[Segment], list[Segment]]] = []
+    groups: list[Group] = []
     pools: list[Segment] = []
     for segment in segments:
         if segment.kind == "pool":
@@ -68,6 +69,11 @@ def find_stages(trunk: Trunk, segments: Sequence[Segment]) -> tuple[Stage, ...]:
             pools = []
         else:
             groups[-1][1].append(segment)
+    return groups
+
+
+def find_stages(trunk: Trunk, groups: Sequence[Group]) -> tuple[Stage, ...]:
+    """The stages of poolings with the units and blocks that they lead to."""
     preludes = [()] + [_prelude(trunk, before, *group) for (_, before), group in pairwise(groups)]
     for (_, before), prelude in zip(groups, preludes[1:], strict=False):
         del before[len(before) - len(prelude) :]

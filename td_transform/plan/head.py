@@ -10,7 +10,7 @@ from torch import fx
 
 from td_transform.analyse import BottomUp, Segment, Trunk
 from td_transform.layers.axes import STANDARD
-from td_transform.operators import Spatial, TensorInfo
+from td_transform.operators import Spatial
 from td_transform.operators.rules import covers_map
 from td_transform.plan.copies import CopySpec, SegmentPlanner
 from td_transform.plan.parts import Drop, NodePlan, PoolTo, SegmentPlan
@@ -76,11 +76,10 @@ def _head_node(trunk: Trunk, node: fx.Node, plan: NodePlan, warnings: list[str])
     if node.op == "get_attr" or trunk.role(node) in ("collapse", "index"):
         return plan
     call = trunk.call(node)
-    if not call.tensors or not isinstance(trunk.trace.values[call.input], TensorInfo):
+    read = next(iter(call.tensors), None)
+    if read is None or trunk.stride(read) is None:
         return plan
-    if trunk.stride(call.input) is None:
-        return plan
-    before: tuple[int, int] = call.shape()[-2:]  # type: ignore[assignment]
+    before: tuple[int, int] = call.shape(read)[-2:]  # type: ignore[assignment]
     if trunk.role(node) == "pool":
         whole = covers_map(call.window(), call.shape())
         return NodePlan(node.name, PoolTo("instead", (1, 1)) if whole else Drop())
