@@ -68,10 +68,15 @@ def _classifier_start(trunk: Trunk, segments: list[Segment]) -> tuple[fx.Node, l
     if not kept:
         return classifier.start, kept
     nodes = list(kept[-1].nodes)
-    while len(nodes) > 1 and trunk.role(nodes[-1]) == "inert":
+    while len(nodes) > 1 and trunk.role(nodes[-1]) == "inert" and _is_map(trunk, nodes[-2]):
         nodes.pop()
     kept[-1] = replace(kept[-1], nodes=tuple(nodes))
     return nodes[-1], kept
+
+
+def _is_map(trunk: Trunk, node: fx.Node) -> bool:
+    """A place where the trunk may be cut: not between a view and a reshape, say."""
+    return node in trunk.tensors and trunk.axes(node) is not None
 
 
 def _check_head(trunk: Trunk, last_map: fx.Node) -> None:

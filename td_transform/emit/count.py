@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from torch import nn
@@ -34,6 +35,7 @@ class _Counter:
         self._model = trace.model
         self._builder = LayerBuilder(trace)
         self._kind = plan.options.upsample
+        self._heirs = _heirs(plan.layers)
 
     def plan(self) -> Plan:
         levels = tuple(self._level(level) for level in self._plan.levels)
@@ -74,7 +76,18 @@ class _Counter:
         built = self._builder.layer(layer, size_preserving=size_preserving)
         source = self._model.get_submodule(layer.source)
         shapes, own = _shapes(built), _shapes(source)
-        return replace(layer, parameters=_count(built), inherits=bool(own) and shapes == own)
+        inherits = bool(own) and shapes == own and self._heirs[layer.source] == layer.name
+        return replace(layer, parameters=_count(built), inherits=inherits)
+
+
+def _heirs(layers: Iterable[LayerPlan]) -> dict[str, str]:
+    """Which layer may have the weights of a bottom-up one: its own copy, else the first of another
+    block's form. Two layers that had them would be tied."""
+    heirs: dict[str, str] = {}
+    for layer in layers:
+        if layer.source not in heirs or layer.name.endswith(f".{layer.source}"):
+            heirs[layer.source] = layer.name
+    return heirs
 
 
 def _count(module: nn.Module) -> int:

@@ -15,8 +15,9 @@ from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
 from td_transform import TopDownNetwork, TraceError, to_topdown
+from tests.networks import ChannelShuffle
 from tests.properties import check_network
-from tests.transform.oddities import ODDITIES, Network
+from tests.transform.oddities import ODDITIES, Function, Network, Residual
 
 SIZE = (3, 32, 32)
 COMPUTED = [
@@ -136,3 +137,28 @@ def test_a_computed_weight_read_outside_its_layer_is_refused() -> None:
 def test_a_leaf_module_that_there_is_not() -> None:
     with pytest.raises(TraceError, match=r"argument 'leaf_modules' \('stages.9'\)"):
         convert(Network(), leaf_modules=["stages.9"])
+
+
+def test_an_equation_comes_before_what_it_reads() -> None:
+    """In the head `torch.einsum`'s first argument is no tensor."""
+    pooling = Function(32, lambda x: torch.einsum("nchw,ndhw->ncd", x, x).mean(2))
+    head = nn.Sequential(pooling, nn.Linear(32, 7))
+    td = convert(Network(head=head), arrangement="reversed")
+    check_network(td, torch.rand(2, *SIZE), classes=7)
+
+
+def test_a_classifier_unit_after_a_shuffle() -> None:
+    """A reshape is no dropout: the last stage ends behind it."""
+    network = Network(head=nn.Sequential(nn.Conv2d(32, 7, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten()))
+    network.stages.append(ChannelShuffle(32))
+    check_network(convert(network), torch.rand(2, *SIZE), classes=7)
+
+
+def test_no_two_layers_inherit_the_same_weights() -> None:
+    """A first block in the form of a later one is not tied to it."""
+    network = Network(lambda width: Function(width, torch.relu))
+    network.stages.insert(4, Residual(Function(32, torch.relu)))
+    td = convert(network, weights="inherit")
+    sources = [layer.source for layer in td.plan.layers if layer.inherits]
+    assert len(set(sources)) == len(sources)
+    check_network(td, torch.rand(2, *SIZE), classes=7)
