@@ -15,9 +15,9 @@ from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
 from td_transform import TopDownNetwork, TraceError, to_topdown
-from tests.networks import ChannelShuffle
+from tests import networks as plain
 from tests.properties import check_network
-from tests.transform.oddities import ODDITIES, Function, Network, Residual
+from tests.transform.oddities import ODDITIES, Function, Network
 
 SIZE = (3, 32, 32)
 COMPUTED = [
@@ -149,16 +149,22 @@ def test_an_equation_comes_before_what_it_reads() -> None:
 
 def test_a_classifier_unit_after_a_shuffle() -> None:
     """A reshape is no dropout: the last stage ends behind it."""
-    network = Network(head=nn.Sequential(nn.Conv2d(32, 7, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten()))
-    network.stages.append(ChannelShuffle(32))
+    network = Network(
+        head=nn.Sequential(nn.Conv2d(32, 7, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    )
+    network.stages.append(plain.ChannelShuffle(32))
     check_network(convert(network), torch.rand(2, *SIZE), classes=7)
 
 
 def test_no_two_layers_inherit_the_same_weights() -> None:
-    """A first block in the form of a later one is not tied to it."""
-    network = Network(lambda width: Function(width, torch.relu))
-    network.stages.insert(4, Residual(Function(32, torch.relu)))
+    """A first block that takes the form of a later one is not tied to it."""
+    network = Network()
+    network.stages = nn.Sequential(
+        plain.Residual(8, 8), plain.Inception(8, 24, 2), plain.Residual(32, 32)
+    )
     td = convert(network, weights="inherit")
-    sources = [layer.source for layer in td.plan.layers if layer.inherits]
+    layers = {layer.name: layer.source for layer in td.plan.layers}
+    assert len(set(layers.values())) < len(layers)
+    sources = [layers[name] for name in td.plan.inherited]
     assert len(set(sources)) == len(sources)
     check_network(td, torch.rand(2, *SIZE), classes=7)
