@@ -16,7 +16,6 @@ from benchmarks.findings.robustness_pairs import masking, paired_comparisons, pa
 from benchmarks.findings.verdicts import Rule, Verdict, all_of, beyond, majority, not_run
 from benchmarks.measures.attacks import ATTACKS
 from benchmarks.measures.curves import Comparison
-from benchmarks.measures.paired import PairedComparison
 from benchmarks.runs.jobs import Row
 from benchmarks.subjects.arrangements import PAIR
 
@@ -27,8 +26,7 @@ ERRORS = 2.0
 # An accuracy, as a share, below which nothing is left to compare.
 LOST = 0.05
 
-Lead = Comparison | PairedComparison
-Compared = Mapping[tuple[Cell, str], Lead]
+Compared = Mapping[tuple[Cell, str], Comparison]
 
 
 @dataclass(frozen=True)
@@ -43,7 +41,7 @@ class Tally:
     middle: str
 
     @staticmethod
-    def of(found: Collection[Lead]) -> Tally:
+    def of(found: Collection[Comparison]) -> Tally:
         return Tally(
             cases=len(found),
             higher=sum(c.advantage > 0 for c in found),
@@ -73,7 +71,7 @@ def less_robust(attacks: Sequence[str], *, models: Sequence[str] | None = None) 
 def no_gain(attacks: Sequence[str]) -> Rule:
     """In more than half of the cells and attacks a gain that matters is ruled out."""
 
-    def holds(found: Collection[Lead]) -> bool | None:
+    def holds(found: Collection[Comparison]) -> bool | None:
         gains = Tally.of(found).better
         if 2 * _without_gain(found) > len(found):
             return True
@@ -88,8 +86,8 @@ def no_gain(attacks: Sequence[str]) -> Rule:
 def _rule(
     attacks: Sequence[str],
     models: Sequence[str] | None,
-    holds: Callable[[Collection[Lead]], bool | None],
-    first: Callable[[Collection[Lead]], str] = lambda _: "",
+    holds: Callable[[Collection[Comparison]], bool | None],
+    first: Callable[[Collection[Comparison]], str] = lambda _: "",
 ) -> Rule:
     """A rule over all cells (of some models) and attacks, with what is said before the tally."""
 
@@ -111,7 +109,7 @@ def _negated(state: bool | None) -> bool | None:
     return None if state is None else not state
 
 
-def _without_gain(found: Collection[Lead]) -> int:
+def _without_gain(found: Collection[Comparison]) -> int:
     return sum(c.high < GAIN[c.measure] for c in found)
 
 
@@ -270,7 +268,7 @@ def _shown(found: Mapping[str, Accuracy]) -> str:
 
 def _chosen(
     found: Compared, attacks: Collection[str], models: Collection[str] | None
-) -> dict[tuple[Cell, str], Lead]:
+) -> dict[tuple[Cell, str], Comparison]:
     return {
         (cell, attack): comparison
         for (cell, attack), comparison in found.items()
@@ -278,8 +276,8 @@ def _chosen(
     }
 
 
-def _middle(found: Iterable[Lead]) -> str:
-    kinds: dict[str, list[Lead]] = {}
+def _middle(found: Iterable[Comparison]) -> str:
+    kinds: dict[str, list[Comparison]] = {}
     for comparison in found:
         kinds.setdefault(comparison.measure, []).append(comparison)
     parts = []

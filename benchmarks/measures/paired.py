@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
+
+from benchmarks.measures.curves import Comparison
 
 Floats = NDArray[np.float64]
 CONFIDENCE = 0.95
@@ -25,7 +27,7 @@ _LEAST = 1e-4
 
 
 @dataclass(frozen=True)
-class PairedComparison:
+class PairedComparison(Comparison):
     """TD against BU on the same images; an advantage above 0 means that TD is the more robust.
 
     Args:
@@ -39,40 +41,14 @@ class PairedComparison:
             difference`: exactly one).
     """
 
-    measure: Literal["l2 ratio", "loss difference"]
-    advantage: float
-    low: float
-    high: float
     p: float
     images: int
     told: int
-
-    @property
-    def better(self) -> bool:
-        """TD is the more robust, beyond the spread."""
-        return self.low > 0
-
-    @property
-    def worse(self) -> bool:
-        """BU is the more robust, beyond the spread."""
-        return self.high < 0
-
-    @property
-    def state(self) -> bool | None:
-        """True: better; False: worse; None: within the spread."""
-        return True if self.better else (False if self.worse else None)
 
     def __str__(self) -> str:
         interval = f"[{self._show(self.low)}, {self._show(self.high)}]"
         counts = f"{self.told} of {self.images} images, p {self.p:.2g}"
         return f"{self._show(self.advantage)} {interval} ({counts})"
-
-    def _show(self, value: float) -> str:
-        if self.measure == "loss difference":
-            return f"{value:+.1f} points"
-        if np.isinf(value):
-            return "×∞" if value > 0 else "×0"
-        return f"×{np.exp(value):.2f}"
 
 
 def compare_pairs(
