@@ -111,11 +111,6 @@ class Spread:
         return f"{100 * self.mean:.2f} ± {100 * self.deviation:.2f} % ({self.runs} runs)"
 
 
-def pooled_deviation(*spreads: Spread) -> float:
-    """Root of the mean variance; nan where one of them is a single run."""
-    return math.sqrt(math.fsum(spread.deviation**2 for spread in spreads) / len(spreads))
-
-
 def read_rows(folders: Iterable[Path]) -> list[Row]:
     """The rows of several results folders.
 

@@ -31,7 +31,6 @@ NOTE = (
     "each criterion is applied to them as far as sizes go."
 )
 NOT_PRINTED = "no figures printed"
-SPREAD = "the pooled standard deviation over runs"
 _NO_ACCURACIES = authors.nothing("the accuracies of Fig. 4 were printed nowhere")
 _NO_LOCALISATION = authors.nothing("the figures of Fig. 9 were printed nowhere")
 _NOT_TESTED = authors.nothing("the paper tested none")
@@ -237,8 +236,8 @@ def _level_claim(level: str, cell: Cell, published: Cell | None = None) -> Claim
         source="4.2, Fig. 5",
         paper=robust.published_levels(published or cell),
         criterion=f"{cell.title}: test accuracy, mean over the attacks, is lowest when only "
-        f"the {level} level is perturbed, and lower than with each other level by more than {SPREAD} "
-        f"(with a single run: by {robust.ERRORS:.0f} standard errors of the share of images).",
+        f"the {level} level is perturbed: Student's interval over runs of its difference from each "
+        "other level, in the same run, lies below 0, at 5 %.",
         kind="scales",
         networks=("td",),
         cells=(cell,),
@@ -294,10 +293,9 @@ _BEYOND = (
         text="TD networks are also more robust against strong attacks.",
         source="beyond the paper",
         paper="not tested",
-        criterion="FGSM, PGD, DeepFool, FAB, AutoAttack: TD keeps more accuracy, or needs "
-        f"a larger L2, beyond the spread ({SPREAD}; with a single run {robust.ERRORS:.0f} standard "
-        "errors of the share of images) in more than half of the cases (attack, norm, size, network, "
-        f"data), without those in which both keep less than {100 * robust.LOST:.0f} %.",
+        criterion="FGSM, PGD, DeepFool, FAB, AutoAttack: TD keeps more of the same images (McNemar's exact "
+        f"test, at 5 %), or needs a larger L2, {BEYOND}, in more than half of the cases (attack, norm, "
+        f"size, network, data), without those in which both keep less than {100 * robust.LOST:.0f} %.",
         kind="strong",
         quantifier="most",
         rule=robust.survives_strong_attacks,
@@ -307,8 +305,8 @@ _BEYOND = (
         text="TD networks are also more robust against common corruptions.",
         source="beyond the paper",
         paper="not tested",
-        criterion="Accuracy, mean over corruptions and severities, is higher beyond the spread "
-        "(as above) in more than half of the cells.",
+        criterion="Welch's interval of TD's mean accuracy, over corruptions and severities, less BU's lies "
+        "above 0 in more than half of the cells, at 5 %.",
         kind="corruptions",
         quantifier="most",
         rule=robust.survives_corruptions,

@@ -5,15 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import median
+from statistics import mean, median
 
 import numpy as np
 
-from benchmarks.findings.aggregate import Cell, Spread, by_cell, group_of, pooled_deviation, select
+from benchmarks.findings.aggregate import Cell, by_cell, group_of, select
 from benchmarks.findings.comparisons import published_comparisons
 from benchmarks.findings.published import published_scales
 from benchmarks.findings.robustness_pairs import masking, paired_comparisons, paired_survivals
-from benchmarks.findings.verdicts import Rule, Verdict, all_of, beyond, majority, not_run
+from benchmarks.findings.statistics import Interval, mean_interval, welch
+from benchmarks.findings.verdicts import Rule, Verdict, all_of, majority, not_run
 from benchmarks.measures.attacks import ATTACKS
 from benchmarks.measures.curves import Comparison
 from benchmarks.runs.jobs import Row
@@ -21,8 +22,6 @@ from benchmarks.subjects.arrangements import PAIR
 
 # A gain in robustness that matters: 10 % in L2, 5 points where final losses are compared.
 GAIN = {"l2 ratio": math.log(1.1), "loss difference": 5.0}
-# Standard errors of a difference between two shares of images that count as beyond the spread.
-ERRORS = 2.0
 # An accuracy, as a share, below which nothing is left to compare.
 LOST = 0.05
 
@@ -125,27 +124,30 @@ def published_tally(attacks: Sequence[str], *, models: Sequence[str] | None = No
 
 
 def most_vulnerable(level: str, cell: Cell) -> Rule:
-    """A level whose perturbation costs the most accuracy, over all attacks, beyond the spread."""
+    """A level whose perturbation costs the most accuracy, over all attacks, run by run."""
 
     def rule(rows: Sequence[Row]) -> Verdict:
-        chosen = [row for row in select(rows, kind="scales") if group_of(row).cell == cell]
+        chosen = _of(select(rows, kind="scales"), cell)
         levels = {
-            name: _mean_accuracy(select(chosen, arrangement="td", perturbed=name))
+            name: _accuracies(select(chosen, arrangement="td", perturbed=name))
             for name in ("high", "medium", "low")
         }
-        known = {name: found for name, found in levels.items() if found}
-        if len(known) < len(levels):
+        if not all(levels.values()):
             return not_run(f"exp2-scales for {cell.title}")
-        ours = ", ".join(f"{name} {100 * found[0].mean:.1f} %" for name, found in known.items())
-        others = {name: found for name, found in known.items() if name != level}
-        states, gaps = [], []
-        for name, found in others.items():
-            lead, error = found[0].mean - known[level][0].mean, _error(found, known[level])
-            states.append(beyond(lead, error))
-            gaps.append(f"{name} − {level} = {100 * lead:+.1f} ± {100 * error:.1f} points")
-        return Verdict(ours, all_of(states), "; ".join(gaps))
+        ours = ", ".join(
+            f"{name} {100 * mean(runs.values()):.1f} %" for name, runs in levels.items()
+        )
+        known = levels.pop(level)
+        leads = {name: _gap(runs, known) for name, runs in levels.items()}
+        gaps = "; ".join(f"{name} − {level} = {lead.points()}" for name, lead in leads.items())
+        return Verdict(ours, all_of(lead.sign for lead in leads.values()), gaps)
 
     return rule
+
+
+def _gap(runs: Mapping[object, float], known: Mapping[object, float]) -> Interval:
+    # both levels of a run are of the same network and images
+    return mean_interval([accuracy - known[run] for run, accuracy in runs.items() if run in known])
 
 
 def published_levels(cell: Cell) -> str:
@@ -193,7 +195,7 @@ def survives_strong_attacks(rows: Sequence[Row]) -> Verdict:
 def _both_lost(rows: Sequence[Row], cell: Cell, strength: tuple[str, str, float]) -> bool:
     attack, norm, epsilon = strength
     same = select(rows, attack=attack, norm=norm, epsilon=epsilon, arrangement=PAIR)
-    left = [row["robust_accuracy"] for row in same if group_of(row).cell == cell]
+    left = [row["robust_accuracy"] for row in _of(same, cell)]
     return all(isinstance(share, int | float) and share < LOST for share in left)
 
 
@@ -204,66 +206,37 @@ def _shown_strength(strength: tuple[str, str, float]) -> str:
 
 def survives_corruptions(rows: Sequence[Row]) -> Verdict:
     """TD's accuracy, mean over corruptions and severities, is higher in more than half."""
-    pairs = _accuracy_pairs(select(rows, kind="corruptions"), "accuracy")
-    if not pairs:
+    own = select(rows, kind="corruptions")
+    leads: dict[Cell, Interval] = {}
+    for cell, found in by_cell(own, "accuracy").items():
+        if set(PAIR) <= set(found):
+            bu, td = (
+                list(_accuracies(select(_of(own, cell), arrangement=name)).values())
+                for name in PAIR
+            )
+            leads[cell] = welch(td, bu)
+    if not leads:
         return not_run("corruptions for BU and TD")
-    states = [beyond(_lead(found), _error(*found.values())) for found in pairs.values()]
+    states = [lead.sign for lead in leads.values()]
     ours = (
-        f"TD better beyond the spread in {states.count(True)} of {len(pairs)} cells, worse in "
-        f"{states.count(False)}"
+        f"TD better in {states.count(True)} of {len(leads)} cells, worse in {states.count(False)}"
     )
-    shown = "; ".join(f"{cell.title}: {_shown(found)}" for cell, found in pairs.items())
+    shown = "; ".join(f"{cell.title}: TD − BU = {lead.points()}" for cell, lead in leads.items())
     return Verdict(ours, majority(states), shown)
 
 
-# An accuracy that is the mean over several measurements, and the standard error from its images.
-Accuracy = tuple[Spread, float]
+def _of(rows: Sequence[Row], cell: Cell) -> list[Row]:
+    return [row for row in rows if group_of(row).cell == cell]
 
 
-def _accuracy_pairs(rows: Sequence[Row], value: str) -> dict[Cell, dict[str, Accuracy]]:
-    cells: dict[Cell, dict[str, Accuracy]] = {}
-    for cell, found in by_cell(rows, value).items():
-        if set(PAIR) <= set(found):
-            own = [row for row in rows if group_of(row).cell == cell]
-            pair = {name: _mean_accuracy(select(own, arrangement=name), value) for name in PAIR}
-            cells[cell] = {name: accuracy for name, accuracy in pair.items() if accuracy}
-    return cells
-
-
-def _mean_accuracy(rows: Sequence[Row], value: str = "accuracy") -> Accuracy | None:
-    """Mean over attacks or corruptions, per run; the runs make the spread."""
-    if not rows:
-        return None
+def _accuracies(rows: Sequence[Row]) -> dict[object, float]:
+    """Of each run, the mean over attacks, or over corruptions and severities."""
     runs: dict[object, list[float]] = {}
-    variances = []
     for row in rows:
-        accuracy, images = row[value], row["images"]
+        accuracy = row["accuracy"]
         assert isinstance(accuracy, int | float)
-        assert isinstance(images, int)
         runs.setdefault(row.get("run"), []).append(accuracy)
-        # one more right and one more wrong: a share of 0 or 1 has an error too
-        share = (accuracy * images + 1) / (images + 2)
-        variances.append(share * (1 - share) / images)
-    spread = Spread.of(math.fsum(found) / len(found) for found in runs.values())
-    # the attacks share their images: their errors are taken as one and the same, not averaged out
-    return spread, math.sqrt(math.fsum(variances) / len(variances))
-
-
-def _error(one: Accuracy, other: Accuracy) -> float:
-    """What a difference must exceed: the pooled deviation, for single runs standard errors."""
-    deviation = pooled_deviation(one[0], other[0])
-    return ERRORS * math.hypot(one[1], other[1]) if math.isnan(deviation) else deviation
-
-
-def _lead(found: Mapping[str, Accuracy]) -> float:
-    return found["td"][0].mean - found["bu"][0].mean
-
-
-def _shown(found: Mapping[str, Accuracy]) -> str:
-    values = ", ".join(
-        f"{name.upper()} {100 * accuracy[0].mean:.1f} %" for name, accuracy in found.items()
-    )
-    return f"{values} (spread {100 * _error(*found.values()):.1f} points)"
+    return {run: mean(found) for run, found in runs.items()}
 
 
 def _chosen(

@@ -82,16 +82,6 @@ def all_of(found: Iterable[bool | None]) -> bool | None:
     return None if None in states else True
 
 
-def beyond(lead: float, spread: float) -> bool | None:
-    """Is a lead larger than the spread? False where it is that large the other way round.
-
-    Example:
-        >>> beyond(0.3, 0.2), beyond(-0.3, 0.2), beyond(0.1, 0.2), beyond(0.3, float('nan'))
-        (True, False, None, None)
-    """
-    return lead > 0 if abs(lead) > spread else None
-
-
 def any_of(found: Iterable[bool | None]) -> bool | None:
     """True where one is; False where none is; None where one that is unknown could be.
 

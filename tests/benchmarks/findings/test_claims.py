@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from benchmarks.cli import main
-from benchmarks.findings.aggregate import Group, Spread, current, failed, pooled_deviation, spreads
+from benchmarks.findings.aggregate import Group, Spread, current, failed, spreads
 from benchmarks.findings.claims import CLAIMS, judge
 from benchmarks.findings.claims_page import as_markdown, claims_table
 from benchmarks.findings.field_verdicts import ends_fine, starts_coarse
@@ -38,7 +38,6 @@ def test_mean_and_deviation_over_runs() -> None:
     assert spread.deviation == pytest.approx(np.std([0.9, 0.92, 0.97], ddof=1))
     assert spread.runs == 3
     assert math.isnan(Spread.of([1.0]).deviation)
-    assert pooled_deviation(Spread(0, 3, 2), Spread(0, 4, 2)) == pytest.approx(math.sqrt(12.5))
 
 
 def test_the_newest_of_each_measurement_counts() -> None:

@@ -134,15 +134,28 @@ def test_levels_that_one_network_never_reaches() -> None:
     ("medium", "answer"), [(0.8, "holds"), (0.94, "undecided"), (0.99, "does not hold")]
 )
 def test_most_vulnerable(medium: float, answer: str) -> None:
-    levels = {"high": 0.95, "medium": medium, "low": 0.96}
+    noise = {"high": (0, 0.01, 0), "medium": (0.01, 0, 0), "low": (0, 0, 0.01)}
+    # the networks differ by far more than their levels do
+    levels = {"high": (0.95, 0.70, 0.80), "low": (0.96, 0.72, 0.81)}
+    levels["medium"] = tuple(medium - 0.95 + high for high in levels["high"])
     rows = [
-        row("scales", attack=attack, perturbed=level, accuracy=accuracy, images=500)
+        row(
+            "scales",
+            attack=attack,
+            perturbed=level,
+            accuracy=accuracy + spread,
+            images=500,
+            run=run,
+        )
         for attack in ("PointwiseAttack", "ShiftsAttack")
-        for level, accuracy in levels.items()
+        for level, accuracies in levels.items()
+        for run, (accuracy, spread) in enumerate(zip(accuracies, noise[level], strict=True))
     ]
     rule = robust.most_vulnerable("medium", Cell("nin-light", "mnist", False))
     assert label(rule, rows) == answer
-    assert label(rule, rows[:2]) == "not run"
+    assert label(rule, [r for r in rows if r["perturbed"] != "low"]) == "not run"
+    # nothing is decided from a single run
+    assert label(rule, [r for r in rows if r["run"] == 0]) == "undecided"
 
 
 def strong(arrangement: str, accuracy: float, **columns: Any) -> Row:
@@ -205,10 +218,15 @@ def test_signs_of_masked_gradients_stand_beside_the_verdict() -> None:
 )
 def test_corruptions(td: float, answer: str) -> None:
     rows = [
-        row("corruptions", name, corruption="fog", severity=3, accuracy=accuracy, images=500)
+        row("corruptions", name, corruption="fog", severity=severity, accuracy=accuracy + run / 100,
+            images=500, run=run)
         for name, accuracy in (("bu", 0.6), ("td", td))
-    ]
+        for severity in (1, 5)
+        for run in range(3)
+    ]  # fmt: skip
     assert label(robust.survives_corruptions, rows) == answer
+    # nothing is decided from a single run
+    assert label(robust.survives_corruptions, [r for r in rows if r["run"] == 0]) == "undecided"
 
 
 # The authors' figures
