@@ -8,7 +8,7 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from td_transform.taps import POINT, Taps
 
@@ -109,6 +109,7 @@ class Pyramid(nn.Module):
         return f"strides={self.strides}, kind={self.kind}"
 
 
+@fx.wrap
 def gaussian_matrix(size: int, factor: int, like: Tensor) -> Tensor:
     """Weights (ceil(size / factor), size) of a Gaussian downsampling: sigma = factor / 2 pixels.
 

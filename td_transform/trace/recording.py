@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import importlib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -65,7 +66,8 @@ def record(
     Raises:
         TraceError: the forward fails, or works for one batch size only.
     """
-
+    # shapes on the meta device load it, and torch 2.7's can't be loaded under a recorder
+    importlib.import_module("torch._dynamo")
     state = ModuleState(skeleton)
 
     def run(batch: int, size: tuple[int, int, int], values: Sequence[Any] = ()) -> Recorder:

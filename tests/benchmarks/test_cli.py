@@ -84,6 +84,7 @@ def _weights(results: Path) -> dict[str, torch.Tensor]:
 # Interruptions
 
 
+@pytest.mark.exhaustive
 def test_a_killed_run_goes_on_and_ends_with_the_same_numbers(tmp_path: Path) -> None:
     killed, straight = tmp_path / "killed", tmp_path / "straight"
     process = _start("exp1", *LONG, results=killed)
@@ -105,6 +106,7 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_numbers(tmp_path: Path) -> 
     assert not list(killed.rglob("*.part"))
 
 
+@pytest.mark.exhaustive
 @pytest.mark.usefixtures("ctrl_c")
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["ctrl-c", "sigterm"]
@@ -146,6 +148,7 @@ def test_an_interrupt_leaves_a_clean_state_and_a_terminal_sees_progress(
     assert not (tmp_path / "results.jsonl").exists()
 
 
+@pytest.mark.exhaustive
 @pytest.mark.usefixtures("ctrl_c")
 def test_an_interrupt_reaches_all_worker_processes(tmp_path: Path) -> None:
     arguments = ["exp1", *LONG, "--executor", "processes", "--workers", "1"]
@@ -183,6 +186,7 @@ def test_a_time_budget_stops_and_a_later_call_goes_on(
 # Several processes
 
 
+@pytest.mark.exhaustive
 def test_two_processes_share_the_work_and_are_silent(tmp_path: Path) -> None:
     arguments = ["exp1", *QUICK, "--runs", "6", "--epochs", "4"]
     processes = [_start(*arguments, results=tmp_path) for _ in range(2)]
@@ -197,6 +201,7 @@ def test_two_processes_share_the_work_and_are_silent(tmp_path: Path) -> None:
     assert outputs[0][0] == outputs[1][0]
 
 
+@pytest.mark.exhaustive
 def test_the_processes_executor(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["exp1", *QUICK, "--runs", "3", "--epochs", "1", "--results", str(tmp_path)]
     main([*arguments, "--executor", "processes", "--workers", "2"])

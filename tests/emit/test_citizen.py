@@ -29,6 +29,11 @@ NAMES = [
     "channel shuffle",
 ]
 SOME = pytest.mark.parametrize("name", NAMES)
+# what goes through torch's compiler takes seconds a network
+SLOW = pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=() if n == "pre-activation" else pytest.mark.exhaustive) for n in NAMES],
+)
 
 
 def convert(name: str) -> TopDownNetwork:
@@ -38,7 +43,7 @@ def convert(name: str) -> TopDownNetwork:
         return to_topdown(TOPOLOGIES[name](), input_size=SIZE)
 
 
-@SOME
+@SLOW
 def test_compiles_as_one_graph(name: str) -> None:
     td = convert(name).eval()
     torch.compiler.reset()
@@ -49,7 +54,7 @@ def test_compiles_as_one_graph(name: str) -> None:
     assert all(p.grad is not None for p in td.parameters())
 
 
-@SOME
+@SLOW
 def test_exports_with_a_dynamic_batch(name: str) -> None:
     td = convert(name).eval()
     batch = torch.export.Dim("batch", min=1, max=64)
@@ -58,7 +63,7 @@ def test_exports_with_a_dynamic_batch(name: str) -> None:
     torch.testing.assert_close(exported.module()(x), td(x))
 
 
-@pytest.mark.parametrize("name", ["chain", "strided chain", "deep stem", "pre-activation"])
+@SLOW
 def test_onnx(name: str, tmp_path: Path) -> None:
     import onnxruntime
 
@@ -156,6 +161,7 @@ def _train_one_step(rank: int, folder: str) -> None:
     dist.destroy_process_group()
 
 
+@pytest.mark.exhaustive
 def test_distributed_data_parallel(tmp_path: Path) -> None:
     mp.spawn(_train_one_step, args=(str(tmp_path),), nprocs=2)
     first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))

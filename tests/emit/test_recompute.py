@@ -92,6 +92,7 @@ def test_it_keeps_what_the_plan_says(make: Make) -> None:
     assert "recomputed in the backward pass: levels." in str(spared.plan)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("make", [small_resnet, with_dropout])
 def test_compiled(make: Make) -> None:
     whole, spared = both(make)
@@ -129,6 +130,7 @@ def _train_one_step(rank: int, folder: str) -> None:
     dist.destroy_process_group()
 
 
+@pytest.mark.exhaustive
 def test_distributed(tmp_path: Path) -> None:
     mp.spawn(_train_one_step, args=(str(tmp_path),), nprocs=2)
 
