@@ -20,7 +20,16 @@ from td_transform.fields import (
     compare,
     receptive_field,
 )
-from td_transform.layers import Merge, Pyramid, Unit, Upsample
+from td_transform.layers import (
+    LiftSpec,
+    Merge,
+    MergeSpec,
+    Pyramid,
+    PyramidSpec,
+    Unit,
+    Upsample,
+    UpsampleSpec,
+)
 from td_transform.operators import Operator, Reach, Taps, Window, operator_rule, register_operator
 from td_transform.options import Conversion, Options
 from td_transform.plan import LevelPlan, Plan
@@ -35,13 +44,16 @@ __all__ = [
     "ConversionError",
     "FieldRow",
     "LevelPlan",
+    "LiftSpec",
     "MeasuredFields",
     "MeasuredRow",
     "Merge",
+    "MergeSpec",
     "Operator",
     "Options",
     "Plan",
     "Pyramid",
+    "PyramidSpec",
     "Reach",
     "ReceptiveFields",
     "StructureError",
@@ -52,6 +64,7 @@ __all__ = [
     "Unit",
     "UnknownOperatorError",
     "Upsample",
+    "UpsampleSpec",
     "WidthConflictError",
     "Window",
     "build",

@@ -15,7 +15,8 @@ from torch import nn
 from td_transform.analyse import BottomUp, Stage, analyse, entry_kernel
 from td_transform.emit import TopDownNetwork
 from td_transform.errors import TopDownError
-from td_transform.plan import LevelPlan, Part, Plan, SegmentPlan, UnitPlan, UpsamplePlan
+from td_transform.layers import name_of
+from td_transform.plan import LevelPlan, OwnPlan, Part, Plan, SegmentPlan, UnitPlan, UpsamplePlan
 from td_transform.trace import trace
 
 if TYPE_CHECKING:
@@ -193,13 +194,14 @@ def _level_row(
     plan: Plan, level: LevelPlan, numbers: tuple[int, int], kinds: Mapping[str, str]
 ) -> _Row:
     size = [-(-side // level.stride) for side in plan.input_size[1:]]
-    widths = [p.width_out for p in level.parts[1:] if not isinstance(p, UpsamplePlan)]
+    behind_lift = (p for p in level.parts if p is not level.lift)
+    widths = [p.width_out for p in behind_lift if not isinstance(p, UpsamplePlan)]
     copies = (p.end for p in level.parts if isinstance(p, SegmentPlan) and p.end in kinds)
     # without a merge the stage starts with its lift
     learned = ["lift"] if level.made_from and not level.merge else []
     facts = (
         f"levels.{numbers[0]}, {_map(level.stride, size)}",
-        _channels(widths or [level.lift.width_out]),
+        _channels(widths or [level.width]),
         ", ".join([*learned, *_counted(kinds[end] for end in copies)]),
     )
     return _Row(
@@ -209,21 +211,26 @@ def _level_row(
         level.width,
         level.made_from and level.made_from - 1,
         ", ".join(_step(part, plan, kinds) for part in level.transition),
-        (_by(size), level.stride),
-        f"lift {_by(level.lift.kernel)}",
-        f"merge\n{_by(level.merge.kernel)}" if level.merge else "",
+        (_by(size), level.stride) if level.lift else None,
+        f"lift {_kind(level.lift)}" if level.lift else "",
+        f"merge\n{_kind(level.merge)}" if level.merge else "",
     )
+
+
+def _kind(unit: UnitPlan | OwnPlan) -> str:
+    """The kernel of a unit, the name of one of the user's own."""
+    return _by(unit.kernel) if isinstance(unit, UnitPlan) else unit.made_by.rpartition(":")[2]
 
 
 def _step(part: Part, plan: Plan, kinds: Mapping[str, str]) -> str:
     """One part of a transition in words."""
     if isinstance(part, UpsamplePlan):
-        return f"×{part.factor} {plan.options.upsample}"
+        return f"×{part.factor} {name_of(plan.options.upsample)}"
     widths = f" {part.width_in} → {part.width_out}" if part.width_in != part.width_out else ""
-    if isinstance(part, UnitPlan):
-        return f"{_by(part.kernel)} unit{widths}"
+    if not isinstance(part, SegmentPlan):
+        return f"{_kind(part)} unit{widths}"
     factor = next((node.upsample.factor for node in part.nodes if node.upsample), None)
-    inside = f"×{factor} {plan.options.upsample} in its first " if factor else ""
+    inside = f"×{factor} {name_of(plan.options.upsample)} in its first " if factor else ""
     return f"{inside}{kinds.get(part.end, 'block')}{widths}"
 
 
@@ -264,7 +271,7 @@ def _figure(analysed: BottomUp, plan: Plan, title: str) -> Figure:
     axes.axis("off")
     _text(axes, (_MARGIN, 0.38), title, size=15, weight="bold")
     lefts = (_MARGIN, right)
-    images = {"bottom-up": "image", "top-down": f"{plan.options.pyramid} pyramid"}
+    images = {"bottom-up": "image", "top-down": f"{name_of(plan.options.pyramid)} pyramid"}
     for left, rows, (name, box), count in zip(lefts, columns, _BOXES.items(), counts, strict=True):
         _text(axes, (left, 0.85), f"{name}, {count:,} parameters", size=11, weight="bold")
         _text(axes, (left, _TOP + 0.1), images[name], colour=_GREY)

@@ -8,12 +8,22 @@ import inspect
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Concatenate, Literal, ParamSpec, TypeVar, get_args, get_origin, get_type_hints
+from typing import (
+    Any,
+    Concatenate,
+    Literal,
+    ParamSpec,
+    TypeVar,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from torch import nn
 
 from td_transform.errors import TopDownError
-from td_transform.layers import MergeKind, PyramidKind, UpsampleKind
+from td_transform.layers import MergeKind, PyramidKind, UpsampleKind, is_own
+from td_transform.layers.own import LiftFactory, MergeFactory, PyramidFactory, UpsampleFactory
 
 Arrangement = Literal["td", "uniform", "reversed"]
 Weights = Literal["fresh", "inherit"]
@@ -36,10 +46,13 @@ class Options:
         output_stride: input pixels per step of the last stage; 1 is the paper's, the bottom-up
             model's finest stride costs about what the bottom-up model costs.
         merge: how upsampled features and lift are joined: `add-concat` (paper, Fig. 3), `add` or
-            `concat`.
+            `concat`; or a function of your own that makes a module from a `MergeSpec`.
         upsample: how a map is brought to the next resolution: `nearest` (the paper's choice),
-            `bilinear` or `transposed`; paper, 3.1.
-        pyramid: how the image is blurred and downsampled; see `Pyramid`.
+            `bilinear` or `transposed` (paper, 3.1); or a function of an `UpsampleSpec`.
+        pyramid: how the image is blurred and downsampled, see `Pyramid`; or a function that makes
+            a level from a `PyramidSpec`.
+        lift: a function of your own that makes a lift from a `LiftSpec`; by default lifts have the
+            stem's form.
         weights: `fresh`, or `inherit` to share those of layers whose shapes agree.
         memory_budget: what training may keep for the backward pass: bytes an image, or up to 1 a
             share of what the network would keep. The finest levels are recomputed in the backward
@@ -59,9 +72,10 @@ class Options:
     input_size: tuple[int, int, int] | None = None
     arrangement: Arrangement = "td"
     output_stride: int = 1
-    merge: MergeKind = "add-concat"
-    upsample: UpsampleKind = "nearest"
-    pyramid: PyramidKind = "gaussian"
+    merge: MergeKind | MergeFactory = "add-concat"
+    upsample: UpsampleKind | UpsampleFactory = "nearest"
+    pyramid: PyramidKind | PyramidFactory = "gaussian"
+    lift: LiftFactory | None = None
     weights: Weights = "fresh"
     memory_budget: float | None = None
     leaf_modules: tuple[str, ...] = ()
@@ -73,12 +87,7 @@ class Options:
         for several in ("leaf_modules", "stages", "skip_levels"):
             object.__setattr__(self, several, tuple(getattr(self, several)))
         for name, hint in get_type_hints(type(self)).items():
-            value, choices = getattr(self, name), get_args(hint)
-            if get_origin(hint) is Literal and value not in choices:
-                raise TopDownError(
-                    f"argument '{name}'", seen=repr(value), expected=" or ".join(map(repr, choices)),
-                    remedy=f"pass {name}={choices[0]!r}, the default",
-                )  # fmt: skip
+            _check_choice(name, getattr(self, name), hint)
         if not isinstance(self.output_stride, int) or self.output_stride < 1:
             raise TopDownError(
                 "argument 'output_stride'", seen=repr(self.output_stride),
@@ -89,6 +98,21 @@ class Options:
                 "argument 'memory_budget'", seen=repr(self.memory_budget),
                 expected="bytes an image, or a share up to 1", remedy="pass memory_budget=0.5",
             )  # fmt: skip
+
+
+def _check_choice(name: str, value: object, hint: object) -> None:
+    """One of the named kinds, or a function where the hint admits one."""
+    parts = (hint, *get_args(hint))
+    choices = next((get_args(part) for part in parts if get_origin(part) is Literal), ())
+    takes_function = any(get_origin(part) is Callable for part in parts)
+    is_default = value is None and type(None) in parts
+    admitted = is_default or value in choices or (takes_function and is_own(value))
+    if (choices or takes_function) and not admitted:
+        expected = [*map(repr, choices), *(["a function"] if takes_function else [])]
+        raise TopDownError(
+            f"argument '{name}'", seen=repr(value), expected=" or ".join(expected),
+            remedy=f"pass {name}={choices[0]!r}, the default" if choices else f"leave {name}= out",
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,4 +185,9 @@ def _unknown(name: str, known: list[str]) -> TopDownError:
 
 def shaping(options: Options) -> Options:
     """Those options that shape the network, without those that only build it."""
-    return Options(**{field.name: getattr(options, field.name) for field in fields(Options)})
+    return Options(**as_keywords(options))
+
+
+def as_keywords(options: Options) -> dict[str, Any]:
+    """Those that shape the network, as `to_topdown` and `plan_topdown` take them."""
+    return {field.name: getattr(options, field.name) for field in fields(Options)}

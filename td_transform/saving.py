@@ -6,7 +6,8 @@ import copy
 import json
 import os
 import pickle
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -14,6 +15,9 @@ from torch import nn
 
 from td_transform.emit import TopDownNetwork
 from td_transform.errors import TopDownError
+from td_transform.layers import is_own, name_of
+from td_transform.layers.own import LiftFactory, MergeFactory, PyramidFactory, UpsampleFactory
+from td_transform.options import as_keywords
 from td_transform.plan import Plan
 from td_transform.transform import to_topdown
 
@@ -61,6 +65,10 @@ def load_topdown(
     model: nn.Module,
     *,
     map_location: str | torch.device | dict[str, str] | None = None,
+    merge: MergeFactory | None = None,
+    lift: LiftFactory | None = None,
+    upsample: UpsampleFactory | None = None,
+    pyramid: PyramidFactory | None = None,
 ) -> TopDownNetwork:
     """Build the network that `save_topdown` wrote, with its weights.
 
@@ -73,17 +81,20 @@ def load_topdown(
         model: the bottom-up model; the network lives on its device, in its train or eval mode.
         map_location: where the file's tensors are read to, as for `torch.load`; "cpu" reads a file
             from a machine with a GPU on one without.
+        merge, lift, upsample, pyramid: the functions of your own that the network was made with;
+            the file only knows their names.
 
     Raises:
-        TopDownError: the file is none that `save_topdown` wrote, or the model is another one; the
-            text names the first difference.
+        TopDownError: a function is missing, the file is none that `save_topdown` wrote, or the
+            model is another one; the text names the first difference.
         OSError: the file can't be read.
 
     Example:
         See `save_topdown`.
     """
     content = _read(path, map_location)
-    plan = _plan(path, content["plan"])
+    own = {"merge": merge, "lift": lift, "upsample": upsample, "pyramid": pyramid}
+    plan = _with_functions(path, _plan(path, content["plan"]), own)
     td = _build(path, plan, model)
     if plan.options.weights == "inherit":
         # the network shares parameters with the model, which loading must not write into
@@ -126,6 +137,26 @@ def _plan(path: str | os.PathLike[str], text: Any) -> Plan:
         raise _not_ours(path, "a plan of another version of td_transform") from error
 
 
+def _with_functions(path: str | os.PathLike[str], plan: Plan, given: Mapping[str, Any]) -> Plan:
+    """The plan with the user's functions where it has their names; no file says what is run."""
+    named = {
+        o: name_of(getattr(plan.options, o)) for o in given if is_own(getattr(plan.options, o))
+    }
+    for option, function in given.items():
+        wanted, found = named.get(option), None if function is None else name_of(function)
+        if wanted == found:
+            continue
+        _, _, name = (wanted or "").rpartition(":")
+        raise TopDownError(
+            f"file '{os.fspath(path)}', option '{option}'",
+            seen=f"{found or 'no function'} as argument",
+            expected=f"{wanted}, which the network was made with" if wanted else "none",
+            remedy=f"pass {option}={name} to load_topdown" if wanted else f"leave {option}= out",
+        )  # fmt: skip
+    functions = {option: given[option] for option in named}
+    return replace(plan, options=replace(plan.options, **functions))
+
+
 def _build(path: str | os.PathLike[str], plan: Plan, model: nn.Module) -> TopDownNetwork:
     """The network of the plan, with other weights."""
     remedy = (
@@ -133,7 +164,7 @@ def _build(path: str | os.PathLike[str], plan: Plan, model: nn.Module) -> TopDow
         "same arguments (number of classes, widths) and the same version of its library"
     )
     try:
-        td = to_topdown(model, **asdict(plan.options))
+        td = to_topdown(model, **as_keywords(plan.options))
     except TopDownError as error:
         raise TopDownError(
             f"file '{os.fspath(path)}'",

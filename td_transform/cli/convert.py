@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import warnings as python_warnings
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 from torch import nn
 
+from td_transform.cli.choices import with_functions
 from td_transform.cli.files import check_folder
 from td_transform.cli.model_names import load_model
 from td_transform.cost import Cost, measure
@@ -43,7 +43,7 @@ def convert(
     with python_warnings.catch_warnings():
         # the plan that is printed below holds them
         python_warnings.filterwarnings("ignore", module=r"td_transform\.cli")
-        td = to_topdown(bu, **asdict(options))
+        td = to_topdown(bu, **with_functions(options))
     size = td.plan.input_size
     print(td.plan, "", *cost_table(measure(bu, size), measure(td, size)), sep="\n")
     _write(bu, td, save=save, drawing=draw, title=model)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import tyro
 
+from td_transform.cli.choices import REGISTRY
 from td_transform.cli.convert import convert
 from td_transform.cli.rf import rf
 from td_transform.errors import TopDownError
@@ -27,7 +28,8 @@ def main(args: Sequence[str] | None = None) -> None:
     for command in (convert, rf):
         app.command(command)
     try:
-        app.cli(prog="td-transform", description=_DESCRIPTION, args=args)
+        with REGISTRY:
+            app.cli(prog="td-transform", description=_DESCRIPTION, args=args)
     except TopDownError as error:
         print("td-transform:", " ".join(str(error).split()), file=sys.stderr)
         raise SystemExit(2) from None

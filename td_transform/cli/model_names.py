@@ -37,8 +37,27 @@ def load_model(spec: str) -> nn.Module:
         return _from_library(spec, name, (library,))
     if colon:
         with _working_directory_first():
-            return _from_module(spec, library, name)
+            return _called(spec, _from_module(f"model '{spec}'", library, name))
     return _from_library(spec, name, tuple(_LIBRARIES))
+
+
+def load_function(option: str, spec: str) -> Callable[..., Any]:
+    """The function ``package.module:name`` that an option names.
+
+    Raises:
+        TopDownError: there is no such function.
+    """
+    module_name, _, name = spec.rpartition(":")
+    place = f"argument '{option}' ('{spec}')"
+    with _working_directory_first():
+        found = _from_module(place, module_name, name)
+    if not callable(found):
+        raise TopDownError(
+            place, seen=f"a {type(found).__name__}", expected="a function or a class",
+            remedy=f"name a function that makes a layer from a {option.capitalize()}Spec",
+        )  # fmt: skip
+    function: Callable[..., Any] = found
+    return function
 
 
 def _torchvision_models() -> list[str]:
@@ -136,32 +155,32 @@ def _is_installed(library: str) -> bool:
     return True
 
 
-def _from_module(spec: str, module_name: str, path: str) -> nn.Module:
+def _from_module(place: str, module_name: str, path: str) -> Any:
     try:
-        found: Any = importlib.import_module(_checked(spec, module_name))
+        found: Any = importlib.import_module(_checked(place, module_name))
     except ModuleNotFoundError as error:
         if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
             raise
         raise TopDownError(
-            f"model '{spec}'", seen=f"no module named '{error.name}'",
+            place, seen=f"no module named '{error.name}'",
             expected="package.module:callable",
             remedy="run from the folder that holds the module, or install its package",
         ) from error  # fmt: skip
     for name in path.split("."):
         if not hasattr(found, name):
             raise TopDownError(
-                f"model '{spec}'", seen=f"module '{module_name}' has no '{path}'",
+                place, seen=f"module '{module_name}' has no '{path}'",
                 expected="the name of a callable in it", remedy=_similar(found, name),
             )  # fmt: skip
         found = getattr(found, name)
-    return _called(spec, found)
+    return found
 
 
-def _checked(spec: str, module_name: str) -> str:
+def _checked(place: str, module_name: str) -> str:
     if all(part.isidentifier() for part in module_name.split(".")):
         return module_name
     raise TopDownError(
-        f"model '{spec}'", seen=f"'{module_name}' is no module's name",
+        place, seen=f"'{module_name}' is no module's name",
         expected="package.module:callable", remedy="write the module as in an import statement",
     )  # fmt: skip
 

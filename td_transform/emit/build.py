@@ -3,31 +3,45 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import Any
 
-from torch import fx, nn
+import torch
+from torch import Size, fx, nn
 
+from td_transform.emit.own import OwnLayer, OwnLayers
 from td_transform.errors import UnknownOperatorError
 from td_transform.layers import (
     ChannelsLast,
     FunctionLayer,
     Merge,
-    MergeKind,
+    OwnPyramid,
+    OwnUpsample,
+    Pyramid,
     Unit,
     Upsample,
-    UpsampleKind,
+    is_own,
 )
 from td_transform.operators import module_operator
 from td_transform.operators.resizing import preserve_size, set_kernel
-from td_transform.plan import LayerPlan, UnitPlan, UpsamplePlan
+from td_transform.plan import LayerPlan, LevelPlan, OwnPlan, Plan, UnitPlan, UpsamplePlan
 from td_transform.trace import Trace, apply_anew
 
 
 class LayerBuilder:
-    """Makes the modules that a plan names from the bottom-up model's skeleton."""
+    """Makes the modules that a plan names from the bottom-up model's skeleton.
 
-    def __init__(self, trace: Trace) -> None:
+    Args:
+        trace: the traced bottom-up model.
+        plan: what names them.
+    """
+
+    def __init__(self, trace: Trace, plan: Plan) -> None:
         self._trace = trace
+        self._options = plan.options
+        first = next(trace.skeleton.parameters(), None)
+        self._dtype = first.dtype if first is not None else torch.get_default_dtype()
+        self._own = OwnLayers(plan.options, self._dtype, self.unit)
         self._nodes: dict[str, fx.Node] = {n.name: n for n in trace.graph.nodes}
 
     def layer(self, plan: LayerPlan, *, size_preserving: bool) -> nn.Module:
@@ -56,13 +70,39 @@ class LayerBuilder:
         activation = self._activation(plan)
         return Unit(self._conv(plan), norm, activation, pre_activation=plan.pre_activation)
 
-    def merge(self, plan: UnitPlan, kind: MergeKind) -> Merge:
-        return Merge(self.unit(plan), kind=kind)
+    def lift(self, plan: UnitPlan | OwnPlan) -> nn.Module:
+        return self._own.lift(plan) if isinstance(plan, OwnPlan) else self.unit(plan)
 
-    def upsample(self, plan: UpsamplePlan, kind: UpsampleKind) -> Upsample:
+    def merge(self, plan: UnitPlan | OwnPlan) -> nn.Module:
+        if isinstance(plan, OwnPlan):
+            return self._own.merge(plan)
+        return Merge(self.unit(plan), kind=self._options.merge)  # type: ignore[arg-type]
+
+    def upsample(self, plan: UpsamplePlan) -> nn.Module:
+        kind: Any = self._options.upsample
+        if is_own(kind):
+            return OwnUpsample(self._own.upsample(plan))
         upsample = Upsample(plan.factor, kind=kind, channels=plan.channels)
-        first = next(self._trace.skeleton.parameters(), None)
-        return upsample.to("meta", first.dtype if first is not None else None)
+        return upsample.to("meta", self._dtype)
+
+    def pyramid(
+        self, levels: Sequence[LevelPlan], image: Size, preprocess: nn.Module | None
+    ) -> Pyramid | OwnPyramid:
+        """The pyramid of levels; `image` is the shape (N, C, H, W) that they are made from."""
+        kind: Any = self._options.pyramid
+        strides = [level.stride for level in levels]
+        if is_own(kind):
+            made = [
+                self._own.level(level.stride, image) if level.lift is not None else None
+                for level in levels
+            ]
+            return OwnPyramid(made, strides, preprocess)
+        skipped = [level.stride for level in levels if level.lift is None]
+        return Pyramid(strides, kind=kind, preprocess=preprocess, skipped=skipped)
+
+    def own_layers(self, module: nn.Module) -> list[OwnLayer]:
+        """What is the user's own in a module that was made here."""
+        return self._own.within(module)
 
     def _conv(self, plan: UnitPlan) -> nn.Module:
         source = self._trace.module(self._nodes[plan.conv])

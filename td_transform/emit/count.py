@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import TypeVar
 
 from torch import nn
 
@@ -12,6 +13,7 @@ from td_transform.plan import (
     LayerPlan,
     LevelPlan,
     NodePlan,
+    OwnPlan,
     Part,
     Plan,
     SegmentPlan,
@@ -20,6 +22,8 @@ from td_transform.plan import (
     UpsamplePlan,
 )
 from td_transform.trace import Trace
+
+Unit = TypeVar("Unit", bound=UnitPlan | OwnPlan)
 
 
 def counted(plan: Plan, trace: Trace) -> Plan:
@@ -33,8 +37,7 @@ class _Counter:
     def __init__(self, plan: Plan, trace: Trace) -> None:
         self._plan = plan
         self._model = trace.model
-        self._builder = LayerBuilder(trace)
-        self._kind = plan.options.upsample
+        self._builder = LayerBuilder(trace, plan)
         self._heirs = _heirs(plan.layers)
 
     def plan(self) -> Plan:
@@ -44,22 +47,25 @@ class _Counter:
     def _level(self, level: LevelPlan) -> LevelPlan:
         return replace(
             level,
-            lift=self._unit(level.lift),
+            lift=None if level.lift is None else self._lift(level.lift),
             transition=tuple(self._part(part) for part in level.transition),
-            merge=None if level.merge is None else self._unit(level.merge),
+            merge=None if level.merge is None else self._merge(level.merge),
             stage=tuple(self._part(part) for part in level.stage),
         )
 
     def _part(self, part: Part) -> Part:
         if isinstance(part, SegmentPlan):
             return self._segment(part)
-        return self._unit(part) if isinstance(part, UnitPlan) else self._upsample(part)
+        return self._upsample(part) if isinstance(part, UpsamplePlan) else self._lift(part)
 
-    def _unit(self, unit: UnitPlan) -> UnitPlan:
-        return replace(unit, parameters=_count(self._builder.unit(unit)))
+    def _lift(self, unit: Unit) -> Unit:
+        return replace(unit, parameters=_count(self._builder.lift(unit)))
+
+    def _merge(self, unit: Unit) -> Unit:
+        return replace(unit, parameters=_count(self._builder.merge(unit)))
 
     def _upsample(self, upsample: UpsamplePlan) -> UpsamplePlan:
-        return replace(upsample, parameters=_count(self._builder.upsample(upsample, self._kind)))
+        return replace(upsample, parameters=_count(self._builder.upsample(upsample)))
 
     def _segment(self, segment: SegmentPlan) -> SegmentPlan:
         return replace(segment, nodes=tuple(self._node(node) for node in segment.nodes))

@@ -13,7 +13,7 @@ from td_transform.emit.check import check_graph, check_values
 from td_transform.emit.costs import costed, parts
 from td_transform.emit.footprint import Footprint
 from td_transform.emit.graph import GraphWriter, Placed, PlacedTensor
-from td_transform.emit.initialise import fill, fill_tensor
+from td_transform.emit.initialise import fill, fill_tensor, share
 from td_transform.emit.network import TopDownNetwork
 from td_transform.emit.recompute import choose
 from td_transform.errors import unforeseen
@@ -83,7 +83,7 @@ def emit(
         check_values(network, model)
     if init is not None:
         for placed in draft.modules:
-            if placed.values == "fresh":
+            if placed.values in ("fresh", "made"):
                 placed.module.apply(init)
     network.train(model.training)
     return network
@@ -97,4 +97,7 @@ def _fill(draft: Draft, device: Literal["meta"] | None) -> None:
     for tensor in draft.tensors:
         fill_tensor(tensor.owner, tensor.name, tensor.source, tensor.values, home)
     for placed in draft.modules:
-        fill(placed.module, placed.source, placed.values, home)
+        if placed.made is None:
+            fill(placed.module, placed.source, placed.values, home)
+        elif home.type != "meta":
+            share(placed.module, placed.made(home))

@@ -14,7 +14,7 @@ from torch import fx, nn
 from td_transform.analyse import BottomUp
 from td_transform.emit.build import LayerBuilder
 from td_transform.errors import ConversionError, TopDownError
-from td_transform.layers import Pyramid, Scope
+from td_transform.layers import Scope
 from td_transform.layers.axes import STANDARD, MapAxes, laid_out, standard
 from td_transform.operators import node_operator
 from td_transform.plan import (
@@ -22,6 +22,7 @@ from td_transform.plan import (
     LayerPlan,
     LevelPlan,
     NodePlan,
+    OwnPlan,
     Part,
     Plan,
     PoolTo,
@@ -31,8 +32,9 @@ from td_transform.plan import (
     UpsamplePlan,
 )
 
-# where values come from: drawn anew, the bottom-up model's own, or a copy of those
-Values = Literal["fresh", "shared", "copied"]
+# where values come from: drawn anew, the bottom-up model's own, a copy of those, or what the user's
+# own function makes
+Values = Literal["fresh", "shared", "copied", "made"]
 
 
 @dataclass(frozen=True)
@@ -43,11 +45,13 @@ class Placed:
         module: the module, its tensors on the meta device.
         source: the bottom-up module that it was made from.
         values: where its values come from.
+        made: for a module of the user's own: makes it again, on a device.
     """
 
     module: nn.Module
     source: nn.Module | None
     values: Values
+    made: Callable[[torch.device], nn.Module] | None = None
 
 
 @dataclass(frozen=True)
@@ -72,10 +76,10 @@ class GraphWriter:
         self._bottom_up = bottom_up
         self._trace = bottom_up.trace
         self._plan = plan
-        self._builder = LayerBuilder(bottom_up.trace)
+        self._builder = LayerBuilder(bottom_up.trace, plan)
         self._sources = {n.name: n for n in self._trace.graph.nodes}
         self._upsampled: dict[tuple[str, fx.Node], fx.Node] = {}
-        self._lifts: list[fx.Node] = []
+        self._likes: list[fx.Node] = []
         self.root = nn.Module()
         self.graph = fx.Graph()
         self.level_ends: list[str] = []
@@ -84,10 +88,9 @@ class GraphWriter:
 
     def write(self) -> None:
         images = self.graph.placeholder("images")
-        strides = [level.stride for level in self._plan.levels]
-        preprocess = self._preprocess()
-        pyramid = Pyramid(strides, kind=self._plan.options.pyramid, preprocess=preprocess)
-        levels = self._call("pyramid", lambda: pyramid, images)
+        shape = torch.Size(self._trace.values[self._bottom_up.layout.image].shape)
+        pyramid = self._builder.pyramid(self._plan.levels, shape, self._preprocess())
+        levels = self._call("pyramid", lambda: self._own(pyramid), images)
         self.root.add_module("levels", nn.ModuleList())
         current: fx.Node | None = None
         for i, level in enumerate(self._plan.levels):
@@ -120,22 +123,24 @@ class GraphWriter:
         return module
 
     def _level(self, level: LevelPlan, image: fx.Node, current: fx.Node | None) -> fx.Node:
-        lift = self._unit(level.lift, image)
-        self._lifts.append(lift)
+        lift = self._unit(level.lift, image) if level.lift is not None else None
+        # of the level's size, which is all that is asked of it
+        like = image if lift is None else lift
+        self._likes.append(like)
         for part in level.transition:
-            current = self._part(part, _present(current), like=lift)
-        if level.merge is None:
+            current = self._part(part, _present(current), like=like)
+        if level.merge is not None:
+            merge = level.merge
+            make = lambda: self._fresh(self._builder.merge(merge))  # noqa: E731
+            current = self._call(f"{level.path}.merge", make, _present(current), _present(lift))
+        elif lift is not None:
             current = lift
-        else:
-            merge, kind = level.merge, self._plan.options.merge
-            make = lambda: self._fresh(self._builder.merge(merge, kind))  # noqa: E731
-            current = self._call(f"{level.path}.merge", make, _present(current), lift)
         for part in level.stage:
-            current = self._part(part, current, like=lift)
-        return current
+            current = self._part(part, _present(current), like=like)
+        return _present(current)
 
     def _part(self, part: Part, x: fx.Node, *, like: fx.Node) -> fx.Node:
-        if isinstance(part, UnitPlan):
+        if isinstance(part, (UnitPlan, OwnPlan)):
             return self._unit(part, x)
         if isinstance(part, UpsamplePlan):
             return self._upsample(part, x, like)
@@ -184,18 +189,24 @@ class GraphWriter:
             module = None
         return type(module).__name__ if module is not None else name.capitalize()
 
-    def _fresh(self, module: nn.Module, source: nn.Module | None = None) -> nn.Module:
-        self.modules.append(Placed(module, source, "fresh"))
+    def _fresh(self, module: nn.Module) -> nn.Module:
+        """A new module; one that is the user's own, or holds such a one, is theirs to initialise."""
+        if not self._builder.own_layers(module):
+            self.modules.append(Placed(module, None, "fresh"))
+        return self._own(module)
+
+    def _own(self, module: nn.Module) -> nn.Module:
+        for own in self._builder.own_layers(module):
+            self.modules.append(Placed(own.module, None, "made", own.made))
         return module
 
-    def _unit(self, plan: UnitPlan, x: fx.Node) -> fx.Node:
-        return self._call(plan.name, lambda: self._fresh(self._builder.unit(plan)), x)
+    def _unit(self, plan: UnitPlan | OwnPlan, x: fx.Node) -> fx.Node:
+        return self._call(plan.name, lambda: self._fresh(self._builder.lift(plan)), x)
 
     def _upsample(self, plan: UpsamplePlan, x: fx.Node, like: fx.Node) -> fx.Node:
         """Paths that need the same tensor at the finer resolution share its upsampling."""
         if (plan.name, x) not in self._upsampled:
-            kind = self._plan.options.upsample
-            make = lambda: self._fresh(self._builder.upsample(plan, kind))  # noqa: E731
+            make = lambda: self._fresh(self._builder.upsample(plan))  # noqa: E731
             self._upsampled[plan.name, x] = self._call(plan.name, make, x, like)
         return self._upsampled[plan.name, x]
 
@@ -232,7 +243,7 @@ class GraphWriter:
         axes = self._bottom_up.trunk.axes(source) or STANDARD
         if axes.is_standard:
             return self._upsample(upsample, x, like)
-        coarse = self._standard(x, axes, self._lifts[-2])
+        coarse = self._standard(x, axes, self._likes[-2])
         return self._laid_out(self._upsample(upsample, coarse, like), axes)
 
     def _laid_out(self, x: fx.Node, axes: MapAxes) -> fx.Node:

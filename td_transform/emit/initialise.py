@@ -79,7 +79,7 @@ def fill(module: nn.Module, source: nn.Module | None, values: str, device: torch
         materialise(module, device, source=source)
         apply_anew(module, "", computed)
     elif values == "shared":
-        _share(module, source)
+        share(module, source)
     else:
         _copy(module, source)
 
@@ -101,7 +101,7 @@ def fill_tensor(
     setattr(owner, name, nn.Parameter(new, planned.requires_grad) if trains else new)
 
 
-def _share(module: nn.Module, source: nn.Module) -> None:
+def share(module: nn.Module, source: nn.Module) -> None:
     """The source's own parameters and buffers."""
     for name, child in source.named_modules():
         twin = module.get_submodule(name)

@@ -24,7 +24,7 @@ class Merge(nn.Module):
         self.unit = unit
 
     @staticmethod
-    def width(kind: MergeKind, channels: int) -> int:
+    def width(kind: object, channels: int) -> int:
         """The channels that the unit reads, where both maps have that many."""
         return channels if kind == "add" else 2 * channels
 

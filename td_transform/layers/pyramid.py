@@ -29,6 +29,7 @@ class Pyramid(nn.Module):
             `maxpool` the maximum of f x f pixels.
         sigma: for `blur`: input pixels; by default f / 2.
         preprocess: what the bottom-up model did to the image before its first learned layer.
+        skipped: strides of levels that nothing reads; they only have their level's size.
 
     Example:
         >>> pyramid = Pyramid((4, 2, 1))
@@ -43,26 +44,18 @@ class Pyramid(nn.Module):
         kind: PyramidKind = "gaussian",
         sigma: float | None = None,
         preprocess: nn.Module | None = None,
+        skipped: Sequence[int] = (),
     ) -> None:
         super().__init__()
         self.strides = tuple(strides)
+        self.skipped = tuple(skipped)
         self.kind = kind
         self.sigma = sigma
         self.preprocess = preprocess
 
     def forward(self, images: Tensor | Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Levels of one image (N, C, H, W), or of one full-size image per level, fine to coarse."""
-        if isinstance(images, (tuple, list)):
-            if len(images) != len(self.strides):
-                raise ValueError(
-                    f"pyramid: {len(images)} images; expected one tensor (N, C, H, W), or "
-                    f"{len(self.strides)}, one per level from fine to coarse"
-                )
-            sources = tuple(reversed(images))
-        else:
-            sources = (images,) * len(self.strides)
-        if self.preprocess is not None:
-            sources = tuple(self.preprocess(image) for image in sources)
+        sources = _sources(images, self.strides, self.skipped, self.preprocess)
         return tuple(
             self.level(image, stride) for image, stride in zip(sources, self.strides, strict=True)
         )
@@ -71,6 +64,8 @@ class Pyramid(nn.Module):
         """One level: (N, C, ceil(H / stride), ceil(W / stride))."""
         if stride == 1:
             return image
+        if stride in self.skipped:
+            return _every(image, stride)
         if self.kind == "gaussian":
             rows = gaussian_matrix(image.shape[-2], stride, image)
             columns = gaussian_matrix(image.shape[-1], stride, image)
@@ -83,12 +78,14 @@ class Pyramid(nn.Module):
         if self.kind == "blur":
             sigma = self.sigma if self.sigma is not None else stride / 2
             image = _blur(image, sigma, self.blur_radius(stride))
-        return image[..., ::stride, ::stride]
+        return _every(image, stride)
 
     def taps(self, stride: int, size: int) -> Taps:
         """The pixels of an axis of that size that a position of a level reads."""
         if stride == 1:
             return POINT
+        if stride in self.skipped:
+            return Taps.window(1, stride)
         if self.kind == "gaussian":
             # sample centres (i + 1/2) f and support 1.5 f: pixels (i - 1) f to (i + 2) f
             return Taps.window(3 * stride, stride, padding=stride)
@@ -107,6 +104,64 @@ class Pyramid(nn.Module):
 
     def extra_repr(self) -> str:
         return f"strides={self.strides}, kind={self.kind}"
+
+
+class OwnPyramid(nn.Module):
+    """A pyramid whose levels modules of the user's own make, each from the full image.
+
+    Args:
+        levels: one a level, in the order of the output; None for a level that nothing reads.
+        strides: input pixels per step of each level.
+        preprocess: what the bottom-up model did to the image before its first learned layer.
+    """
+
+    def __init__(
+        self,
+        levels: Sequence[nn.Module | None],
+        strides: Sequence[int],
+        preprocess: nn.Module | None = None,
+    ) -> None:
+        super().__init__()
+        self.strides = tuple(strides)
+        self.skipped = tuple(s for s, m in zip(strides, levels, strict=True) if m is None)
+        self.levels = nn.ModuleDict(
+            {str(s): m for s, m in zip(strides, levels, strict=True) if m is not None}
+        )
+        self.preprocess = preprocess
+
+    def forward(self, images: Tensor | Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Levels of one image (N, C, H, W), or of one full-size image per level, fine to coarse."""
+        sources = _sources(images, self.strides, self.skipped, self.preprocess)
+        return tuple(
+            _every(image, stride) if stride in self.skipped else self.levels[str(stride)](image)
+            for image, stride in zip(sources, self.strides, strict=True)
+        )
+
+
+def _sources(
+    images: Tensor | Sequence[Tensor],
+    strides: Sequence[int],
+    skipped: Sequence[int],
+    preprocess: nn.Module | None,
+) -> tuple[Tensor, ...]:
+    """The full image of every level, coarse to fine."""
+    if isinstance(images, (tuple, list)):
+        read = len(strides) - len(skipped)
+        if len(images) != read:
+            raise ValueError(
+                f"pyramid: {len(images)} images; expected one tensor (N, C, H, W), or "
+                f"{read}, one per level from fine to coarse"
+            )
+        given = iter(reversed(images))
+        sources = tuple(images[0] if stride in skipped else next(given) for stride in strides)
+    else:
+        sources = (images,) * len(strides)
+    return sources if preprocess is None else tuple(preprocess(image) for image in sources)
+
+
+def _every(image: Tensor, stride: int) -> Tensor:
+    """Every so many pixels: a view."""
+    return image[..., ::stride, ::stride]
 
 
 @fx.wrap

@@ -13,6 +13,11 @@ from td_transform.taps import Taps
 UpsampleKind = Literal["nearest", "bilinear", "transposed"]
 
 
+def learns(kind: object) -> bool:
+    """Does it belong to one map alone? So does one of the user's own, which may learn."""
+    return kind not in ("nearest", "bilinear")
+
+
 class Upsample(nn.Module):
     """Brings a map to a finer level's exact size: by the factor, then cut at the far border.
 
@@ -35,7 +40,7 @@ class Upsample(nn.Module):
             x = self.conv(x)
         else:
             x = F.interpolate(x, scale_factor=float(self.factor), mode=self.kind)
-        return x[..., : like.shape[-2], : like.shape[-1]]
+        return _cut(x, like)
 
     @property
     def taps(self) -> Taps:
@@ -45,3 +50,23 @@ class Upsample(nn.Module):
 
     def extra_repr(self) -> str:
         return f"factor={self.factor}, kind={self.kind}"
+
+
+class OwnUpsample(nn.Module):
+    """The user's own upsampling by a factor, cut to the finer level's exact size.
+
+    Args:
+        layer: (N, C, h, w) -> (N, C, factor * h, factor * w).
+    """
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: Tensor, like: Tensor) -> Tensor:
+        """A map (N, C, h, w) at the size of a finer one (N, any, H, W)."""
+        return _cut(self.layer(x), like)
+
+
+def _cut(x: Tensor, like: Tensor) -> Tensor:
+    return x[..., : like.shape[-2], : like.shape[-1]]

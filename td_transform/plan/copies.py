@@ -10,6 +10,7 @@ from torch import fx, nn
 
 from td_transform.analyse import BottomUp, Segment, attribute_of, solve
 from td_transform.errors import WidthConflictError
+from td_transform.layers import learns
 from td_transform.layers.axes import STANDARD
 from td_transform.operators import Inference, TensorInfo
 from td_transform.operators.widths import INFLOW, Variable, Width
@@ -101,7 +102,7 @@ class SegmentPlanner:
     def __init__(self, bottom_up: BottomUp, options: Options) -> None:
         self._bottom_up = bottom_up
         self._trunk = bottom_up.trunk
-        self._transposed = options.upsample == "transposed"
+        self._learns = learns(options.upsample)
         self._taken: dict[str, tuple[LayerPlan, bool]] = {}
         self.opaque: dict[fx.Node, str] = {}
 
@@ -152,8 +153,8 @@ class SegmentPlanner:
     def upsample(
         self, level: str, factor: int, channels: int, tensor: fx.Node | None = None
     ) -> UpsamplePlan:
-        """An upsampling of a level; a transposed convolution belongs to one tensor alone."""
-        own = f"_{tensor.name}" if tensor is not None and self._transposed else ""
+        """An upsampling of a level; one that learns belongs to one tensor alone."""
+        own = f"_{tensor.name}" if tensor is not None and self._learns else ""
         return UpsamplePlan(f"{level}.upsample{own}", factor, channels)
 
     def _described(self, node: fx.Node) -> str:

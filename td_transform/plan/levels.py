@@ -18,11 +18,12 @@ from td_transform.analyse import (
     pinned_inflow,
     scope,
 )
-from td_transform.layers import Merge
+from td_transform.errors import TopDownError
+from td_transform.layers import Merge, is_own, name_of
 from td_transform.options import Options
 from td_transform.plan.copies import CopySpec, SegmentPlanner
 from td_transform.plan.head import plan_head
-from td_transform.plan.parts import LevelPlan, Part, UnitPlan
+from td_transform.plan.parts import LevelPlan, OwnPlan, Part, UnitPlan
 from td_transform.plan.plan import Plan
 
 
@@ -44,7 +45,7 @@ class _Level:
     current: int
     factor: int | None = None
     transition: list[Part] = field(default_factory=list)
-    merge: UnitPlan | None = None
+    merge: UnitPlan | OwnPlan | None = None
     stage: list[Part] = field(default_factory=list)
 
 
@@ -65,6 +66,7 @@ class LevelPlanner:
     def plan(self) -> Plan:
         """The whole plan, from coarse to fine."""
         slots = tuple(reversed(self._bottom_up.stages))
+        self._check_skipped([self._stride(slot) for slot in slots], slots[0].stride)
         stages = self._bottom_up.stages if self._options.arrangement == "reversed" else slots
         levels: list[LevelPlan] = []
         if self._stride(slots[0]) < slots[0].stride:
@@ -89,6 +91,24 @@ class LevelPlanner:
         finest = self._bottom_up.stages[0].stride
         return slot.stride * self._options.output_stride // finest
 
+    def _check_skipped(self, strides: Sequence[int], coarsest: int) -> None:
+        """Only a level that a coarser one leads to can do without its lift."""
+        levels = [coarsest, *strides] if strides[0] < coarsest else strides
+        for stride in self._options.skip_levels:
+            if stride in levels[1:]:
+                continue
+            is_first = stride == levels[0]
+            finer = " or ".join(map(str, levels[1:]))
+            raise TopDownError(
+                "argument 'skip_levels'",
+                seen=f"stride {stride}, " + ("the coarsest level's" if is_first else "no level's"),
+                expected=f"strides of this network's finer levels: {finer}",
+                remedy="leave it out" + (": the network starts from that level" if is_first else ""),
+            )  # fmt: skip
+
+    def _is_skipped(self, level: _Level) -> bool:
+        return level.stride in self._options.skip_levels
+
     # The parts of a level
 
     def _begin(self, stage: Stage, slot: Stage, before: Sequence[LevelPlan]) -> _Level:
@@ -111,17 +131,21 @@ class LevelPlanner:
             style.pre_activation, style.norm in style.channels_last,
         )  # fmt: skip
 
-    def _lift(self, level: _Level, slot: Stage) -> UnitPlan:
+    def _lift(self, level: _Level, slot: Stage) -> UnitPlan | OwnPlan | None:
         """A unit in the stem's style, from the image's channels (as preprocessed) to the level's width."""
+        if self._is_skipped(level):
+            return None
         style = self._style
         kernel = style.stem_kernel
         if all(stage.is_chain for stage in self._bottom_up.stages):
             kernel = entry_kernel(self._trunk, slot.entry)
-        return UnitPlan(
+        unit = UnitPlan(
             f"{level.path}.lift", self._trunk.width(self._bottom_up.layout.image), level.width, kernel,
             style.conv, style.stem_norm, style.stem_activation,
             norm_channels_last=style.stem_norm in style.channels_last,
         )  # fmt: skip
+        lift = self._options.lift
+        return unit if lift is None else OwnPlan(unit.name, name_of(lift), unit)
 
     def _adapt(self, level: _Level, width: int) -> None:
         """A 1x1 unit on the low-resolution side, where the widths differ."""
@@ -136,9 +160,15 @@ class LevelPlanner:
         )
 
     def _merge(self, level: _Level) -> None:
-        level.width = level.current
-        width_in = Merge.width(self._options.merge, level.width)
-        level.merge = self._unit(f"{level.path}.merge.unit", width_in, level.width, (3, 3))
+        if self._is_skipped(level):
+            return
+        level.width = width = level.current
+        path, merge = f"{level.path}.merge", self._options.merge
+        if is_own(merge):
+            level.merge = OwnPlan(path, name_of(merge), self._unit(path, width, width, (3, 3)))
+        else:
+            width_in = Merge.width(merge, width)
+            level.merge = self._unit(f"{path}.unit", width_in, width, (3, 3))
 
     def _spec(self, level: _Level, segment: Segment) -> CopySpec:
         return CopySpec(

@@ -179,7 +179,32 @@ class UnitPlan:
     parameters: int = 0
 
 
-Part = UnitPlan | UpsamplePlan | SegmentPlan
+@dataclass(frozen=True)
+class OwnPlan:
+    """A lift or a merge of the user's own.
+
+    Args:
+        name: its path in the emitted module.
+        made_by: the function that makes it, as ``package.module:name``.
+        instead: the unit that would stand there, or behind the merge that would.
+        parameters: how many it will have.
+    """
+
+    name: str
+    made_by: str
+    instead: UnitPlan
+    parameters: int = 0
+
+    @property
+    def width_in(self) -> int:
+        return self.instead.width_in
+
+    @property
+    def width_out(self) -> int:
+        return self.instead.width_out
+
+
+Part = UnitPlan | OwnPlan | UpsamplePlan | SegmentPlan
 
 
 @dataclass(frozen=True)
@@ -191,24 +216,25 @@ class LevelPlan:
         stride: input pixels per step of its maps.
         made_from: the bottom-up stage it is made from, counted from 1 at the finest; None for the
             extra coarsest lift.
-        lift: the unit that reads the image at this stride.
+        lift: what reads the image at this stride; None for a level that is skipped.
         transition: from the coarser level to this one, the upsampling included.
-        merge: the unit after the merge; None at the first level.
+        merge: the unit after the merge; None at the first level and at one that is skipped.
         stage: the units and blocks after the merge, with adapters where one needs another width.
     """
 
     path: str
     stride: int
     made_from: int | None
-    lift: UnitPlan
+    lift: UnitPlan | OwnPlan | None
     transition: tuple[Part, ...] = ()
-    merge: UnitPlan | None = None
+    merge: UnitPlan | OwnPlan | None = None
     stage: tuple[Part, ...] = ()
 
     @property
     def parts(self) -> tuple[Part, ...]:
+        first = (self.lift,) if self.lift is not None else ()
         middle = (self.merge,) if self.merge is not None else ()
-        return (self.lift, *self.transition, *middle, *self.stage)
+        return (*first, *self.transition, *middle, *self.stage)
 
     @property
     def width(self) -> int:

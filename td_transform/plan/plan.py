@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
+from td_transform.layers import name_of
 from td_transform.layers.axes import MapAxes
 from td_transform.options import Options
 from td_transform.plan.cost import PlanCost, Recomputation, Work
@@ -16,6 +17,7 @@ from td_transform.plan.parts import (
     LayerPlan,
     LevelPlan,
     NodePlan,
+    OwnPlan,
     PoolTo,
     SegmentPlan,
     SizePreserving,
@@ -82,7 +84,7 @@ class Plan:
         return tuple(dict.fromkeys(layer.name for layer in self.layers if layer.inherits))
 
     def to_json(self) -> str:
-        """The plan as text, for `from_json`."""
+        """The plan as text, for `from_json`; functions of your own by their names alone."""
         return json.dumps(_to_data(self), indent=1)
 
     @staticmethod
@@ -117,9 +119,11 @@ def _counted(opaque: tuple[str, ...]) -> list[str]:
 
 def _title(plan: Plan) -> str:
     size, options = "x".join(map(str, plan.input_size)), plan.options
+    lift = "" if options.lift is None else f"{name_of(options.lift)}, "
     return (
         f"{plan.model}, {size}: {options.arrangement}, output stride {options.output_stride}, "
-        f"{options.merge}, {options.upsample}, {options.pyramid}, {options.weights} weights"
+        f"{name_of(options.merge)}, {name_of(options.upsample)}, {name_of(options.pyramid)}, "
+        f"{lift}{options.weights} weights"
     )
 
 
@@ -132,17 +136,19 @@ def _recomputed(recomputation: Recomputation, cost: PlanCost) -> str:
 _KINDS = {
     kind.__name__: kind
     for kind in (
-        Plan, Options, LevelPlan, UnitPlan, SegmentPlan, NodePlan, LayerPlan, UpsamplePlan,
+        Plan, Options, LevelPlan, UnitPlan, OwnPlan, SegmentPlan, NodePlan, LayerPlan, UpsamplePlan,
         Keep, Drop, SizePreserving, Upsampled, PoolTo, MapAxes, PlanCost, Recomputation, Work,
     )
 }  # fmt: skip
 
 
 def _to_data(value: Any) -> Any:
-    """Dataclasses as dictionaries with their class's name."""
+    """Dataclasses as dictionaries with their class's name; functions of the user's own by name."""
     if is_dataclass(value):
         own = {field.name: _to_data(getattr(value, field.name)) for field in fields(value)}
         return {"kind": type(value).__name__, **own}
+    if callable(value):
+        return name_of(value)
     return [_to_data(item) for item in value] if isinstance(value, tuple) else value
 
 

@@ -40,6 +40,8 @@ def _work(work: Work) -> list[str]:
 def _level_row(index: int, level: LevelPlan) -> list[str]:
     learned = sum(_learned(part) for part in level.parts)
     made_from = f"stage {level.made_from}" if level.made_from is not None else "lift alone"
+    if level.lift is None:
+        made_from += ", no lift"
     return [
         str(index),
         str(level.stride),

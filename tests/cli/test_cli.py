@@ -44,6 +44,10 @@ def number():
     return 3
 
 
+def doubled(spec):
+    return nn.Upsample(scale_factor=spec.factor, mode="bicubic")
+
+
 ready = build()
 word = "build"
 """
@@ -236,3 +240,20 @@ def test_rf_into_a_folder_that_is_not_there(
     with pytest.raises(SystemExit, match="2"):
         main(["rf", f"{user_model}:build", "--plot", "nowhere/rf.png"])
     assert "no folder 'nowhere'; expected a folder that is there" in capsys.readouterr().err
+
+
+def test_functions_of_her_own_by_their_path(
+    user_model: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = f"{user_model}:build"
+    main(["convert", model, "--upsample", f"{user_model}:doubled", "--skip-levels", "1"])
+    shown = capsys.readouterr().out
+    assert f"add-concat, {user_model}:doubled, gaussian" in shown
+    assert "stage 1, no lift" in shown
+    for name, text in (
+        ("doubbled", "perhaps you mean doubled"),
+        ("word", "a str; expected a func"),
+    ):
+        with pytest.raises(SystemExit):
+            main(["convert", model, "--lift", f"{user_model}:{name}"])
+        assert text in capsys.readouterr().err

@@ -1,16 +1,32 @@
-"""What the transformation can't know, a user says: stages by their modules, levels to skip."""
+"""What the transformation can't know, a user says: stages, levels to skip, layers of her own."""
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from td_transform import Plan, TopDownError, TopDownNetwork, plan_topdown, to_topdown
-from tests.networks import Classifier, Residual, cna, dense
+from td_transform import (
+    LiftSpec,
+    MergeSpec,
+    Plan,
+    PyramidSpec,
+    TopDownError,
+    TopDownNetwork,
+    UpsampleSpec,
+    build,
+    load_topdown,
+    plan_topdown,
+    receptive_field,
+    save_topdown,
+    to_topdown,
+)
+from tests.networks import Classifier, Residual, chain, cna, dense, patchify, pre_activation
 from tests.properties import check_network
 
 SIZE = (3, 32, 32)
@@ -90,3 +106,154 @@ def test_other_stages_than_those_found(
 def test_stages_that_are_none(stages: list[str], text: str) -> None:
     with pytest.raises(TopDownError, match=text):
         planned(Staged(), stages=stages)
+
+
+# Levels to skip
+
+
+@pytest.mark.parametrize("arrangement", ["td", "uniform", "reversed"])
+@pytest.mark.parametrize("make", [chain, Staged, dense, patchify])
+def test_a_skipped_level_is_only_upsampled(make: Any, arrangement: str) -> None:
+    options: dict[str, Any] = {"arrangement": arrangement, "output_stride": 1}
+    whole = planned(make(), **options)
+    skipped = [level.stride for level in whole.levels][1:]
+    td = convert(make(), **options, skip_levels=skipped)
+    first, *others = td.plan.levels
+    assert first == whole.levels[0]
+    assert all(level.lift is None and level.merge is None for level in others)
+    assert [level.stage for level in others] == [level.stage for level in whole.levels[1:]]
+    assert str(td.plan).count("no lift") == len(others)
+    assert "levels.1.lift" not in dict(td.named_modules())
+    check_network(td, torch.rand(2, 3, 35, 29), classes=7)
+
+
+def test_the_other_levels_stay_and_read_an_image_each() -> None:
+    td = convert(Staged(), skip_levels=[2]).eval()
+    assert [level.lift is None for level in td.plan.levels] == [False, True, False]
+    image = torch.rand(2, *SIZE)
+    torch.testing.assert_close(td([image, image]), td(image))
+    assert not torch.allclose(td([image, torch.zeros_like(image)]), td(image))
+    with pytest.raises(ValueError, match=r"3 images; expected one tensor .*, or 2, one per level"):
+        td([image] * 3)
+
+
+@pytest.mark.parametrize(
+    ("skipped", "text"),
+    [
+        ([4], "'skip_levels': stride 4, the coarsest level's; .*finer levels: 2 or 1.*starts from"),
+        ([3], "'skip_levels': stride 3, no level's; .*finer levels: 2 or 1. Remedy: leave it out"),
+    ],
+)
+def test_levels_that_can_not_be_skipped(skipped: list[int], text: str) -> None:
+    with pytest.raises(TopDownError, match=text):
+        planned(Staged(), skip_levels=skipped)
+
+
+# Layers of her own
+
+
+class Gate(nn.Module):
+    """The lift decides how much of the coarse features passes."""
+
+    def __init__(self, spec: MergeSpec) -> None:
+        super().__init__()
+        self.gate = nn.Conv2d(spec.channels, spec.channels, 1)
+        self.strength = nn.Parameter(torch.full((spec.channels, 1, 1), 0.5))
+        self.unit = spec.unit(2 * spec.channels)
+
+    def forward(self, up: Tensor, lift: Tensor) -> Tensor:
+        passed = up * torch.sigmoid(self.gate(lift)) * self.strength
+        return self.unit(torch.cat([passed, lift], 1))
+
+
+class Decoder(nn.Module):
+    """A lift by two convolutions."""
+
+    def __init__(self, spec: LiftSpec) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(spec.image_channels, spec.channels, 3, padding=1)
+        self.second = nn.Conv2d(spec.channels, spec.channels, 1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.second(self.first(image).relu())
+
+
+def shuffled(spec: UpsampleSpec) -> nn.Module:
+    conv = nn.Conv2d(spec.channels, spec.channels * spec.factor**2, 1)
+    return nn.Sequential(conv, nn.PixelShuffle(spec.factor))
+
+
+def averaged(spec: PyramidSpec) -> nn.Module:
+    return nn.AvgPool2d(spec.stride, ceil_mode=True)
+
+
+OWN: dict[str, Any] = {"merge": Gate, "lift": Decoder, "upsample": shuffled, "pyramid": averaged}
+
+
+@pytest.mark.parametrize("options", [*({name: own} for name, own in OWN.items()), OWN])
+@pytest.mark.parametrize("make", [chain, Staged, pre_activation])
+def test_layers_of_her_own(make: Any, options: dict[str, Any]) -> None:
+    td = convert(make(), **options, output_stride=1)
+    check_network(td, torch.rand(2, 3, 35, 29), classes=7)
+    made = {type(m) for m in td.modules()}
+    for name, own in options.items():
+        assert f":{own.__name__}" in str(td.plan)
+        assert {"merge": Gate, "lift": Decoder, "upsample": nn.PixelShuffle}.get(
+            name, nn.AvgPool2d
+        ) in made
+    receptive_field(td, SIZE)
+
+
+def test_their_values_are_those_that_they_give_themselves() -> None:
+    td = convert(Staged(), merge=Gate)
+    gates = [m for m in td.modules() if isinstance(m, Gate)]
+    assert len(gates) == 2
+    assert all((gate.strength == 0.5).all() for gate in gates)
+    assert all(gate.unit.conv.weight.std() > 0 for gate in gates)
+    assert convert(Staged(), merge=Gate, device="meta").levels[1].merge.strength.is_meta
+    double = convert(Staged().double(), **OWN)
+    assert double(torch.rand(2, *SIZE, dtype=torch.double)).dtype == torch.double
+
+
+def fails(spec: object) -> nn.Module:
+    raise RuntimeError("no")
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"merge": lambda s: nn.Bilinear(1, 1, 1)}, r"'merge' \(.*<lambda>\): .*on \(2, 16, 4, 6\) and"),
+        ({"lift": lambda s: nn.Conv2d(3, s.channels, 3)}, r"'lift' .*: a map \(2, \d+, 6, 10\)"),
+        ({"upsample": lambda s: nn.Identity()}, r"'upsample' .*: a map \(2, \d+, 4, 6\).*\(2, \d+, 8"),
+        ({"pyramid": lambda s: nn.MaxPool2d(2)}, r"'pyramid' .*a map \(2, 3, 16, 16\).*, 8, 8\)"),
+        ({"merge": fails}, r"'merge' .*:fails\): RuntimeError: no"),
+        ({"merge": lambda s: 3}, "'merge' .*: an? int, .*expected a torch.nn.Module"),
+        ({"merge": 3}, "'merge': 3; expected 'add-concat' or 'add' or 'concat' or a function"),
+        ({"lift": "stem"}, "'lift': 'stem'; expected a function. Remedy: leave lift= out"),
+    ],
+)  # fmt: skip
+def test_layers_that_do_not_fit(options: dict[str, Any], text: str) -> None:
+    with pytest.raises(TopDownError, match=text):
+        convert(Staged(), **options)
+
+
+def test_a_plan_from_a_file_knows_their_names(tmp_path: Path) -> None:
+    td = convert(Staged(), **OWN).eval()
+    save_topdown(td, tmp_path / "td.pt")
+    loaded = load_topdown(tmp_path / "td.pt", Staged().eval(), **OWN)
+    image = torch.rand(1, *SIZE)
+    assert torch.equal(loaded(image), td(image))
+    with pytest.raises(
+        TopDownError, match=r"option 'merge': no function as argument; expected .*:Gate"
+    ):
+        load_topdown(tmp_path / "td.pt", Staged())
+    with pytest.raises(
+        TopDownError, match=r"option 'lift': .*:Gate as argument; expected .*:Decoder"
+    ):
+        load_topdown(tmp_path / "td.pt", Staged(), **{**OWN, "lift": Gate})
+    plan = Plan.from_json(td.plan.to_json())
+    with pytest.raises(
+        TopDownError, match=r"argument '\w+': '.*:\w+', a function that the plan only"
+    ):
+        build(plan, Staged())
+    build(dataclasses.replace(plan, options=td.plan.options), Staged())

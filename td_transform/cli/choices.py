@@ -1,0 +1,45 @@
+"""Options that take a name or a function of the user's own, on the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal, get_args, get_origin
+
+from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
+
+from td_transform.cli.model_names import load_function
+from td_transform.layers import name_of
+from td_transform.options import Options, as_keywords
+
+REGISTRY = ConstructorRegistry()
+
+
+@REGISTRY.primitive_rule
+def name_or_function(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
+    """A rule for such an option: one of its names, or ``package.module:function`` as text."""
+    parts = get_args(info.type)
+    if not any(get_origin(part) is Callable for part in parts):
+        return None
+    choices = next((get_args(part) for part in parts if get_origin(part) is Literal), ())
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="|".join([*choices, "MODULE:FUNCTION"]),
+        instance_from_str=lambda given: given[0],
+        is_instance=lambda value: value is None or isinstance(value, str) or callable(value),
+        str_from_instance=lambda value: [name_of(value)] if value is not None else ["None"],
+    )
+
+
+def with_functions(options: Options) -> dict[str, Any]:
+    """The options as keywords, with the functions that they name.
+
+    Raises:
+        TopDownError: a function is not there.
+    """
+    given = as_keywords(options)
+    named = {o: given[o] for o in ("merge", "lift", "upsample", "pyramid")}
+    return given | {
+        option: load_function(option, choice)
+        for option, choice in named.items()
+        if isinstance(choice, str) and ":" in choice
+    }
