@@ -12,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from td_transform.analyse import analyse
 from td_transform.emit import TopDownNetwork
 from td_transform.errors import TopDownError
+from td_transform.table import Table
 from td_transform.trace import make_skeleton, trace
 
 
@@ -121,3 +122,39 @@ def _cannot_run(
         expected=f"a model that runs on an image of size {input_size}",
         remedy="pass the input_size=(C, H, W) that the model is made for",
     )
+
+
+def cost_table(bottom_up: Cost, top_down: Cost) -> Table:
+    """What both networks cost for one image, and the ratio.
+
+    Args:
+        bottom_up, top_down: what `measure` found.
+
+    Example:
+        >>> cost = Cost(parameters=8, multiply_adds=64, activation_bytes=512, output_size=(1, 1))
+        >>> cost_table(cost, cost).rows[0]
+        ['parameters', '8', '8', '1.00']
+    """
+    rows = [
+        _row("parameters", bottom_up.parameters, top_down.parameters),
+        _row("multiply-adds", bottom_up.multiply_adds, top_down.multiply_adds),
+        _row("activations, bytes", bottom_up.activation_bytes, top_down.activation_bytes),
+        _resolution_row(bottom_up.output_size, top_down.output_size),
+    ]
+    return Table(["per image", "bottom-up", "top-down", "ratio"], rows)
+
+
+def _row(name: str, bottom_up: int, top_down: int) -> list[str]:
+    return [name, f"{bottom_up:,}", f"{top_down:,}", _ratio(top_down, bottom_up)]
+
+
+def _resolution_row(
+    bottom_up: tuple[int, int] | None, top_down: tuple[int, int] | None
+) -> list[str]:
+    sizes = [f"{size[0]}x{size[1]}" if size is not None else "" for size in (bottom_up, top_down)]
+    ratio = _ratio(top_down[0], bottom_up[0]) if bottom_up and top_down else ""
+    return ["output resolution", *sizes, ratio]
+
+
+def _ratio(top_down: int, bottom_up: int) -> str:
+    return f"{top_down / bottom_up:.2f}" if bottom_up else ""

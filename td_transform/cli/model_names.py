@@ -6,14 +6,19 @@ import difflib
 import importlib
 import inspect
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import tyro
 from torch import nn
 
 from td_transform.errors import TopDownError
+
+# the argument of every command
+ModelName = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
 
 
 def load_model(spec: str) -> nn.Module:
@@ -156,13 +161,15 @@ def _is_installed(library: str) -> bool:
 
 
 def _from_module(place: str, module_name: str, path: str) -> Any:
+    _check_name(place, module_name)
     try:
-        found: Any = importlib.import_module(_checked(place, module_name))
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
-            raise
+        found: Any = importlib.import_module(module_name)
+    except Exception as error:
+        missing = error.name if isinstance(error, ModuleNotFoundError) else None
+        if missing is None or not f"{module_name}.".startswith(f"{missing}."):
+            raise _broken(place, error) from error
         raise TopDownError(
-            place, seen=f"no module named '{error.name}'",
+            place, seen=f"no module named '{missing}'",
             expected="package.module:callable",
             remedy="run from the folder that holds the module, or install its package",
         ) from error  # fmt: skip
@@ -176,13 +183,12 @@ def _from_module(place: str, module_name: str, path: str) -> Any:
     return found
 
 
-def _checked(place: str, module_name: str) -> str:
-    if all(part.isidentifier() for part in module_name.split(".")):
-        return module_name
-    raise TopDownError(
-        place, seen=f"'{module_name}' is no module's name",
-        expected="package.module:callable", remedy="write the module as in an import statement",
-    )  # fmt: skip
+def _check_name(place: str, module_name: str) -> None:
+    if not all(part.isidentifier() for part in module_name.split(".")):
+        raise TopDownError(
+            place, seen=f"'{module_name}' is no module's name",
+            expected="package.module:callable", remedy="write the module as in an import statement",
+        )  # fmt: skip
 
 
 def _similar(owner: Any, name: str) -> str:
@@ -203,13 +209,26 @@ def _called(spec: str, build: Any) -> nn.Module:
             expected="a callable without required arguments that returns an nn.Module",
             remedy="write a function that builds the model, and name that",
         )
-    model = build()
+    try:
+        model = build()
+    except Exception as error:
+        raise _broken(f"model '{spec}'", error) from error
     if not isinstance(model, nn.Module):
         raise TopDownError(
             f"model '{spec}'", seen=f"it returns a {type(model).__name__}",
             expected="a callable that returns an nn.Module", remedy="return the model itself",
         )  # fmt: skip
     return model
+
+
+def _broken(place: str, error: Exception) -> TopDownError:
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return TopDownError(
+        place,
+        seen=f"{type(error).__name__}: {error} (in {last.filename}, line {last.lineno})",
+        expected="code that runs",
+        remedy="mend it; with TD_TRANSFORM_TRACEBACK=1 in the environment the whole traceback is shown",
+    )
 
 
 def _required(build: Any) -> list[str] | None:

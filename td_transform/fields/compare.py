@@ -9,7 +9,7 @@ from torch import nn
 
 from td_transform.fields.receptive_field import ReceptiveFields, receptive_field
 from td_transform.fields.rows import FieldRow
-from td_transform.table import format_table
+from td_transform.table import Table
 
 _SHARES = (0.125, 0.25, 0.5, 0.75, 1.0)
 
@@ -52,7 +52,9 @@ class Comparison:
     bottom_up_ranges: tuple[Range, ...]
     top_down_ranges: tuple[Range, ...]
 
-    def __str__(self) -> str:
+    @property
+    def tables(self) -> tuple[Table, Table]:
+        """Where in depth a field is reached first, and which fields meet at which depth."""
         reached = [
             [f"{b.pixels} pixels", _place(b), _place(t)]
             for b, t in zip(self.bottom_up, self.top_down, strict=True)
@@ -61,11 +63,13 @@ class Comparison:
             [f"{b.depth:.0%}", f"{b.smallest}..{b.largest}", f"{t.smallest}..{t.largest}"]
             for b, t in zip(self.bottom_up_ranges, self.top_down_ranges, strict=True)
         ]
-        lines = format_table(
-            ["field of", "bottom-up: first at depth", "top-down: first at depth"], reached
+        return (
+            Table(["field of", "bottom-up: first at depth", "top-down: first at depth"], reached),
+            Table(["depth", "bottom-up field", "top-down field"], ranges),
         )
-        lines += ["", *format_table(["depth", "bottom-up field", "top-down field"], ranges)]
-        return "\n".join(lines)
+
+    def __str__(self) -> str:
+        return "\n\n".join(map(str, self.tables))
 
 
 def compare(

@@ -120,5 +120,7 @@ def _save(figure: Figure, path: str | Path) -> Path:
             f"file '{path}'", seen=f"the suffix '{path.suffix}'",
             expected=f"one of {', '.join(sorted(known))}", remedy="name a .png or .svg file",
         )  # fmt: skip
-    figure.savefig(path, dpi=150)
+    # without a date the same fields give the same file
+    metadata = {"Date": None} if path.suffix.lower() == ".svg" else None
+    figure.savefig(path, dpi=150, metadata=metadata)
     return path

@@ -26,6 +26,7 @@ from td_transform.fields.rows import (
     rows_table,
     slides,
 )
+from td_transform.table import Table
 from td_transform.trace import Trace, make_skeleton, trace
 from td_transform.transform import to_topdown
 
@@ -74,6 +75,11 @@ class ReceptiveFields(Mapping[str, FieldRow]):
         return len(self._rows)
 
     def __str__(self) -> str:
+        return str(self.table)
+
+    @property
+    def table(self) -> Table:
+        """A row per tensor: sizes and places in input pixels."""
         return rows_table(list(self._rows.values()))
 
     def box(self, key: str, position: tuple[int, int], *, gates: bool = False) -> Box:
@@ -105,12 +111,17 @@ class ReceptiveFields(Mapping[str, FieldRow]):
             return 0, 0, 0, 0
         return vertical[0], horizontal[0], vertical[1], horizontal[1]
 
+    @cached_property
+    def records(self) -> list[dict[str, Any]]:
+        """The rows as plain data with the columns of `to_csv`, for JSON and data frames."""
+        return [record(row) for row in self._rows.values()]
+
     def to_csv(self, path: str | Path) -> None:
         """Write the rows; pairs become two columns, sizes in input pixels."""
         with Path(path).open("w", newline="") as file:
-            writer = csv.DictWriter(file, fieldnames=list(self._records[0]))
+            writer = csv.DictWriter(file, fieldnames=list(self.records[0]))
             writer.writeheader()
-            writer.writerows(self._records)
+            writer.writerows(self.records)
 
     def to_pandas(self) -> pandas.DataFrame:
         """The rows as a table with the columns of `to_csv`.
@@ -120,7 +131,7 @@ class ReceptiveFields(Mapping[str, FieldRow]):
         """
         import pandas
 
-        return pandas.DataFrame(self._records)
+        return pandas.DataFrame(self.records)
 
     def plot(
         self, path: str | Path, *, versus: ReceptiveFields | None = None, title: str | None = None
@@ -192,10 +203,6 @@ class ReceptiveFields(Mapping[str, FieldRow]):
                 parts = path.split(".")
                 found.update((".".join(parts[: i + 1]), name) for i in range(len(parts)))
         return found
-
-    @cached_property
-    def _records(self) -> list[dict[str, Any]]:
-        return [record(row) for row in self._rows.values()]
 
 
 @overload

@@ -12,7 +12,7 @@ from torch import fx
 from td_transform.fields.axis import AxisField
 from td_transform.fields.maps import MapField
 from td_transform.fields.propagate import Propagation
-from td_transform.table import format_table
+from td_transform.table import Table
 from td_transform.trace import Trace
 
 
@@ -124,9 +124,9 @@ _HEADER = [
 ]  # fmt: skip
 
 
-def rows_table(rows: Sequence[FieldRow]) -> str:
-    """One line per tensor; one number where both axes agree."""
-    return "\n".join(format_table(_HEADER, [_cells(row) for row in rows]))
+def rows_table(rows: Sequence[FieldRow]) -> Table:
+    """One row per tensor; one number where both axes agree."""
+    return Table(_HEADER, [_cells(row) for row in rows])
 
 
 def _cells(row: FieldRow) -> list[str]:

@@ -26,7 +26,8 @@ from td_transform.plan.parts import (
     UpsamplePlan,
     parameters,
 )
-from td_transform.plan.table import level_table
+from td_transform.plan.table import level_table, totals
+from td_transform.table import Table
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,29 @@ class Plan:
             return ()
         return tuple(dict.fromkeys(layer.name for layer in self.layers if layer.inherits))
 
+    @property
+    def table(self) -> Table:
+        """A row per level: widths, kernels, parameters, what an image costs."""
+        return level_table(self.levels, self.head, self.parameters, self.cost)
+
+    @property
+    def totals(self) -> str:
+        """What the whole network costs, in a line."""
+        return totals(self.parameters, self.cost)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the table can't hold: what is inherited, opaque, fixed or recomputed, and warnings."""
+        lines = []
+        if self.options.weights == "inherit":
+            lines.append(f"inherited: {', '.join(self.inherited) or 'nothing'}")
+        if self.opaque:
+            lines.append(f"opaque: {', '.join(_counted(self.opaque))}")
+        lines += [f"fixed: {note}" for note in self.frozen]
+        if self.recomputation is not None and self.cost is not None:
+            lines.append(_recomputed(self.recomputation, self.cost))
+        return (*lines, *(f"warning: {w}" for w in self.warnings))
+
     def to_json(self) -> str:
         """The plan as text, for `from_json`; functions of your own by their names alone."""
         return json.dumps(_to_data(self), indent=1)
@@ -100,15 +124,7 @@ class Plan:
         return plan
 
     def __str__(self) -> str:
-        lines = [_title(self), *level_table(self.levels, self.head, self.parameters, self.cost)]
-        if self.options.weights == "inherit":
-            lines.append(f"inherited: {', '.join(self.inherited) or 'nothing'}")
-        if self.opaque:
-            lines.append(f"opaque: {', '.join(_counted(self.opaque))}")
-        lines += [f"fixed: {note}" for note in self.frozen]
-        if self.recomputation is not None and self.cost is not None:
-            lines.append(_recomputed(self.recomputation, self.cost))
-        return "\n".join([*lines, *(f"warning: {w}" for w in self.warnings)])
+        return "\n".join([_title(self), *self.table.lines(), self.totals, *self.notes])
 
 
 def _counted(opaque: tuple[str, ...]) -> list[str]:

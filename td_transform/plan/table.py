@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from td_transform.plan.cost import PlanCost, Work
 from td_transform.plan.parts import LevelPlan, Part, SegmentPlan, UnitPlan, UpsamplePlan
-from td_transform.table import format_table
+from td_transform.table import Table
 
 _HEADER = ["level", "stride", "made from", "widths", "kernels", "layers", "parameters"]
 _COSTS = ["multiply-adds", "activation bytes"]
@@ -14,23 +14,29 @@ _COSTS = ["multiply-adds", "activation bytes"]
 
 def level_table(
     levels: Sequence[LevelPlan], head: SegmentPlan, total: int, cost: PlanCost | None
-) -> list[str]:
+) -> Table:
     """One row per level and one for the head: widths, kernels, parameters, what an image costs."""
     rows = [_level_row(i, level) for i, level in enumerate(levels)]
     of_head = total - sum(level.parameters for level in levels)
     rows.append(["head", "", "", str(head.width_in), "", "", f"{of_head:,}"])
     if cost is None:
-        return [*format_table(_HEADER, rows), f"total {total:,} parameters"]
+        return Table(_HEADER, rows)
     rows.insert(0, ["pyramid", *[""] * 6])
     works = (cost.pyramid, *cost.levels, cost.head)
     costly = [[*row, *_work(work)] for row, work in zip(rows, works, strict=True)]
+    return Table([*_HEADER, *_COSTS], costly)
+
+
+def totals(parameters: int, cost: PlanCost | None) -> str:
+    """The line below the table."""
+    if cost is None:
+        return f"total {parameters:,} parameters"
     multiply_adds, kept = _work(cost.total)
-    return [
-        *format_table([*_HEADER, *_COSTS], costly),
-        f"total {total:,} parameters; per image {multiply_adds} multiply-adds "
+    return (
+        f"total {parameters:,} parameters; per image {multiply_adds} multiply-adds "
         f"({cost.ratio:.1f} x the bottom-up model's), {kept} bytes of activations "
-        f"kept in training ({cost.memory_ratio:.1f} x)",
-    ]
+        f"kept in training ({cost.memory_ratio:.1f} x)"
+    )
 
 
 def _work(work: Work) -> list[str]:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shlex
 import subprocess
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from torch import nn
 
+from td_transform import Plan, TopDownError, receptive_field, to_topdown
 from td_transform.cli import main
-from td_transform.cli.convert import cost_table
 from td_transform.cli.model_names import load_model
-from td_transform.cost import Cost
+from td_transform.cost import Cost, cost_table
 from td_transform.saving import load_topdown
 from td_transform.torchvision_cpu import import_torchvision
 
@@ -48,6 +51,10 @@ def doubled(spec):
     return nn.Upsample(scale_factor=spec.factor, mode="bicubic")
 
 
+def raises():
+    return 1 / 0
+
+
 ready = build()
 word = "build"
 """
@@ -58,6 +65,8 @@ def user_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """The working directory holds a package with this module."""
     (tmp_path / "users_own").mkdir()
     (tmp_path / "users_own" / "nets.py").write_text(USER_MODEL)
+    (tmp_path / "users_own" / "broken.py").write_text("import of_nobody")
+    (tmp_path / "users_own" / "unfinished.py").write_text("def build(")
     monkeypatch.chdir(tmp_path)
     for name in ("users_own", "users_own.nets"):
         monkeypatch.delitem(sys.modules, name, raising=False)
@@ -137,7 +146,7 @@ def test_the_warnings_of_a_plan_are_printed_once(
 def test_figures_of_the_table() -> None:
     bottom_up = Cost(parameters=40, multiply_adds=2000, activation_bytes=0, output_size=(7, 5))
     top_down = Cost(parameters=60, multiply_adds=9000, activation_bytes=8, output_size=(28, 20))
-    assert cost_table(bottom_up, top_down) == [
+    assert cost_table(bottom_up, top_down).lines() == [
         "per image           bottom-up  top-down  ratio",
         "------------------  ---------  --------  -----",
         "parameters                 40        60   1.50",
@@ -162,6 +171,9 @@ def test_figures_of_the_table() -> None:
         ("users_own.nets:sized", "it needs the arguments width;"),
         ("users_own.nets:number", "it returns a int;"),
         ("users_own.nets:word", "it can't be called;"),
+        ("users_own.nets:raises", r"ZeroDivisionError: division by zero \(in .*nets.py, line 30\)"),
+        ("users_own.broken:build", r"No module named 'of_nobody' \(in .*broken.py, line 1\)"),
+        ("users_own.unfinished:build", r"SyntaxError: .*unfinished.py, line 1"),
     ],
 )
 def test_a_wrong_model_is_explained_in_a_paragraph(
@@ -180,6 +192,8 @@ def test_what_must_be_installed_is_named(
     assert "install timm" in failure(capsys, "resnet26")
     monkeypatch.setitem(sys.modules, "torchvision", None)
     assert "pip install torchvision timm" in failure(capsys, "resnet18")
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert "pip install 'td-transform[fields]'" in failure(capsys, "resnet18", "--draw", "a.svg")
 
 
 def test_a_missing_folder_is_named_before_the_work(capsys: pytest.CaptureFixture[str]) -> None:
@@ -191,6 +205,143 @@ def test_a_builder_that_takes_init_weights_is_told_not_to() -> None:
         warnings.simplefilter("error")
         assert isinstance(load_model("googlenet"), nn.Module)
         assert isinstance(load_model("resnet18"), nn.Module)
+
+
+# What a script and a person get
+
+
+def test_convert_gives_a_script_one_object(
+    user_model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    size = ["--input-size", "1", "28", "28"]
+    main(["convert", f"{user_model}:build", *size, "--json", "--save", "td.pt"])
+    told = json.loads(capsys.readouterr().out)
+    td = load_topdown(tmp_path / "td.pt", load_model(f"{user_model}:build"))
+    assert told["files"] == {"saved": "td.pt"}
+    assert told["top_down"]["parameters"] == sum(p.numel() for p in td.parameters())
+    assert told["bottom_up"]["output_size"] == [14, 14]
+    assert Plan.from_json(json.dumps(told["plan"])) == td.plan
+
+
+@pytest.mark.parametrize("topdown", [False, True])
+def test_rf_gives_a_script_one_object(
+    topdown: bool, user_model: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec, size = f"{user_model}:build", (1, 28, 28)
+    main([
+        "rf", spec, "--input-size", *map(str, size), "--json", *(["--topdown"] if topdown else []),
+    ])  # fmt: skip
+    told = json.loads(capsys.readouterr().out)
+    bu = load_model(spec)
+    fields = receptive_field(to_topdown(bu, input_size=size) if topdown else bu, size)
+    assert told["network"] == ("top-down" if topdown else "bottom-up")
+    assert [row["name"] for row in told["rows"]] == list(fields)
+    assert told["rows"][-1]["size_max_vertical"] == list(fields.values())[-1].size_max[0]
+    assert (told["comparison"] is not None) is topdown
+
+
+@pytest.mark.parametrize("command", ["convert", "rf", "report"])
+def test_the_help_of_a_command_has_examples_that_parse(
+    command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main([command, "--help"])
+    shown = capsys.readouterr().out
+    examples = re.findall(rf"^ +td-transform ({command} .*)$", shown, re.MULTILINE)
+    assert len(examples) >= 2
+    asked = []
+    for module in ("convert", "rf", "report"):
+        # what a command does first, once its arguments are understood
+        monkeypatch.setattr(f"td_transform.cli.{module}.load_model", _stopping(asked))
+    for example in examples:
+        with pytest.raises(SystemExit, match="2"):
+            main(shlex.split(example.partition(" | ")[0]))
+    assert len(asked) == len(examples)
+
+
+def _stopping(asked: list[str]) -> Callable[[str], nn.Module]:
+    def stop(spec: str) -> nn.Module:
+        asked.append(spec)
+        raise TopDownError(spec, seen="", expected="", remedy="")
+
+    return stop
+
+
+def test_the_list_of_commands_is_short(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main(["--help"])
+    shown = capsys.readouterr().out
+    assert "my_package" not in shown
+    assert "--tyro-print-completion bash" in shown
+    assert all(f"• {name}" in shown for name in ("convert", "rf", "report"))
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+def test_completion_knows_the_commands(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--tyro-print-completion", shell])
+    script = capsys.readouterr().out
+    assert all(f"'{word}'" in script for word in ("convert", "rf", "report", "--output-stride"))
+
+
+@pytest.mark.parametrize(
+    "args", [[], ["convert"], ["convert", "x", "--arrangement", "no"], ["fly"]]
+)
+def test_what_cant_be_parsed_ends_with_2(
+    args: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(args)
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "--help" in printed.err
+    assert "\x1b" not in printed.err
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "text"),
+    [
+        (KeyboardInterrupt(), 130, r"^$"),
+        (
+            PermissionError(13, "Permission denied", "td.pt"),
+            2,
+            r"^td-transform: .*denied: 'td.pt'$",
+        ),
+        (
+            ZeroDivisionError("a\nb"),
+            1,
+            r"^td-transform: ZeroDivisionError: a b \(in .*, line \d+\);",
+        ),
+    ],
+)
+def test_every_end_has_its_code_and_no_traceback(
+    error: BaseException, code: int, text: str,
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    def fail(spec: str) -> nn.Module:
+        raise error
+
+    monkeypatch.delenv("TD_TRANSFORM_TRACEBACK", raising=False)
+    monkeypatch.setattr("td_transform.cli.convert.load_model", fail)
+    with pytest.raises(SystemExit, match=str(code)):
+        main(["convert", "resnet18"])
+    assert re.search(text, capsys.readouterr().err.rstrip("\n"))
+
+
+def test_who_wants_the_traceback_gets_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TD_TRANSFORM_TRACEBACK", "1")
+    with pytest.raises(TopDownError, match="no such model"):
+        main(["convert", "resnet81"])
+
+
+@pytest.mark.exhaustive
+def test_a_reader_that_leaves_is_no_error() -> None:
+    command = f"{sys.executable} -m td_transform rf resnet18 | true; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(
+        ["bash", "-c", command], cwd=ROOT, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 141
+    assert done.stderr == ""
 
 
 def test_the_module_runs_as_a_program() -> None:
