@@ -1,9 +1,9 @@
 """Which releases the package works with: the tests of `make test` in an environment of each.
 
-    python tools/torch_versions.py torch==2.6.0 torch==2.14.1 networkx==3.0
+    python tools/torch_versions.py "torch==2.6.0 protobuf<6" torch==2.14.1 networkx==3.0
 
-Every requirement gets a virtual environment of its own in a temporary folder, with the newest
-releases of everything else that fit; it is deleted afterwards. A release of torch takes several GB
+Every argument, one requirement or several, gets a virtual environment of its own in a temporary
+folder, with the newest releases of everything else that fit; it is deleted afterwards. A release of torch takes several GB
 and some minutes to install. The tests of the benchmarks, which need more packages, are left out.
 """
 
@@ -92,9 +92,10 @@ def _install(python: Path, requirement: str) -> None:
     extras = options["options.extras_require"]
     for extra in ("fields", "test"):
         listed += extras[extra].split("\n")
-    name = _name(requirement)
-    wanted = [line for line in listed if line and _name(line) != name]
-    _run(python, "-m", "pip", "install", "--quiet", requirement, *wanted)
+    given = requirement.split()
+    names = set(map(_name, given))
+    wanted = [line for line in listed if line and _name(line) not in names]
+    _run(python, "-m", "pip", "install", "--quiet", *given, *wanted)
 
 
 def _name(requirement: str) -> str:

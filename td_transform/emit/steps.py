@@ -13,6 +13,9 @@ from torch.utils.checkpoint import checkpoint
 
 from td_transform.emit.recompute import Piece, inputs
 
+# What older compilers recompute writes its running statistics a second time.
+_COMPILERS_RECOMPUTE = tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 10)
+
 
 @dataclass(frozen=True)
 class Step:
@@ -95,10 +98,16 @@ def run_steps(network: nn.Module, steps: Sequence[Step], images: Any, output: st
         taken = [values[name] for name in step.takes]
         for name in step.drops:
             del values[name]
-        again = step.recomputed and torch.is_grad_enabled() and not isinstance(images, fx.Proxy)
+        again = step.recomputed and _can_recompute(images)
         given = _recomputed(network, step, taken) if again else step.function(network, *taken)
         values.update(zip(step.gives, given, strict=True))
     return values[output]
+
+
+def _can_recompute(images: Any) -> bool:
+    if torch.compiler.is_compiling() and not _COMPILERS_RECOMPUTE:
+        return False
+    return torch.is_grad_enabled() and not isinstance(images, fx.Proxy)
 
 
 def _recomputed(network: nn.Module, step: Step, taken: list[Any]) -> tuple[Any, ...]:
