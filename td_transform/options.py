@@ -57,7 +57,7 @@ class Options:
         memory_budget: what training may keep for the backward pass: bytes an image, or up to 1 a
             share of what the network would keep. The finest levels are recomputed in the backward
             pass, as many as that asks for; gradients and running statistics stay the same. Under
-            the `torch.compile` of a torch before 2.10 everything is kept.
+            the `torch.compile` of a torch before 2.9 everything is kept.
         leaf_modules: paths of modules that are carried along whole; their inside isn't looked at.
         output: which entry of a dictionary or dataclass the logits are; by default ``logits``.
         stages: paths of the modules that hold the stages, from fine to coarse; what stands before

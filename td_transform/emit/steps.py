@@ -14,7 +14,7 @@ from torch.utils.checkpoint import checkpoint
 from td_transform.emit.recompute import Piece, inputs
 
 # What older compilers recompute writes its running statistics a second time.
-_COMPILERS_RECOMPUTE = tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 10)
+_COMPILERS_RECOMPUTE = tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 9)
 
 
 @dataclass(frozen=True)
