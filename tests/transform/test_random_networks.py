@@ -139,7 +139,7 @@ def networks(draw: st.DrawFn) -> nn.Module:
 
 
 @settings(
-    max_examples=60, deadline=None, derandomize=True,
+    max_examples=30, deadline=None, derandomize=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )  # fmt: skip
 @given(networks(), st.sampled_from(["td", "reversed", "uniform"]), st.booleans())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 import pytest
 import torch
@@ -35,8 +36,19 @@ KINDS = [
 ]
 
 
-@pytest.mark.parametrize("arrangement", ["td", "uniform"])
-@pytest.mark.parametrize("name", KINDS)
+# what a change is most likely to break; the others take seconds each
+DAILY = ["dpn48b", "ecaresnet26t", "ghostnet_100", "resnest14d", "resnetv2_50x1_bit"]
+
+
+def rarely(names: list[str]) -> list[Any]:
+    """Of these, only the daily ones in `make test`."""
+    return [pytest.param(n, marks=() if n in DAILY else pytest.mark.exhaustive) for n in names]
+
+
+@pytest.mark.parametrize(
+    "arrangement", ["td", pytest.param("uniform", marks=pytest.mark.exhaustive)]
+)
+@pytest.mark.parametrize("name", rarely(KINDS))
 def test_converts(name: str, arrangement: str) -> None:
     import_torchvision()
     import timm
@@ -63,7 +75,7 @@ FIELDS = [
 ]
 
 
-@pytest.mark.parametrize("name", FIELDS)
+@pytest.mark.parametrize("name", rarely(FIELDS))
 def test_receptive_fields(name: str) -> None:
     import_torchvision()
     import timm
