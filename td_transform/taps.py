@@ -113,6 +113,7 @@ class Reach:
         mixes: does an output channel read other input channels than its own?
         sources: how many of the tensors it is called with it reads; None for all.
         levels: for several outputs: the taps of each.
+        measured: was it found from gradients at one size? At another it may read other positions.
     """
 
     taps: Plane = (POINT, POINT)
@@ -120,3 +121,4 @@ class Reach:
     mixes: bool = True
     sources: int | None = None
     levels: tuple[Plane, ...] = ()
+    measured: bool = False

@@ -43,7 +43,7 @@ def _outcome(seed: int, rows: object) -> str:
         found = check(drawn)
     except Exception as error:
         row = {
-            "seed": seed, "parts": drawn.parts, "options": drawn.options,
+            "seed": seed, "parts": drawn.parts, "options": str(drawn.options),
             "error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc(),
         }  # fmt: skip
         print(json.dumps(row), file=rows, flush=True)  # type: ignore[call-overload]

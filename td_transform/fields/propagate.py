@@ -11,7 +11,8 @@ from torch import fx
 from td_transform.analyse import call_of, infer, operator_of
 from td_transform.errors import StructureError, WidthConflictError
 from td_transform.fields.maps import MapField, concatenated, united
-from td_transform.operators import Call, Inference, Operator, Spatial, TensorInfo
+from td_transform.fields.opaque import OpaqueReaches
+from td_transform.operators import Call, Dims, Inference, Operator, Spatial, TensorInfo
 from td_transform.operators.opaque import OPAQUE
 from td_transform.operators.reach import axes_of, index_items
 from td_transform.operators.registry import BOTH_AXES
@@ -37,7 +38,9 @@ class Propagation:
         self.fields: dict[fx.Node, Any] = {}
         self.operators: dict[fx.Node, Operator] = {}
         self._trace = trace
+        self.measured: set[fx.Node] = set()
         self._inference = Inference(follows_positions=True)
+        self._alone = OpaqueReaches(trace)
         nodes = [node for node in trace.graph.nodes if node.op != "output"]
         self._start(nodes[0])
         for node in nodes[1:]:
@@ -74,7 +77,7 @@ class Propagation:
         opaque = node in self._inference.opaque
         operator = OPAQUE if opaque else operator_of(self._trace, node)
         call = call_of(self._trace, node, self._inference)
-        reach = operator.reach(call) if operator.reach else Reach()
+        reach = self._reach(call, operator)
         if operator.role == "collapse":
             self._restore_axes(call)
         self._forget_widths(node)
@@ -82,6 +85,14 @@ class Propagation:
         field = self._field(call, operator, reach)
         if field is not None:
             self.fields[node] = field
+
+    def _reach(self, call: Call, operator: Operator) -> Reach:
+        if operator is OPAQUE:
+            reach = self._alone.reach(call)
+            if reach.measured:
+                self.measured.add(call.node)
+            return reach
+        return operator.reach(call) if operator.reach else Reach()
 
     def _restore_axes(self, call: Call) -> None:
         """An adaptive pooling to a given size: the channel rules see no stride, but positions stay."""
@@ -103,13 +114,15 @@ class Propagation:
     def _field(self, call: Call, operator: Operator, reach: Reach) -> Any:
         node = call.node
         picked = self.fields.get(call.input) if call.node.all_input_nodes else None
-        if isinstance(picked, tuple):
+        if isinstance(picked, (tuple, dict)):
             index: Any = node.args[1]
             return picked[index]
         info = self._trace.values[node]
         sources = [n for n in node.all_input_nodes if n in self.fields][: reach.sources]
         if not sources or not _holds_tensors(info):
             return None
+        if operator is OPAQUE:
+            return self._opaque(call, reach, sources, self._inference.dims[node], info)
         if isinstance(info, tuple):
             return self._several(call, operator, reach, sources)
         if operator.channels == "join":
@@ -117,28 +130,43 @@ class Propagation:
         parts = [self._through(source, call, operator, reach) for source in sources]
         return united(parts, _width(info))
 
-    def _through(self, source: fx.Node, call: Call, operator: Operator, reach: Reach) -> MapField:
-        """One input's field, as the positions of the output see it."""
+    def _opaque(
+        self, call: Call, reach: Reach, sources: Sequence[fx.Node], dims: Any, info: Any
+    ) -> Any:
+        """The fields of whatever an unknown operator returns, nested as that is."""
+        if isinstance(info, TensorInfo):
+            parts = [self._through(n, call, OPAQUE, reach, (dims, info)) for n in sources]
+            return united(parts, _width(info))
+        if isinstance(info, tuple):
+            pairs = zip(dims, info, strict=True)
+            return tuple(self._opaque(call, reach, sources, *pair) for pair in pairs)
+        if isinstance(info, dict):
+            return {k: self._opaque(call, reach, sources, dims[k], info[k]) for k in info}
+        return None
+
+    def _through(
+        self,
+        source: fx.Node,
+        call: Call,
+        operator: Operator,
+        reach: Reach,
+        output: tuple[Dims, TensorInfo] | None = None,
+    ) -> MapField:
+        """One input's field, as the positions of the output (one of several) see it."""
         field: MapField = self.fields[source].with_whole(reach.whole)
         field = self._sliced_channels(field, call, operator)
-        if len(call.tensors) > 1:
+        if len(call.tensors) > 1 and operator is not OPAQUE:
             self._check_orientation(source, call.node)
-        before, after, counts = self.axes(source), self.axes(call.node), self._counts(call.node)
-        own = self._counts(source)
+        dims, info = output or (self._inference.dims[call.node], self._trace.values[call.node])
+        before, after = self.axes(source), axes_of(dims)
+        own, counts = self._counts(source), _counts(dims, info)
         read = field.read(reach.taps, (counts[0] or own[0], counts[1] or own[1]), mixes=reach.mixes)
         broadcast = {a for a in before & after if counts[a] > 1 and own[a] == 1}
         alone = broadcast if len(call.tensors) > 1 else set()
         return read.pooled((before - after) | alone)
 
     def _counts(self, node: fx.Node) -> tuple[int, int]:
-        """Positions per axis; 0 for an axis that the tensor has not, or has flattened."""
-        counts = [0, 0]
-        for dim, size in zip(
-            self._inference.dims[node], self._trace.values[node].shape, strict=True
-        ):
-            if isinstance(dim, Spatial) and dim.axis < len(counts):
-                counts[dim.axis] = size
-        return counts[0], counts[1]
+        return _counts(self._inference.dims[node], self._trace.values[node])
 
     def _concatenation(self, call: Call) -> MapField:
         tensors: Any = call.node.args[0] if call.node.args else call.node.kwargs["tensors"]
@@ -167,9 +195,6 @@ class Propagation:
                 field.read(taps, info.shape[-2:], mixes=True)
                 for taps, info in zip(reach.levels, infos, strict=True)
             )
-        if operator is OPAQUE:
-            read = united([self._through(n, call, operator, reach) for n in sources], 0)
-            return (read,) * len(infos)
         if operator.channels != "part":
             raise Conflict(f"{len(infos)} outputs")
         place = int(call.option("dim", 2, 0)) % len(infos[0].shape)
@@ -204,6 +229,15 @@ class Propagation:
         return field.channels(item % size, item % size + 1)
 
 
+def _counts(dims: Any, info: TensorInfo) -> tuple[int, int]:
+    """Positions per axis; 0 for an axis that a tensor has not, or has flattened."""
+    counts = [0, 0]
+    for dim, size in zip(dims, info.shape, strict=True):
+        if isinstance(dim, Spatial) and dim.axis < len(counts):
+            counts[dim.axis] = size
+    return counts[0], counts[1]
+
+
 def _numbers(dims: Any, values: Any) -> Any:
     """Symbolic widths as the numbers that they are."""
     if isinstance(dims, Width) and isinstance(values, int):
@@ -215,9 +249,9 @@ def _numbers(dims: Any, values: Any) -> Any:
 
 
 def _holds_tensors(info: Any) -> bool:
-    return isinstance(info, TensorInfo) or (
-        isinstance(info, tuple) and all(isinstance(i, TensorInfo) for i in info)
-    )
+    if isinstance(info, (tuple, dict)):
+        return any(map(_holds_tensors, info.values() if isinstance(info, dict) else info))
+    return isinstance(info, TensorInfo)
 
 
 def _width(info: TensorInfo) -> int:

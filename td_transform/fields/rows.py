@@ -30,6 +30,7 @@ class FieldRow:
             image without borders (Eq. 1). Where positions differ (after an upsampling), the bound.
         start: the first pixel of the first position's field; below zero it lies in the padding.
         covers_image: does every position see every pixel, gates included?
+        measured: was what the operator reads found from its own gradients, as no rule knows it?
         gated: does a path through statistics of the whole map (squeeze-excite, group norm) join
             the spatial one? The sizes are those of the spatial path alone.
         depth: convolutions and poolings on the longest path from the image.
@@ -44,6 +45,7 @@ class FieldRow:
     size_max: tuple[int, int]
     start: tuple[int, int]
     covers_image: bool
+    measured: bool
     gated: bool
     depth: int
 
@@ -80,6 +82,7 @@ def make_row(traced: Trace, propagation: Propagation, node: fx.Node, depth: int)
         size_max=(facts[0].largest, facts[1].largest),
         start=(facts[0].start, facts[1].start),
         covers_image=_covers(vertical, sizes[0]) and _covers(horizontal, sizes[1]),
+        measured=node in propagation.measured,
         gated=any(axis.track is not None and axis.whole is not None for axis in field.axes),
         depth=depth,
     )
@@ -134,7 +137,7 @@ def _cells(row: FieldRow) -> list[str]:
     whole = "yes" if row.covers_image else ""
     return [
         row.name,
-        row.operator,
+        f"{row.operator} (measured)" if row.measured else row.operator,
         f"{row.output_size[0]}x{row.output_size[1]}",
         _pair(["" if s is None else str(s) for s in row.stride]),
         largest if smallest == largest else f"{smallest}..{largest}",

@@ -223,9 +223,8 @@ class Symmetric(nn.Module):
         return x + x.transpose(2, 3)
 
 
-@pytest.mark.parametrize("module", [Roll(), Blocks()])
-def test_an_unknown_operator_may_read_the_whole_map(module: nn.Module) -> None:
-    row = next(row for row in receptive_field(module, SIZE).values() if row.operator == "opaque")
+def test_an_unknown_operator_that_takes_the_map_apart_may_read_all_of_it() -> None:
+    row = next(row for row in receptive_field(Blocks(), SIZE).values() if row.operator == "opaque")
     assert row.covers_image
 
 

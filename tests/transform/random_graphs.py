@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -13,8 +13,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from td_transform import (
+    LiftSpec,
+    MergeSpec,
+    PyramidSpec,
     TopDownError,
     TopDownNetwork,
+    UpsampleSpec,
     plan_topdown,
     receptive_field,
     to_topdown,
@@ -393,6 +397,35 @@ class Net(nn.Module):
         return self.head(x)
 
 
+class OwnMerge(nn.Module):
+    def __init__(self, spec: MergeSpec) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(spec.channels, *[1] * spec.axes))
+        self.unit = spec.unit(spec.channels)
+
+    def forward(self, up: Tensor, lift: Tensor) -> Tensor:
+        out: Tensor = self.unit(up * self.gain + lift)
+        return out
+
+
+def own_lift(spec: LiftSpec) -> nn.Module:
+    return nn.Conv2d(spec.image_channels, spec.channels, spec.kernel, padding="same")
+
+
+def own_upsample(spec: UpsampleSpec) -> nn.Module:
+    conv = nn.Conv2d(spec.channels, spec.channels * spec.factor**2, 1)
+    return nn.Sequential(conv, nn.PixelShuffle(spec.factor))
+
+
+def own_pyramid(spec: PyramidSpec) -> nn.Module:
+    return nn.AvgPool2d(spec.stride, ceil_mode=True)
+
+
+OWN: dict[str, Any] = {
+    "merge": OwnMerge, "lift": own_lift, "upsample": own_upsample, "pyramid": own_pyramid,
+}  # fmt: skip
+
+
 @dataclass
 class Drawn:
     """A network, the size that it is converted at, the options, and what it was made of."""
@@ -456,6 +489,13 @@ def _options(rng: random.Random, size: tuple[int, int, int]) -> dict[str, Any]:
         options["weights"] = "inherit"
     if rng.random() < 0.2:
         options["memory_budget"] = rng.choice([0.5, 0.8])
+    if rng.random() < 0.25:
+        options["skip_levels"] = rng.sample([1, 2, 4, 8], rng.choice([1, 1, 2]))
+    if rng.random() < 0.2:
+        stages = ["stem", "stage0", "stage1", "stage2", "stage3", "stage1.0"]
+        options["stages"] = sorted(rng.sample(stages, rng.choice([2, 2, 3])))
+    if rng.random() < 0.25:
+        options |= {name: OWN[name] for name in rng.sample(sorted(OWN), rng.choice([1, 2, 4]))}
     if rng.random() < 0.15:
         options["leaf_modules"] = [rng.choice(["stage0", "stage1", "stage0.0", "stem"])]
     return options
@@ -467,6 +507,7 @@ def check(drawn: Drawn) -> str:
     Raises:
         Exception: anything that is no `TopDownError`, or a property that doesn't hold.
     """
+    torch.manual_seed(0)
     size = drawn.options["input_size"]
     images = torch.rand(2, *size)
     with torch.no_grad(), warnings.catch_warnings():
@@ -489,7 +530,9 @@ def check(drawn: Drawn) -> str:
 
 def _check_converted(td: TopDownNetwork, drawn: Drawn, images: Tensor) -> None:
     plan = td.plan
-    assert Plan.from_json(plan.to_json()) == plan
+    own = {name: drawn.options[name] for name in OWN if callable(drawn.options.get(name))}
+    read = Plan.from_json(plan.to_json())
+    assert replace(read, options=replace(read.options, **own)) == plan
     assert str(plan) == str(plan_topdown(drawn.model, **drawn.options))
     check_network(td.train(), images, classes=7)
     try:

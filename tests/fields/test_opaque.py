@@ -1,0 +1,100 @@
+"""What no rule knows is measured, operator by operator: the whole network's gradient agrees."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from td_transform import receptive_field
+from tests.fields.networks import Apply
+from tests.fields.oracle import compare
+from tests.transform.oddities import MultiheadAttention, Unfold, WindowAttention
+
+SIZE = (3, 24, 32)
+
+
+class Shift(nn.Module):
+    """The left half of the channels moves up, and the right half down."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        up, down = x.chunk(2, 1)
+        return torch.cat([torch.roll(up, -1, 2), torch.roll(down, 1, 2)], 1)
+
+
+class Recurrent(nn.Module):
+    """Along the columns, from the left."""
+
+    def __init__(self, width: int = 4) -> None:
+        super().__init__()
+        self.rnn = nn.GRU(width, width, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, c, h, w = x.shape
+        rows, _ = self.rnn(x.permute(0, 2, 3, 1).reshape(n * h, w, c))
+        return rows.reshape(n, h, w, c).permute(0, 3, 1, 2)
+
+
+LOCAL: dict[str, Callable[[], nn.Module]] = {
+    "roll": lambda: Apply(torch.roll, shifts=2, dims=3),
+    "roll of channels": lambda: Apply(torch.roll, shifts=1, dims=1),
+    "flip": lambda: Apply(torch.flip, dims=(2,)),
+    "sum from the top": lambda: Apply(torch.cumsum, dim=2),
+    "two ways": Shift,
+    "norm over channels": lambda: Apply(lambda x: x / x.norm(dim=1, keepdim=True)),
+    "reversed channels": lambda: Apply(lambda x: x[:, torch.arange(x.shape[1] - 1, -1, -1)]),
+    "power pooling": lambda: Apply(F.lp_pool2d, norm_type=2.0, kernel_size=2, stride=2),
+}
+
+
+@pytest.mark.parametrize("name", LOCAL)
+def test_local(name: str) -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        nn.Conv2d(3, 4, 3, padding=1), nn.MaxPool2d(2), LOCAL[name](), nn.Conv2d(4, 4, 3, padding=1)
+    )
+    fields = receptive_field(net, SIZE)
+    assert any(row.measured for row in fields.values())
+    assert not any(row.gated for row in fields.values())
+    assert "(measured)" in str(fields)
+    maps = [name for name in fields if len(fields.trace_shape(name)) == 4]
+    assert compare(fields, maps, 6, torch.Generator().manual_seed(0), tolerance=1e-9) > 10
+
+
+@pytest.mark.parametrize("block", [MultiheadAttention, WindowAttention, Unfold])
+def test_what_mixes_positions_sees_them(block: Callable[[int], nn.Module]) -> None:
+    """Where positions go into other dimensions, what they read is a bound: it holds the support."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 4, 3, 2, 1), block(4)).eval()
+    fields = receptive_field(net, SIZE)
+    image = torch.rand(1, *SIZE, requires_grad=True)
+    (gradient,) = torch.autograd.grad(net(image)[0, :, 5, 9].sum(), image)
+    seen = gradient[0].abs().sum(0) > 0
+    pooled = fields[""].output_size == (1, 1)
+    top, left, bottom, right = fields.box("", (0, 0) if pooled else (5, 9), gates=True)
+    outside = seen.clone()
+    outside[top:bottom, left:right] = False
+    assert seen.any()
+    assert not outside.any()
+
+
+def test_without_a_gradient_the_whole_map_is_a_bound() -> None:
+    """Which entry is the largest has none."""
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), Apply(lambda x: x.gather(1, x.argmax(1, keepdim=True))))
+    rows = receptive_field(net, SIZE)
+    assert not rows["gather"].measured
+    assert rows["gather"].covers_image
+
+
+def test_the_model_is_only_read() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), Recurrent())
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    state = torch.get_rng_state()
+    fields = receptive_field(net, SIZE)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+    assert net.training
+    assert fields
