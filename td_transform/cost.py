@@ -12,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from td_transform.analyse import analyse
 from td_transform.emit import TopDownNetwork
 from td_transform.errors import TopDownError
+from td_transform.layers.dimensions import by
 from td_transform.table import Table
 from td_transform.trace import make_skeleton, trace
 
@@ -29,17 +30,18 @@ class Cost:
             parameters, buffers and the input images. A tensor saved twice, or a view of it, counts
             once; the int64 indices of a max pooling count too. Dropout saves nothing, since the
             pass is in eval mode.
-        output_size: (H, W) of the last map before the head: a top-down network's finest level,
-            what a bottom-up model's stages end in; None for a network without stages.
+        output_size: (H, W), a number for each axis, of the last map before the head: a top-down
+            network's finest level, what a bottom-up model's stages end in; None for a network
+            without stages.
     """
 
     parameters: int
     multiply_adds: int
     activation_bytes: int
-    output_size: tuple[int, int] | None
+    output_size: tuple[int, ...] | None
 
 
-def measure(model: nn.Module, input_size: tuple[int, int, int], *, batch: int = 1) -> Cost:
+def measure(model: nn.Module, input_size: tuple[int, ...], *, batch: int = 1) -> Cost:
     """The cost of a forward pass, found on the meta device: the model is neither run nor changed.
 
     Args:
@@ -102,10 +104,10 @@ def _address(tensor: Tensor) -> int:
     return int(tensor.untyped_storage()._cdata)
 
 
-def _output_size(model: nn.Module, input_size: tuple[int, int, int]) -> tuple[int, int] | None:
+def _output_size(model: nn.Module, input_size: tuple[int, ...]) -> tuple[int, ...] | None:
     if isinstance(model, TopDownNetwork):
-        stride = model.plan.levels[-1].stride
-        return -(-input_size[1] // stride), -(-input_size[2] // stride)
+        strides = model.plan.levels[-1].strides
+        return tuple(-(-s // stride) for s, stride in zip(input_size[1:], strides, strict=True))
     try:
         found = analyse(trace(model, input_size))
     except TopDownError:
@@ -113,9 +115,7 @@ def _output_size(model: nn.Module, input_size: tuple[int, int, int]) -> tuple[in
     return found.trunk.map_size(found.layout.head_start)
 
 
-def _cannot_run(
-    model: nn.Module, input_size: tuple[int, int, int], error: Exception
-) -> TopDownError:
+def _cannot_run(model: nn.Module, input_size: tuple[int, ...], error: Exception) -> TopDownError:
     return TopDownError(
         f"model {type(model).__name__}",
         seen=f"{type(error).__name__}: {error}".splitlines()[0],
@@ -149,10 +149,10 @@ def _row(name: str, bottom_up: int, top_down: int) -> list[str]:
 
 
 def _resolution_row(
-    bottom_up: tuple[int, int] | None, top_down: tuple[int, int] | None
+    bottom_up: tuple[int, ...] | None, top_down: tuple[int, ...] | None
 ) -> list[str]:
-    sizes = [f"{size[0]}x{size[1]}" if size is not None else "" for size in (bottom_up, top_down)]
-    ratio = _ratio(top_down[0], bottom_up[0]) if bottom_up and top_down else ""
+    sizes = [by(size) if size is not None else "" for size in (bottom_up, top_down)]
+    ratio = _ratio(top_down[-2:][0], bottom_up[-2:][0]) if bottom_up and top_down else ""
     return ["output resolution", *sizes, ratio]
 
 

@@ -38,7 +38,8 @@ _COLOURS, _LIGHTEST, _DARKEST = "YlGnBu", 0.1, 0.5
 
 @dataclass(frozen=True)
 class _Row:
-    """A box and what leads to it; `before` happens between the box above and this one."""
+    """A box and what leads to it; `before` happens between the box above and this one, `stride` is
+    that of its coarsest axis."""
 
     name: str
     facts: Sequence[str]
@@ -148,34 +149,35 @@ def _check_origin(analysed: BottomUp, plan: Plan) -> None:
 def _bottom_up_rows(analysed: BottomUp) -> list[_Row]:
     width_of, values = analysed.trunk.width, analysed.trace.values
     rows: list[_Row] = []
-    stride = 1
+    strides = (1,) * analysed.trunk.count
     if (stem := analysed.stem) is not None:
-        stride, width = int(max(stem.stride_out)), width_of(stem.end)
+        strides, width = tuple(map(int, stem.stride_out)), width_of(stem.end)
         kernel = _by(entry_kernel(analysed.trunk, stem))
         facts = (
-            _map(stride, analysed.trunk.map_size(stem.end)),
+            _map(strides, analysed.trunk.map_size(stem.end)),
             f"{width} channels",
             f"{kernel} unit",
         )
-        rows.append(_Row("stem", facts, stride, width))
+        rows.append(_Row("stem", facts, max(strides), width))
     for i, stage in enumerate(analysed.stages):
-        rows.append(_stage_row(analysed, stage, i, stride))
-        stride = stage.stride
+        rows.append(_stage_row(analysed, stage, i, strides))
+        strides = stage.strides
     head, classes = analysed.layout.head_start, values[analysed.trunk.tensors[-1]].shape[-1]
     rows[0] = replace(rows[0], image=(_by(analysed.trace.input_size[1:]), 1))
     return [*rows, _Row("head", (f"{width_of(head)} channels → {classes} logits",))]
 
 
-def _stage_row(analysed: BottomUp, stage: Stage, index: int, stride: int) -> _Row:
+def _stage_row(analysed: BottomUp, stage: Stage, index: int, strides: tuple[int, ...]) -> _Row:
     widths = [analysed.trunk.width(segment.end) for segment in stage.segments]
     facts = (
-        _map(stage.stride, analysed.trunk.map_size(stage.segments[-1].end)),
+        _map(stage.strides, analysed.trunk.map_size(stage.segments[-1].end)),
         _channels(widths),
         ", ".join(_counted(part.kind for part in (*stage.prelude, *stage.segments))),
     )
     # a stem's pooling belongs to no stage: the first stage's stride differs without a crossing
     how = f"in its first {stage.entry.kind}" if stage.entry.crosses else "by pooling"
-    before = f"÷{stage.stride // stride} {how}" if stage.stride > stride else ""
+    factors = [after // before for after, before in zip(stage.strides, strides, strict=True)]
+    before = f"÷{_times(factors)} {how}" if max(factors) > 1 else ""
     return _Row(f"S{index + 1}", facts, stage.stride, widths[-1], index, before)
 
 
@@ -193,14 +195,15 @@ def _top_down_rows(analysed: BottomUp, plan: Plan) -> list[_Row]:
 def _level_row(
     plan: Plan, level: LevelPlan, numbers: tuple[int, int], kinds: Mapping[str, str]
 ) -> _Row:
-    size = [-(-side // level.stride) for side in plan.input_size[1:]]
+    sides = zip(plan.input_size[1:], level.strides, strict=True)
+    size = [-(-side // stride) for side, stride in sides]
     behind_lift = (p for p in level.parts if p is not level.lift)
     widths = [p.width_out for p in behind_lift if not isinstance(p, UpsamplePlan)]
     copies = (p.end for p in level.parts if isinstance(p, SegmentPlan) and p.end in kinds)
     # without a merge the stage starts with its lift
     learned = ["lift"] if level.made_from and not level.merge else []
     facts = (
-        f"levels.{numbers[0]}, {_map(level.stride, size)}",
+        f"levels.{numbers[0]}, {_map(level.strides, size)}",
         _channels(widths or [level.width]),
         ", ".join([*learned, *_counted(kinds[end] for end in copies)]),
     )
@@ -225,17 +228,24 @@ def _kind(unit: UnitPlan | OwnPlan) -> str:
 def _step(part: Part, plan: Plan, kinds: Mapping[str, str]) -> str:
     """One part of a transition in words."""
     if isinstance(part, UpsamplePlan):
-        return f"×{part.factor} {name_of(plan.options.upsample)}"
+        return f"×{_times(part.factors)} {name_of(plan.options.upsample)}"
     widths = f" {part.width_in} → {part.width_out}" if part.width_in != part.width_out else ""
     if not isinstance(part, SegmentPlan):
         return f"{_kind(part)} unit{widths}"
-    factor = next((node.upsample.factor for node in part.nodes if node.upsample), None)
-    inside = f"×{factor} {name_of(plan.options.upsample)} in its first " if factor else ""
+    found = [node.upsample.factors for node in part.nodes if node.upsample]
+    factors = [max(along) for along in zip(*found, strict=True)]
+    upsample = name_of(plan.options.upsample)
+    inside = f"×{_times(factors)} {upsample} in its first " if factors else ""
     return f"{inside}{kinds.get(part.end, 'block')}{widths}"
 
 
-def _map(stride: int, size: Iterable[int]) -> str:
-    return f"stride {stride}, {_by(size)} map"
+def _map(strides: Sequence[int], size: Iterable[int]) -> str:
+    return f"stride {_times(strides)}, {_by(size)} map"
+
+
+def _times(factors: Sequence[int]) -> str:
+    """One number where all axes agree."""
+    return str(factors[0]) if len(set(factors)) == 1 else _by(factors)
 
 
 def _by(sides: Iterable[int]) -> str:

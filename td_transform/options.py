@@ -39,12 +39,14 @@ class Options:
     """How to turn a network upside down; the defaults are the paper's.
 
     Args:
-        input_size: (C, H, W). Without it: the model's own configuration (timm's `pretrained_cfg`),
-            else the first convolution's channels at 224 x 224 pixels.
+        input_size: (C, H, W), or (C, L) and (C, D, H, W) for networks on lines and volumes. Without
+            it: the model's own configuration (timm's `pretrained_cfg`), else the first convolution's
+            channels at 224 x 224 pixels; a network on lines or volumes needs it.
         arrangement: `td` reverses the stages with their widths, `uniform` gives all the median
             width, `reversed` keeps widths and depths in bottom-up order (paper, 3.3).
         output_stride: input pixels per step of the last stage; 1 is the paper's, the bottom-up
-            model's finest stride costs about what the bottom-up model costs.
+            model's finest stride costs about what the bottom-up model costs. Along an axis that the
+            bottom-up model keeps finer (a video's time), its own finest stride.
         merge: how upsampled features and lift are joined: `add-concat` (paper, Fig. 3), `add` or
             `concat`; or a function of your own that makes a module from a `MergeSpec`.
         upsample: how a map is brought to the next resolution: `nearest` (the paper's choice),
@@ -70,7 +72,7 @@ class Options:
         TopDownError: an option has a value that is not offered.
     """
 
-    input_size: tuple[int, int, int] | None = None
+    input_size: tuple[int, ...] | None = None
     arrangement: Arrangement = "td"
     output_stride: int = 1
     merge: MergeKind | MergeFactory = "add-concat"

@@ -100,7 +100,8 @@ class Taps:
 
 
 POINT = Taps()
-Plane = tuple[Taps, Taps]
+# one for each axis of the map
+Plane = tuple[Taps, ...]
 
 
 @dataclass(frozen=True)
@@ -108,16 +109,16 @@ class Reach:
     """What an operator's outputs read of its input maps.
 
     Args:
-        taps: vertical and horizontal.
-        whole: per axis, do they read the whole map besides (statistics, attention)?
+        taps: one for each axis, or one that holds along all of them.
+        whole: do they read the whole map besides (statistics, attention)? For each axis, or all.
         mixes: does an output channel read other input channels than its own?
         sources: how many of the tensors it is called with it reads; None for all.
         levels: for several outputs: the taps of each.
         measured: was it found from gradients at one size? At another it may read other positions.
     """
 
-    taps: Plane = (POINT, POINT)
-    whole: tuple[bool, bool] = (False, False)
+    taps: Plane | Taps = POINT
+    whole: tuple[bool, ...] | bool = False
     mixes: bool = True
     sources: int | None = None
     levels: tuple[Plane, ...] = ()

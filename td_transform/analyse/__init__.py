@@ -13,12 +13,13 @@ from td_transform.analyse.siblings import matched_modules
 from td_transform.analyse.solve import pinned_inflow, solve
 from td_transform.analyse.stages import Stage
 from td_transform.analyse.style import UnitStyle
-from td_transform.analyse.trunk import Segment, Trunk, attribute_of
+from td_transform.analyse.trunk import Segment, Stride, Trunk, attribute_of, is_coarser
 
 __all__ = [
     "BottomUp",
     "Segment",
     "Stage",
+    "Stride",
     "Trunk",
     "UnitStyle",
     "analyse",
@@ -27,6 +28,7 @@ __all__ = [
     "entry_conv",
     "entry_kernel",
     "infer",
+    "is_coarser",
     "matched_modules",
     "operator_of",
     "pinned_inflow",

@@ -13,6 +13,7 @@ from td_transform.analyse.stem import split_stem
 from td_transform.analyse.style import UnitStyle, style_of
 from td_transform.analyse.trunk import Segment, Trunk, find_trunk
 from td_transform.errors import StructureError
+from td_transform.layers.dimensions import agreed
 from td_transform.trace import Trace
 
 
@@ -76,19 +77,22 @@ def analyse(trace: Trace, stages: Sequence[str] = ()) -> BottomUp:
 
 def _check_strides(trunk: Trunk, segment: Segment) -> None:
     """Learned layers of a segment run at its strides, not at ones in between."""
-    low, high = max(segment.stride_in), max(segment.stride_out)
     strides = {
-        max(stride)
+        stride
         for n in segment.nodes
         if trunk.is_learned(n) and (stride := trunk.stride(n)) is not None
     }
-    if any(low < s < high for s in strides):
+    ends = list(zip(segment.stride_in, segment.stride_out, strict=True))
+    if any(
+        low < s < high for stride in strides for s, (low, high) in zip(stride, ends, strict=True)
+    ):
         raise uncuttable(trunk, segment.start, segment.nodes)
 
 
 def _no_stages(trunk: Trunk, stages: Sequence[Stage]) -> StructureError:
-    strides = [s.stride for s in stages]
-    seen = f"one stage at stride {strides[0]}" if strides else "no convolutional stage"
+    seen = (
+        f"one stage at stride {agreed(stages[0].strides)}" if stages else "no convolutional stage"
+    )
     return StructureError(
         f"model {type(trunk.trace.model).__name__}",
         seen=f"{seen}: its features are not downsampled between learned layers",

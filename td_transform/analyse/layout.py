@@ -63,12 +63,13 @@ def lay_out(trunk: Trunk) -> Layout:
 
 
 def _classifier_start(trunk: Trunk, segments: list[Segment]) -> tuple[fx.Node, list[Segment]]:
-    """The classifier unit goes to the head, with the dropout before it."""
+    """The classifier unit goes to the head, with the dropout and the pooling before it."""
     *kept, classifier = segments
     if not kept:
         return classifier.start, kept
     nodes = list(kept[-1].nodes)
-    while len(nodes) > 1 and trunk.role(nodes[-1]) == "inert" and _is_map(trunk, nodes[-2]):
+    behind = ("inert", "pool")
+    while len(nodes) > 1 and trunk.role(nodes[-1]) in behind and _is_map(trunk, nodes[-2]):
         nodes.pop()
     kept[-1] = replace(kept[-1], nodes=tuple(nodes))
     return nodes[-1], kept

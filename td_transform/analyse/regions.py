@@ -9,7 +9,7 @@ from typing import Literal
 
 from torch import fx
 
-from td_transform.analyse.trunk import Trunk
+from td_transform.analyse.trunk import Trunk, is_coarser
 
 RegionKind = Literal["conv", "depthwise", "block", "norm", "activation", "pool", "inert"]
 
@@ -74,7 +74,7 @@ def _region_kind(
     if learned:
         return "block"
     before, after = trunk.stride(start), trunk.stride(end)
-    if before is not None and after is not None and max(after) > max(before):
+    if before is not None and after is not None and is_coarser(after, before):
         return "pool"
     roles = {"opaque" if trunk.is_opaque(n) else trunk.role(n) for n in nodes if n.op != "get_attr"}
     if "norm" in roles:

@@ -9,6 +9,7 @@ from torch import fx
 from td_transform.analyse.regions import Region
 from td_transform.analyse.trunk import Kind, Segment, Trunk
 from td_transform.errors import StructureError
+from td_transform.layers.dimensions import agreed
 
 
 def _segment(trunk: Trunk, kind: Kind, parts: Sequence[Region]) -> Segment:
@@ -70,18 +71,19 @@ def _leads_into_block(pieces: Sequence[Region]) -> bool:
 
 def is_pointwise_unit(trunk: Trunk, segment: Segment) -> bool:
     """A unit whose convolution is 1x1 at stride 1."""
-    return segment.kind == "unit" and not segment.crosses and entry_kernel(trunk, segment) == (1, 1)
+    is_plain = segment.kind == "unit" and not segment.crosses
+    return is_plain and set(entry_kernel(trunk, segment)) == {1}
 
 
 def entry_conv(trunk: Trunk, segment: Segment) -> fx.Node | None:
     """The first learned convolution of a segment."""
-    return next((n for n in segment.nodes if trunk.is_learned(n) and trunk.role(n) == "conv"), None)
+    return next((n for n in segment.nodes if trunk.slides(n) and trunk.is_learned(n)), None)
 
 
-def entry_kernel(trunk: Trunk, segment: Segment) -> tuple[int, int]:
+def entry_kernel(trunk: Trunk, segment: Segment) -> tuple[int, ...]:
     """The kernel of a segment's first convolution."""
     node = entry_conv(trunk, segment)
-    return (1, 1) if node is None else trunk.window(node).kernel
+    return (1,) * trunk.count if node is None else trunk.window(node).kernel
 
 
 def uncuttable(trunk: Trunk, start: fx.Node, nodes: Sequence[fx.Node]) -> StructureError:
@@ -91,7 +93,7 @@ def uncuttable(trunk: Trunk, start: fx.Node, nodes: Sequence[fx.Node]) -> Struct
         if trunk.stride(node) is not None and trunk.is_learned(node):
             by_stride.setdefault(trunk.stride(node), node)
     crossing = ", ".join(
-        f"'{n.name}' (stride {max(trunk.stride(n) or (0,))})" for n in by_stride.values()
+        f"'{n.name}' (stride {agreed(trunk.stride(n) or (0,))})" for n in by_stride.values()
     )
     return StructureError(
         trunk.trace.place(start),

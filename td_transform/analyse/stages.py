@@ -21,7 +21,7 @@ class Stage:
     """The part of the trunk at one stride.
 
     Args:
-        stride: input pixels per step (of the coarser axis).
+        strides: input pixels per step along each axis.
         pools: the poolings that bring the map to this stride.
         entry: the first unit or block; it may downsample itself.
         rest: the units and blocks after it.
@@ -37,7 +37,7 @@ class Stage:
         forms: for `sibling`: the entries whose form may be taken.
     """
 
-    stride: int
+    strides: tuple[int, ...]
     pools: tuple[Segment, ...]
     entry: Segment
     rest: tuple[Segment, ...]
@@ -46,6 +46,11 @@ class Stage:
     entry_sets_width: bool = False
     entry_kind: EntryKind = "chain"
     forms: tuple[Segment, ...] = ()
+
+    @property
+    def stride(self) -> int:
+        """Input pixels per step along the coarsest axis."""
+        return max(self.strides)
 
     @property
     def segments(self) -> tuple[Segment, ...]:
@@ -78,7 +83,7 @@ def find_stages(trunk: Trunk, groups: Sequence[Group]) -> tuple[Stage, ...]:
     for (_, before), prelude in zip(groups, preludes[1:], strict=False):
         del before[len(before) - len(prelude) :]
     cut = [
-        Stage(int(max(body[-1].stride_out)), tuple(pools), body[0], tuple(body[1:]), prelude)
+        Stage(tuple(map(int, body[-1].stride_out)), tuple(pools), body[0], tuple(body[1:]), prelude)
         for (pools, body), prelude in zip(groups, preludes, strict=True)
     ]
     return tuple(_entered(trunk, stage, cut) for stage in cut)

@@ -23,7 +23,7 @@ def split_stem(
         next((i for i, s in enumerate(segments) if s.kind == "block"), None),
     ):
         leading = [s for s in segments[:first] if s.kind != "pool"] if first else []
-        resolutions = {max(s.stride_out) for s in segments[first:]}
+        resolutions = {s.stride_out for s in segments[first:]}
         if not leading or len(resolutions) < 2 or _are_stages(trunk, leading, segments[first:]):
             continue
         last = segments.index(leading[-1]) + 1
@@ -42,7 +42,7 @@ def _first_of_container(trunk: Trunk, segments: Sequence[Segment]) -> int | None
     holding = [
         members
         for members in starts.values()
-        if members[0] > 0 and len({max(segments[i].stride_out) for i in members}) > 1
+        if members[0] > 0 and len({segments[i].stride_out for i in members}) > 1
     ]
     return max(holding, key=len)[0] if holding else None
 
@@ -71,11 +71,11 @@ def _is_body(trunk: Trunk, segments: Sequence[Segment], index: int) -> bool:
 def _are_stages(trunk: Trunk, leading: Sequence[Segment], later: Sequence[Segment]) -> bool:
     """Units alone, several at more than one resolution, or several of the stages' own blocks at one."""
     if all(s.kind == "unit" for s in leading):
-        units = Counter(max(s.stride_out) for s in leading)
+        units = Counter(s.stride_out for s in leading)
         return sum(count > 1 for count in units.values()) > 1
     returning = {block_class(trunk, s) for s in later if s.kind == "block"}
     blocks = Counter(
-        max(s.stride_out)
+        s.stride_out
         for s in leading
         if s.kind == "block" and not s.crosses and block_class(trunk, s) in returning
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 from torch import fx
 
@@ -32,7 +33,7 @@ class UnitStyle:
     stem_activation: str | None
     norm: str | None
     activation: str | None
-    stem_kernel: tuple[int, int]
+    stem_kernel: tuple[int, ...]
     pre_activation: bool
     channels_last: tuple[str, ...]
     identities_from_start: bool
@@ -94,8 +95,8 @@ def is_norm_layer(trunk: Trunk, node: fx.Node) -> bool:
     return node.op == "call_module" and trunk.role(node) == "norm"
 
 
-def _kernel_in_pixels(trunk: Trunk, conv: fx.Node) -> tuple[int, int]:
+def _kernel_in_pixels(trunk: Trunk, conv: fx.Node) -> tuple[int, ...]:
     """After a pixel-unshuffle by r, a k x k kernel covers r k pixels."""
-    vertical, horizontal = trunk.window(conv).kernel
-    stride = trunk.stride(conv.all_input_nodes[0]) or (1, 1)
-    return int(vertical * stride[0]), int(horizontal * stride[1])
+    kernel = trunk.window(conv).kernel
+    stride = trunk.stride(conv.all_input_nodes[0]) or (Fraction(1),) * len(kernel)
+    return tuple(int(k * s) for k, s in zip(kernel, stride, strict=True))

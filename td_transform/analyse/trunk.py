@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
@@ -12,13 +13,21 @@ from torch import fx, nn
 
 from td_transform.analyse.infer import call_of, infer, operator_of
 from td_transform.errors import StructureError
-from td_transform.layers.axes import STANDARD, MapAxes
+from td_transform.layers.axes import MapAxes
 from td_transform.operators import Call, Inference, Spatial, TensorInfo, Window
-from td_transform.operators.registry import BOTH_AXES
+from td_transform.operators.registry import FLAT
+from td_transform.operators.rules import is_along_channels
 from td_transform.operators.widths import Width
 from td_transform.trace import Trace
 
 Kind = Literal["unit", "depthwise", "block", "pool"]
+# input pixels per step, along each axis
+Stride = tuple[Fraction, ...]
+
+
+def is_coarser(stride: Sequence[Fraction | int], than: Sequence[Fraction | int]) -> bool:
+    """Has a map fewer positions than another, along any axis?"""
+    return any(after > before for after, before in zip(stride, than, strict=True))
 
 
 @dataclass(frozen=True)
@@ -31,14 +40,14 @@ class Segment:
             `pool` holds nothing learned.
         start: the tensor that flows in.
         nodes: all nodes, in graph order; the last is the tensor that flows out.
-        stride_in, stride_out: input pixels per step, (vertical, horizontal).
+        stride_in, stride_out: input pixels per step along each axis.
     """
 
     kind: Kind
     start: fx.Node
     nodes: tuple[fx.Node, ...]
-    stride_in: tuple[Fraction, Fraction]
-    stride_out: tuple[Fraction, Fraction]
+    stride_in: Stride
+    stride_out: Stride
 
     @property
     def end(self) -> fx.Node:
@@ -47,7 +56,7 @@ class Segment:
     @property
     def crosses(self) -> bool:
         """Does the resolution fall from its start to its end?"""
-        return max(self.stride_out) > max(self.stride_in)
+        return is_coarser(self.stride_out, self.stride_in)
 
     def joined(self, other: Segment, kind: Kind) -> Segment:
         return replace(self, kind=kind, nodes=self.nodes + other.nodes, stride_out=other.stride_out)
@@ -74,20 +83,26 @@ class Trunk:
             return None
         places = tuple(i for i, dim in enumerate(dims) if isinstance(dim, Spatial))
         kinds = [dim.axis for dim in dims if isinstance(dim, Spatial)]
-        if kinds not in ([0, 1], [BOTH_AXES]) or len(dims) != 2 + len(places):
+        flattened = kinds == [FLAT]
+        if len(dims) != 2 + len(places) or not (flattened or kinds == list(range(self.count))):
             return None
         if places == tuple(range(2, len(dims))):
-            return MapAxes(1, places)
-        return MapAxes(len(dims) - 1, places) if places == tuple(range(1, len(dims) - 1)) else None
+            return MapAxes(1, places, flattened)
+        is_last = places == tuple(range(1, len(dims) - 1))
+        return MapAxes(len(dims) - 1, places, flattened) if is_last else None
 
-    def stride(self, node: fx.Node) -> tuple[Fraction, Fraction] | None:
-        """Input pixels per step of a map, vertical and horizontal; None for what is no map."""
+    @property
+    def count(self) -> int:
+        """How many axes its maps have: 1 of a line, 2 of a picture, 3 of a volume."""
+        return len(self.trace.input_size) - 1
+
+    def stride(self, node: fx.Node) -> Stride | None:
+        """Input pixels per step of a map along each axis; None for what is no map."""
         axes = self.axes(node)
         if axes is None:
             return None
         found = [self.inference.dims[node][place] for place in axes.positions]
-        vertical, horizontal = found if len(found) > 1 else found[0].along
-        return vertical.stride, horizontal.stride
+        return tuple(axis.stride for axis in (found[0].along if axes.flattened else found))
 
     def width(self, node: fx.Node) -> int:
         """The channels of a map or vector."""
@@ -95,20 +110,23 @@ class Trunk:
         axes = self.axes(node)
         return info.shape[1 if axes is None else axes.channels]
 
-    def map_size(self, node: fx.Node) -> tuple[int, int]:
-        """(H, W) of a map."""
-        axes, shape = self.axes(node) or STANDARD, self.trace.values[node].shape
-        if len(axes.positions) > 1:
-            return shape[axes.positions[0]], shape[axes.positions[1]]
-        columns = self.inference.dims[node][axes.positions[0]].columns
-        return shape[axes.positions[0]] // columns, columns
+    def map_size(self, node: fx.Node) -> tuple[int, ...]:
+        """(H, W) of a map, or of as many axes as it has."""
+        axes, shape = self.axes(node), self.trace.values[node].shape
+        if axes is None:
+            return tuple(shape[2:])
+        if axes.flattened:
+            sizes: tuple[int, ...] = self.inference.dims[node][axes.positions[0]].sizes
+            return sizes
+        return tuple(shape[place] for place in axes.positions)
 
     @cached_property
     def order(self) -> dict[fx.Node, int]:
         return {node: i for i, node in enumerate(self.trace.graph.nodes)}
 
     def role(self, node: fx.Node) -> str:
-        return operator_of(self.trace, node).role
+        role = operator_of(self.trace, node).role
+        return "linear" if role == "conv" and is_along_channels(self.call(node)) else role
 
     def keeps_shape(self, node: fx.Node) -> bool:
         """Is it a dropout or the like, whose output is shaped as its input is?"""
@@ -146,6 +164,10 @@ class Trunk:
     def call(self, node: fx.Node) -> Call:
         """A node as the rules see it."""
         return call_of(self.trace, node, self.inference)
+
+    def slides(self, node: fx.Node) -> bool:
+        """Is it a convolution over as many axes as the maps have (not one along the channels)?"""
+        return self.role(node) == "conv" and len(self.window(node).kernel) == self.count
 
     def window(self, node: fx.Node) -> Window:
         return self.call(node).window()
@@ -187,8 +209,8 @@ class Trunk:
         asked = self._asked(node) if isinstance(number, int) else []
         if not asked or not all(self._is_earlier(tensor, start) for tensor in asked):
             return None
-        if isinstance(dim, Spatial) and dim.axis != BOTH_AXES:
-            at_hand = (self.stride(start) or (0, 0))[dim.axis] == dim.stride
+        if isinstance(dim, Spatial) and dim.axis != FLAT:
+            at_hand = (self.stride(start) or (0,) * self.count)[dim.axis] == dim.stride
             return 2 + dim.axis if at_hand and self.map_size(start)[dim.axis] == number else None
         if node.target != "size":
             return None
@@ -229,12 +251,11 @@ def find_trunk(trace: Trace) -> Trunk:
     """
     nodes = list(trace.graph.nodes)
     image, output = nodes[0], nodes[-1]
-    channels, _, _ = trace.input_size
+    channels, *sizes = trace.input_size
     dims = (
         Width.of(trace.values[image].shape[0]),
         Width.of(channels),
-        Spatial(0, Fraction(1)),
-        Spatial(1, Fraction(1)),
+        *(Spatial(axis, Fraction(1)) for axis in range(len(sizes))),
     )
     inference = Inference(dims={image: dims})
     infer(trace, nodes[:-1], inference)

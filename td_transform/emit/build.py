@@ -22,6 +22,7 @@ from td_transform.layers import (
     Upsample,
     is_own,
 )
+from td_transform.layers.dimensions import DIMENSIONS
 from td_transform.operators import module_operator
 from td_transform.operators.resizing import preserve_size, set_kernel
 from td_transform.plan import LayerPlan, LevelPlan, OwnPlan, Plan, UnitPlan, UpsamplePlan
@@ -82,7 +83,7 @@ class LayerBuilder:
         kind: Any = self._options.upsample
         if is_own(kind):
             return OwnUpsample(self._own.upsample(plan))
-        upsample = Upsample(plan.factor, kind=kind, channels=plan.channels)
+        upsample = Upsample(plan.factors, kind=kind, channels=plan.channels)
         return upsample.to("meta", self._dtype)
 
     def pyramid(
@@ -90,14 +91,14 @@ class LayerBuilder:
     ) -> Pyramid | OwnPyramid:
         """The pyramid of levels; `image` is the shape (N, C, H, W) that they are made from."""
         kind: Any = self._options.pyramid
-        strides = [level.stride for level in levels]
+        strides = [level.strides for level in levels]
         if is_own(kind):
             made = [
-                self._own.level(level.stride, image) if level.lift is not None else None
+                self._own.level(level.strides, image) if level.lift is not None else None
                 for level in levels
             ]
             return OwnPyramid(made, strides, preprocess)
-        skipped = [level.stride for level in levels if level.lift is None]
+        skipped = [level.strides for level in levels if level.lift is None]
         return Pyramid(strides, kind=kind, preprocess=preprocess, skipped=skipped)
 
     def own_layers(self, module: nn.Module) -> list[OwnLayer]:
@@ -106,11 +107,12 @@ class LayerBuilder:
 
     def _conv(self, plan: UnitPlan) -> nn.Module:
         source = self._trace.module(self._nodes[plan.conv])
-        if not isinstance(source, nn.Conv2d):
+        if not isinstance(source, nn.modules.conv._ConvNd):
             bias = self._nodes[plan.conv].kwargs.get("bias") is not None
-            source = nn.Conv2d(plan.width_in, plan.width_out, plan.kernel, bias=bias, device="meta")
+            kind: Any = DIMENSIONS[len(plan.kernel)].conv
+            source = kind(plan.width_in, plan.width_out, plan.kernel, bias=bias, device="meta")
         conv: Any = _copy(source)
-        conv.dilation = (1, 1)
+        conv.dilation = (1,) * len(plan.kernel)
         # a grouped or depthwise leading convolution is no model for a lift
         conv.groups = 1
         operator = module_operator(conv)

@@ -12,6 +12,7 @@ from td_transform.analyse import BottomUp
 from td_transform.emit.footprint import Footprint, MetaRun
 from td_transform.emit.network import TopDownNetwork
 from td_transform.errors import ConversionError
+from td_transform.layers.dimensions import agreed
 from td_transform.plan import LevelPlan
 from td_transform.trace import Trace
 
@@ -97,10 +98,11 @@ def _origin(node: fx.Node, trace: Trace) -> fx.Node | None:
 
 
 def _check_level(level: LevelPlan, shape: tuple[int, ...], size: tuple[int, ...]) -> None:
-    wanted = (2, level.width, *(-(-side // level.stride) for side in size))
+    sides = (-(-side // stride) for side, stride in zip(size, level.strides, strict=True))
+    wanted = (2, level.width, *sides)
     if shape != wanted:
         raise ConversionError(
-            f"level '{level.path}' (stride {level.stride})",
+            f"level '{level.path}' (stride {agreed(level.strides)})",
             seen=f"a map of shape {shape}",
             expected=f"{wanted}, as planned",
             remedy="pass an input_size whose sides are multiples of the coarsest stride",

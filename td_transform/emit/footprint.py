@@ -61,7 +61,7 @@ class MetaRun(fx.Interpreter):
         size: (C, H, W) of an image.
     """
 
-    def __init__(self, module: nn.Module, graph: fx.Graph, size: tuple[int, int, int]) -> None:
+    def __init__(self, module: nn.Module, graph: fx.Graph, size: tuple[int, ...]) -> None:
         super().__init__(module, graph=graph)
         self.extra_traceback = False
         self.footprint = Footprint()

@@ -16,6 +16,7 @@ from td_transform.emit.build import LayerBuilder
 from td_transform.errors import ConversionError, TopDownError
 from td_transform.layers import Scope
 from td_transform.layers.axes import STANDARD, MapAxes, laid_out, standard
+from td_transform.layers.dimensions import DIMENSIONS
 from td_transform.operators import node_operator
 from td_transform.plan import (
     Drop,
@@ -306,8 +307,9 @@ class GraphWriter:
             return placed[self._sources[name]]
         return next(placed[n] for n in source.all_input_nodes if n in placed)
 
-    def _pool_to(self, segment: SegmentPlan, size: tuple[int, int], x: fx.Node) -> fx.Node:
-        return self._call(f"{segment.prefix}.pool", lambda: nn.AdaptiveAvgPool2d(size), x)
+    def _pool_to(self, segment: SegmentPlan, size: tuple[int, ...], x: fx.Node) -> fx.Node:
+        kind: Any = DIMENSIONS[len(size)].adaptive_pool
+        return self._call(f"{segment.prefix}.pool", lambda: kind(size), x)
 
     def _copied(
         self, segment: SegmentPlan, plan: NodePlan, source: fx.Node, placed: dict[fx.Node, fx.Node]

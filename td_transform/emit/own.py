@@ -11,12 +11,14 @@ from torch import Size, nn
 
 from td_transform.emit.initialise import fill
 from td_transform.layers import LiftSpec, MergeSpec, PyramidSpec, UpsampleSpec
+from td_transform.layers.dimensions import per_axis
 from td_transform.layers.own import Spec, check_shape, make
+from td_transform.layers.pyramid import short
 from td_transform.options import Options
 from td_transform.plan import OwnPlan, UnitPlan, UpsamplePlan
 
-# a map that is small, and no square
-_MAP = (4, 6)
+# the first sides of a map that is small, and no square
+_MAP = (4, 6, 8)
 
 
 @dataclass(frozen=True)
@@ -68,21 +70,22 @@ class OwnLayers:
         return self._make("lift", spec, (image,), map_)
 
     def upsample(self, plan: UpsamplePlan) -> nn.Module:
-        spec = UpsampleSpec(plan.channels, plan.factor, self._axes)
-        coarse, fine = self._map(plan.channels), self._map(plan.channels, plan.factor)
+        spec = UpsampleSpec(plan.channels, short(plan.factors), self._axes)
+        coarse, fine = self._map(plan.channels), self._map(plan.channels, plan.factors)
         return self._make("upsample", spec, (coarse,), fine)
 
-    def level(self, stride: int, image: Size) -> nn.Module:
-        spec = PyramidSpec(image[1], stride, self._axes)
-        size = (-(-side // stride) for side in image[2:])
+    def level(self, strides: tuple[int, ...], image: Size) -> nn.Module:
+        spec = PyramidSpec(image[1], short(strides), self._axes)
+        size = (-(-side // stride) for side, stride in zip(image[2:], strides, strict=True))
         return self._make("pyramid", spec, (image,), Size((*image[:2], *size)))
 
     def within(self, module: nn.Module) -> list[OwnLayer]:
         """Those among the parts of a module."""
         return [self._layers[part] for part in module.modules() if part in self._layers]
 
-    def _map(self, channels: int, scale: int = 1) -> Size:
-        return Size((2, channels, *(scale * side for side in _MAP)))
+    def _map(self, channels: int, scale: int | tuple[int, ...] = 1) -> Size:
+        scales = per_axis(scale, self._axes)
+        return Size((2, channels, *(s * side for s, side in zip(scales, _MAP, strict=False))))
 
     def _make(self, option: str, spec: Spec, inputs: tuple[Size, ...], wanted: Size) -> nn.Module:
         factory: Any = getattr(self._options, option)

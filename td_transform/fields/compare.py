@@ -76,7 +76,7 @@ def compare(
     bu: nn.Module | ReceptiveFields,
     td: nn.Module | ReceptiveFields,
     *,
-    input_size: tuple[int, int, int] | None = None,
+    input_size: tuple[int, ...] | None = None,
 ) -> Comparison:
     """Where in depth a bottom-up and a top-down network reach which receptive field (paper, 3.2).
 
@@ -104,7 +104,7 @@ def compare(
     if isinstance(bu, nn.Module):
         bu = receptive_field(bu, input_size or td.trace.input_size)
     side = max(td.trace.input_size[1:])
-    paths = [[row for row in f.main_path() if row.stride != (None, None)] for f in (bu, td)]
+    paths = [[row for row in f.main_path() if not row.is_pooled] for f in (bu, td)]
     reached = [_reached(path, side) for path in paths]
     ranges = [_ranges(path) for path in paths]
     return Comparison(reached[0], reached[1], ranges[0], ranges[1])

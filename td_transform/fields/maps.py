@@ -1,4 +1,4 @@
-"""Receptive fields of a map: both axes, and per group of channels where a concatenation made groups.
+"""Receptive fields of a map: every axis, and per group of channels where a concatenation made groups.
 
 A network that concatenates branches and splits the result again (channel splits, partial
 convolutions) hands each half its own field, so the groups are kept until an operator mixes them.
@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 from td_transform.fields.axis import AxisField, Track, unite_fields
-from td_transform.taps import Plane
+from td_transform.layers.dimensions import per_axis
+from td_transform.taps import Plane, Taps
 
-Axes = tuple[AxisField, AxisField]
+Axes = tuple[AxisField, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,8 +33,8 @@ class MapField:
     groups: tuple[Group, ...] = ()
 
     @staticmethod
-    def image(height: int, width: int) -> MapField:
-        return MapField((AxisField(Track.image(height)), AxisField(Track.image(width))))
+    def image(*sizes: int) -> MapField:
+        return MapField(tuple(AxisField(Track.image(size)) for size in sizes))
 
     def each(self, change: Callable[[Axes], Axes], *, mixes: bool) -> MapField:
         """The field after an operator on one map; groups go where it mixes the channels."""
@@ -44,10 +45,14 @@ class MapField:
             return MapField(axes)
         return MapField(axes, tuple(Group(g.width, change(g.axes)) for g in self.groups))
 
-    def read(self, taps: Plane, counts: tuple[int, int], *, mixes: bool) -> MapField:
+    def read(self, taps: Plane | Taps, counts: tuple[int, ...], *, mixes: bool) -> MapField:
         """After an operator whose outputs read these positions."""
+        each = per_axis(taps, len(counts))
         return self.each(
-            lambda axes: (axes[0].read(taps[0], counts[0]), axes[1].read(taps[1], counts[1])),
+            lambda axes: tuple(
+                axis.read(along, count)
+                for axis, along, count in zip(axes, each, counts, strict=True)
+            ),
             mixes=mixes,
         )
 
@@ -56,19 +61,21 @@ class MapField:
         if not any(self.axes[axis].track is not None for axis in axes):
             return self
         return self.each(
-            lambda a: (a[0].pooled() if 0 in axes else a[0], a[1].pooled() if 1 in axes else a[1]),
+            lambda own: tuple(axis.pooled() if i in axes else axis for i, axis in enumerate(own)),
             mixes=False,
         )
 
-    def with_whole(self, whole: tuple[bool, bool]) -> MapField:
+    def with_whole(self, whole: tuple[bool, ...] | bool) -> MapField:
         """Every position sees the whole map besides (statistics)."""
-        if not any(whole):
+        each = per_axis(whole, len(self.axes))
+        if not any(each):
             return self
-        vertical, horizontal = (
-            field.with_whole() if seen else field
-            for field, seen in zip(self.axes, whole, strict=True)
+        return MapField(
+            tuple(
+                axis.with_whole() if seen else axis
+                for axis, seen in zip(self.axes, each, strict=True)
+            )
         )
-        return MapField((vertical, horizontal))
 
     def channels(self, start: int, stop: int) -> MapField:
         """A slice of the channels."""
@@ -129,4 +136,4 @@ def _grouped(groups: Sequence[Group]) -> MapField:
 
 
 def _unite(axes: Sequence[Axes]) -> Axes:
-    return unite_fields([a[0] for a in axes]), unite_fields([a[1] for a in axes])
+    return tuple(unite_fields(along) for along in zip(*axes, strict=True))

@@ -5,12 +5,13 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, fx, nn
 
 from td_transform.errors import TopDownError
+from td_transform.layers.dimensions import by
 from td_transform.table import format_table
 
 if TYPE_CHECKING:
@@ -22,12 +23,13 @@ _BATCH = 4
 
 @dataclass(frozen=True)
 class MeasuredRow:
-    """What the centre of one map depends on. Pairs are (vertical, horizontal), in input pixels.
+    """What the centre of one map depends on: along each axis, in input pixels.
 
     Args:
         name, module_path, operator, output_size: as in `FieldRow`.
-        position: the centre that was measured, (row, column) of the map.
-        box: (top, left, bottom, right) around every pixel with a gradient, ends exclusive.
+        position: the centre that was measured, (row, column) of a picture's map.
+        box: (top, left, bottom, right) around every pixel with a gradient, ends exclusive; the first
+            pixel along every axis, then the ends.
         support: the size of that box.
         effective: four standard deviations of the gradient's magnitude over the pixels, which
             hold 95 % of it where it is Gaussian (Luo et al., 2016: it nearly is).
@@ -37,12 +39,12 @@ class MeasuredRow:
     name: str
     module_path: str
     operator: str
-    output_size: tuple[int, int]
-    position: tuple[int, int]
+    output_size: tuple[int, ...]
+    position: tuple[int, ...]
     box: Box
-    support: tuple[int, int]
-    effective: tuple[float, float]
-    centre: tuple[float, float]
+    support: tuple[int, ...]
+    effective: tuple[float, ...]
+    centre: tuple[float, ...]
 
 
 class MeasuredFields(Mapping[str, MeasuredRow]):
@@ -65,9 +67,8 @@ class MeasuredFields(Mapping[str, MeasuredRow]):
     def __str__(self) -> str:
         rows = [
             [
-                row.name, row.operator, f"{row.output_size[0]}x{row.output_size[1]}",
-                f"{row.support[0]}x{row.support[1]}",
-                f"{row.effective[0]:.1f}x{row.effective[1]:.1f}",
+                row.name, row.operator, by(row.output_size), by(row.support),
+                by([f"{size:.1f}" for size in row.effective]),
             ]
             for row in self._rows.values()
         ]  # fmt: skip
@@ -113,32 +114,33 @@ def measure_fields(
     return MeasuredFields(rows, means)
 
 
-def _maps(fields: ReceptiveFields, nodes: Sequence[str] | None) -> dict[str, tuple[int, int]]:
+def _maps(fields: ReceptiveFields, nodes: Sequence[str] | None) -> dict[str, tuple[int, ...]]:
     """Per node that was asked for the centre of its map, in the order of the graph."""
     chosen = {fields[key].name for key in nodes} if nodes is not None else None
     centres = {}
     for name, row in fields.items():
         shape = fields.trace_shape(name)
-        is_map = len(shape) == 4 and shape[2:] == row.output_size
+        is_map = len(shape) == len(fields.input_size) + 1 and shape[2:] == row.output_size
         if chosen is not None and name in chosen and not is_map:
             raise TopDownError(
                 f"node '{name}'", seen=f"a tensor of shape {shape}",
                 expected="a map (N, C, H, W)", remedy="name a node before it",
             )  # fmt: skip
         if is_map and (chosen is None or name in chosen):
-            centres[name] = (row.output_size[0] // 2, row.output_size[1] // 2)
+            centres[name] = tuple(size // 2 for size in row.output_size)
     return centres
 
 
 def _magnitudes(
-    traced: Trace, images: Tensor, centres: Mapping[str, tuple[int, int]]
+    traced: Trace, images: Tensor, centres: Mapping[str, tuple[int, ...]]
 ) -> dict[str, Tensor]:
     """Per node (H, W): the gradient's magnitude, summed over images and image channels."""
     images = images.detach().clone().requires_grad_()
     tensors = _Recorder(traced, set(centres)).record(images)
     found = {}
-    for name, (row, column) in centres.items():
-        centre = tensors[name][:, :, row, column].sum()
+    for name, position in centres.items():
+        at: tuple[Any, ...] = (slice(None), slice(None), *position)
+        centre = tensors[name][at].sum()
         (gradient,) = torch.autograd.grad(centre, images, retain_graph=True, allow_unused=True)
         found[name] = (
             torch.zeros_like(images[0, 0]) if gradient is None else gradient.abs().sum((0, 1))
@@ -181,22 +183,29 @@ def _twin(traced: Trace) -> nn.Module:
 
 
 def _row(
-    fields: ReceptiveFields, name: str, position: tuple[int, int], magnitude: Tensor
+    fields: ReceptiveFields, name: str, position: tuple[int, ...], magnitude: Tensor
 ) -> MeasuredRow:
     row = fields[name]
-    (top, bottom), (left, right) = (_extent(magnitude.sum(axis)) for axis in (1, 0))
-    (y, height), (x, width) = (_spread(magnitude.sum(axis)) for axis in (1, 0))
+    profiles = [_profile(magnitude, axis) for axis in range(magnitude.dim())]
+    starts, ends = zip(*map(_extent, profiles), strict=True)
+    centre, effective = zip(*map(_spread, profiles), strict=True)
     return MeasuredRow(
         name=row.name,
         module_path=row.module_path,
         operator=row.operator,
         output_size=row.output_size,
         position=position,
-        box=(top, left, bottom, right),
-        support=(bottom - top, right - left),
-        effective=(height, width),
-        centre=(y, x),
+        box=(*starts, *ends),
+        support=tuple(end - start for start, end in zip(starts, ends, strict=True)),
+        effective=effective,
+        centre=centre,
     )
+
+
+def _profile(magnitude: Tensor, axis: int) -> Tensor:
+    """Summed along all axes but one."""
+    others = [other for other in range(magnitude.dim()) if other != axis]
+    return magnitude.sum(others) if others else magnitude
 
 
 def _extent(profile: Tensor) -> tuple[int, int]:

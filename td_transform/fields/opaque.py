@@ -17,7 +17,7 @@ from torch import Tensor, fx, nn
 
 from td_transform.operators import Spatial, TensorInfo
 from td_transform.operators.opaque import everything
-from td_transform.operators.registry import BOTH_AXES, Call
+from td_transform.operators.registry import FLAT, Call
 from td_transform.taps import POINT, Reach, Taps
 from td_transform.trace import Trace
 
@@ -200,8 +200,8 @@ class _Axis:
 def _along(tensor: Tensor, dims: Any, axis: int) -> tuple[int, int]:
     """The dimension that holds an axis, and its positions; 0 where there is none."""
     for place, dim in enumerate(dims):
-        if isinstance(dim, Spatial) and dim.axis == BOTH_AXES:
-            return place, (tensor.shape[place] // dim.columns, dim.columns)[axis]
+        if isinstance(dim, Spatial) and dim.axis == FLAT:
+            return place, dim.sizes[axis]
         if isinstance(dim, Spatial) and dim.axis == axis:
             return place, tensor.shape[place]
     return 0, 0
@@ -210,9 +210,7 @@ def _along(tensor: Tensor, dims: Any, axis: int) -> tuple[int, int]:
 def _spread(tensor: Tensor, dims: Any, axis: int) -> Tensor:
     """The tensor with the axis in front."""
     place, _ = _along(tensor, dims, axis)
-    if dims[place].axis == BOTH_AXES:
-        unflattened: Tensor = tensor.unflatten(place, (-1, dims[place].columns)).movedim(
-            place + axis, 0
-        )
-        return unflattened
+    if dims[place].axis == FLAT:
+        unflattened: Tensor = tensor.unflatten(place, dims[place].sizes)
+        return unflattened.movedim(place + axis, 0)
     return tensor.movedim(place, 0)

@@ -56,7 +56,7 @@ def _draw_range(axes: Axes, fields: ReceptiveFields) -> None:
     top_down = isinstance(fields.trace.model, TopDownNetwork)
     colour, name = (_TOP_DOWN, "top-down") if top_down else (_BOTTOM_UP, "bottom-up")
     # per depth the last tensor, after the additions and norms that follow a convolution
-    last = {row.depth: row for row in fields.main_path() if row.stride != (None, None)}
+    last = {row.depth: row for row in fields.main_path() if not row.is_pooled}
     depths = sorted(last)
     smallest = [max(last[d].size_min) for d in depths]
     largest = [max(last[d].size_max) for d in depths]
@@ -76,7 +76,7 @@ def show_box(
     fields: ReceptiveFields,
     image: Tensor,
     key: str,
-    position: tuple[int, int],
+    position: tuple[int, ...],
     path: str | Path | None,
 ) -> Figure:
     """The image (C, H, W) in [0, 1] with the box of one position of a map."""
@@ -84,6 +84,11 @@ def show_box(
     from matplotlib.patches import Rectangle
 
     size = fields.trace.input_size
+    if len(size) != 3:
+        raise TopDownError(
+            f"input size {size}", seen="images that are no pictures",
+            expected="(C, H, W)", remedy="ask fields.box(key, position) for the numbers",
+        )  # fmt: skip
     if tuple(image.shape[-2:]) != size[1:] or image.dim() != 3:
         raise TopDownError(
             "argument 'image'", seen=f"shape {tuple(image.shape)}",

@@ -15,7 +15,8 @@ from td_transform.fields.opaque import OpaqueReaches
 from td_transform.operators import Call, Dims, Inference, Operator, Spatial, TensorInfo
 from td_transform.operators.opaque import OPAQUE
 from td_transform.operators.reach import axes_of, index_items
-from td_transform.operators.registry import BOTH_AXES
+from td_transform.operators.registry import FLAT
+from td_transform.operators.rules import is_along_channels
 from td_transform.operators.widths import Conflict, Width
 from td_transform.taps import Reach
 from td_transform.trace import Trace
@@ -39,6 +40,7 @@ class Propagation:
         self.operators: dict[fx.Node, Operator] = {}
         self._trace = trace
         self.measured: set[fx.Node] = set()
+        self._count = len(trace.input_size) - 1
         self._inference = Inference(follows_positions=True)
         self._alone = OpaqueReaches(trace)
         nodes = [node for node in trace.graph.nodes if node.op != "output"]
@@ -49,14 +51,22 @@ class Propagation:
     def _start(self, image: fx.Node) -> None:
         shape = self._trace.values[image].shape
         self._inference.dims[image] = (
-            Width.of(shape[0]), Width.of(shape[1]), Spatial(0, _ONE), Spatial(1, _ONE),
+            Width.of(shape[0]), Width.of(shape[1]),
+            *(Spatial(axis, _ONE) for axis in range(self._count)),
         )  # fmt: skip
-        self.fields[image] = MapField.image(*shape[-2:])
+        self.fields[image] = MapField.image(*shape[2:])
 
     def axes(self, node: fx.Node) -> set[int]:
         """The axes of the map that a tensor still has."""
         dims = self._inference.dims[node]
-        return axes_of(dims) if isinstance(dims, tuple) else set()
+        return axes_of(dims, self._count) if isinstance(dims, tuple) else set()
+
+    def is_along_channels(self, node: fx.Node) -> bool:
+        """Is it a convolution that slides over channels?"""
+        operator = self.operators[node]
+        return operator.role == "conv" and is_along_channels(
+            call_of(self._trace, node, self._inference)
+        )
 
     def _visit(self, node: fx.Node) -> None:
         try:
@@ -100,7 +110,7 @@ class Propagation:
         if len(before) != len(after):
             return
         self._inference.dims[call.node] = tuple(
-            old if isinstance(old, Spatial) and old.axis != BOTH_AXES and size > 1 else new
+            old if isinstance(old, Spatial) and old.axis != FLAT and size > 1 else new
             for old, new, size in zip(
                 before, after, self._trace.values[call.node].shape, strict=True
             )
@@ -158,15 +168,16 @@ class Propagation:
         if len(call.tensors) > 1 and operator is not OPAQUE:
             self._check_orientation(source, call.node)
         dims, info = output or (self._inference.dims[call.node], self._trace.values[call.node])
-        before, after = self.axes(source), axes_of(dims)
-        own, counts = self._counts(source), _counts(dims, info)
-        read = field.read(reach.taps, (counts[0] or own[0], counts[1] or own[1]), mixes=reach.mixes)
+        before, after = self.axes(source), axes_of(dims, self._count)
+        own, counts = self._counts(source), _counts(dims, info, self._count)
+        kept = tuple(count or before for count, before in zip(counts, own, strict=True))
+        read = field.read(reach.taps, kept, mixes=reach.mixes)
         broadcast = {a for a in before & after if counts[a] > 1 and own[a] == 1}
         alone = broadcast if len(call.tensors) > 1 else set()
         return read.pooled((before - after) | alone)
 
-    def _counts(self, node: fx.Node) -> tuple[int, int]:
-        return _counts(self._inference.dims[node], self._trace.values[node])
+    def _counts(self, node: fx.Node) -> tuple[int, ...]:
+        return _counts(self._inference.dims[node], self._trace.values[node], self._count)
 
     def _concatenation(self, call: Call) -> MapField:
         tensors: Any = call.node.args[0] if call.node.args else call.node.kwargs["tensors"]
@@ -192,7 +203,7 @@ class Propagation:
         if reach.levels:
             field = self.fields[sources[0]]
             return tuple(
-                field.read(taps, info.shape[-2:], mixes=True)
+                field.read(taps, info.shape[2:], mixes=True)
                 for taps, info in zip(reach.levels, infos, strict=True)
             )
         if operator.channels != "part":
@@ -229,13 +240,13 @@ class Propagation:
         return field.channels(item % size, item % size + 1)
 
 
-def _counts(dims: Any, info: TensorInfo) -> tuple[int, int]:
+def _counts(dims: Any, info: TensorInfo, axes: int) -> tuple[int, ...]:
     """Positions per axis; 0 for an axis that a tensor has not, or has flattened."""
-    counts = [0, 0]
+    counts = [0] * axes
     for dim, size in zip(dims, info.shape, strict=True):
-        if isinstance(dim, Spatial) and dim.axis < len(counts):
+        if isinstance(dim, Spatial) and dim.axis != FLAT:
             counts[dim.axis] = size
-    return counts[0], counts[1]
+    return tuple(counts)
 
 
 def _numbers(dims: Any, values: Any) -> Any:

@@ -26,6 +26,7 @@ from td_transform.fields.rows import (
     rows_table,
     slides,
 )
+from td_transform.layers.dimensions import by
 from td_transform.table import Table
 from td_transform.trace import Trace, make_skeleton, trace
 from td_transform.transform import to_topdown
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     import pandas
     from matplotlib.figure import Figure
 
-Box = tuple[int, int, int, int]
+Box = tuple[int, ...]
 
 
 class ReceptiveFields(Mapping[str, FieldRow]):
@@ -82,34 +83,38 @@ class ReceptiveFields(Mapping[str, FieldRow]):
         """A row per tensor: sizes and places in input pixels."""
         return rows_table(list(self._rows.values()))
 
-    def box(self, key: str, position: tuple[int, int], *, gates: bool = False) -> Box:
+    def box(self, key: str, position: tuple[int, ...], *, gates: bool = False) -> Box:
         """The pixels that one position sees: (top, left, bottom, right), ends exclusive.
 
         Args:
             key: a module path or node name.
-            position: (row, column) of the map.
+            position: (row, column) of the map, a number for each axis.
             gates: with what it sees through gates and statistics of the whole map.
 
         Returns:
-            The box, clipped to the image; (0, 0, 0, 0) for a position that sees only padding.
+            The first pixel along every axis, then the ends, clipped to the image; zeros for a
+            position that sees only padding.
 
         Raises:
             TopDownError: the name or the position doesn't exist.
         """
         name = self._name(key)
         size = self._rows[name].output_size
-        if not all(0 <= p < s for p, s in zip(position, size, strict=True)):
+        known = len(position) == len(size)
+        if not known or not all(0 <= p < s for p, s in zip(position, size, strict=True)):
             raise TopDownError(
-                f"position {position} of '{key}'", seen=f"a map of {size[0]}x{size[1]} positions",
-                expected="a row and a column within it", remedy="count from (0, 0)",
+                f"position {position} of '{key}'", seen=f"a map of {by(size)} positions",
+                expected="a row and a column within it" if len(size) == 2
+                else f"{len(size)} numbers within it",
+                remedy=f"count from {(0,) * len(size)}",
             )  # fmt: skip
-        vertical, horizontal = (
+        seen = [
             axis.interval(p, gates=gates)
             for axis, p in zip(self._maps[name].axes, position, strict=True)
-        )
-        if (0, 0) in (vertical, horizontal):
-            return 0, 0, 0, 0
-        return vertical[0], horizontal[0], vertical[1], horizontal[1]
+        ]
+        if (0, 0) in seen:
+            return (0, 0) * len(seen)
+        return (*(start for start, _ in seen), *(end for _, end in seen))
 
     @cached_property
     def records(self) -> list[dict[str, Any]]:
@@ -208,14 +213,14 @@ class ReceptiveFields(Mapping[str, FieldRow]):
 @overload
 def receptive_field(
     model: nn.Module,
-    input_size: tuple[int, int, int] | None = None,
+    input_size: tuple[int, ...] | None = None,
     *,
     method: Literal["analytic"] = "analytic",
 ) -> ReceptiveFields: ...
 @overload
 def receptive_field(
     model: nn.Module,
-    input_size: tuple[int, int, int] | None = None,
+    input_size: tuple[int, ...] | None = None,
     *,
     method: Literal["gradient"],
     images: Tensor | None = None,
@@ -224,7 +229,7 @@ def receptive_field(
 ) -> MeasuredFields: ...
 def receptive_field(
     model: nn.Module,
-    input_size: tuple[int, int, int] | None = None,
+    input_size: tuple[int, ...] | None = None,
     *,
     method: Literal["analytic", "gradient"] = "analytic",
     images: Tensor | None = None,
@@ -262,7 +267,7 @@ def receptive_field(
     return measure_fields(fields, images=images, nodes=nodes, samples=samples)
 
 
-def _own_size(model: nn.Module) -> tuple[int, int, int] | None:
+def _own_size(model: nn.Module) -> tuple[int, ...] | None:
     """A top-down network's plan holds the size that it was made for."""
     return model.plan.input_size if isinstance(model, TopDownNetwork) else None
 

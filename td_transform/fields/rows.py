@@ -12,19 +12,20 @@ from torch import fx
 from td_transform.fields.axis import AxisField
 from td_transform.fields.maps import MapField
 from td_transform.fields.propagate import Propagation
+from td_transform.layers.dimensions import DIMENSIONS, agreed, by
 from td_transform.table import Table
 from td_transform.trace import Trace
 
 
 @dataclass(frozen=True)
 class FieldRow:
-    """What the positions of one tensor see. Pairs are (vertical, horizontal), in input pixels.
+    """What the positions of one tensor see: along each axis, in input pixels.
 
     Args:
         name: the node of the graph.
         module_path: the module that it belongs to, "" for the model's own forward.
         operator: what made it.
-        output_size: positions of the map; (1, 1) where the map is pooled.
+        output_size: positions of the map; 1 along an axis that is pooled.
         stride: pixels per position; None along an axis that is pooled to the whole image.
         size_min, size_max: the smallest and the largest field of the paths from the image, on an
             image without borders (Eq. 1). Where positions differ (after an upsampling), the bound.
@@ -39,23 +40,29 @@ class FieldRow:
     name: str
     module_path: str
     operator: str
-    output_size: tuple[int, int]
-    stride: tuple[Fraction | None, Fraction | None]
-    size_min: tuple[int, int]
-    size_max: tuple[int, int]
-    start: tuple[int, int]
+    output_size: tuple[int, ...]
+    stride: tuple[Fraction | None, ...]
+    size_min: tuple[int, ...]
+    size_max: tuple[int, ...]
+    start: tuple[int, ...]
     covers_image: bool
     measured: bool
     gated: bool
     depth: int
 
+    @property
+    def is_pooled(self) -> bool:
+        """Is it pooled to the whole image, along every axis?"""
+        return not any(stride is not None for stride in self.stride)
+
 
 def slides(propagation: Propagation, node: fx.Node) -> bool:
-    """Is it a convolution or a pooling?"""
+    """Is it a convolution over positions, or a pooling?"""
     operator = propagation.operators.get(node)
-    return (
+    slides = (
         operator is not None and operator.window is not None and operator.role in ("conv", "pool")
     )
+    return slides and not propagation.is_along_channels(node)
 
 
 def depths_of(sliding: Mapping[fx.Node, bool]) -> dict[fx.Node, int]:
@@ -68,20 +75,19 @@ def depths_of(sliding: Mapping[fx.Node, bool]) -> dict[fx.Node, int]:
 def make_row(traced: Trace, propagation: Propagation, node: fx.Node, depth: int) -> FieldRow:
     field: MapField = propagation.fields[node]
     operator = propagation.operators.get(node)
-    vertical, horizontal = field.axes
     counts = tuple(1 if axis.track is None else len(axis.track.first) for axis in field.axes)
     facts = [_axis_facts(axis) for axis in field.axes]
-    sizes = traced.input_size[1:]
+    sizes = zip(field.axes, traced.input_size[1:], strict=True)
     return FieldRow(
         name=node.name,
         module_path=next(iter(reversed(module_paths(node))), ""),
         operator=operator.name if operator else "image",
-        output_size=(counts[0], counts[1]),
-        stride=(facts[0].stride, facts[1].stride),
-        size_min=(facts[0].smallest, facts[1].smallest),
-        size_max=(facts[0].largest, facts[1].largest),
-        start=(facts[0].start, facts[1].start),
-        covers_image=_covers(vertical, sizes[0]) and _covers(horizontal, sizes[1]),
+        output_size=counts,
+        stride=tuple(fact.stride for fact in facts),
+        size_min=tuple(fact.smallest for fact in facts),
+        size_max=tuple(fact.largest for fact in facts),
+        start=tuple(fact.start for fact in facts),
+        covers_image=all(_covers(axis, size) for axis, size in sizes),
         measured=node in propagation.measured,
         gated=any(axis.track is not None and axis.whole is not None for axis in field.axes),
         depth=depth,
@@ -128,35 +134,30 @@ _HEADER = [
 
 
 def rows_table(rows: Sequence[FieldRow]) -> Table:
-    """One row per tensor; one number where both axes agree."""
+    """One row per tensor; one number where all axes agree."""
     return Table(_HEADER, [_cells(row) for row in rows])
 
 
 def _cells(row: FieldRow) -> list[str]:
-    smallest, largest = _pair(row.size_min), _pair(row.size_max)
+    smallest, largest = agreed(row.size_min), agreed(row.size_max)
     whole = "yes" if row.covers_image else ""
     return [
         row.name,
         f"{row.operator} (measured)" if row.measured else row.operator,
-        f"{row.output_size[0]}x{row.output_size[1]}",
-        _pair(["" if s is None else str(s) for s in row.stride]),
+        by(row.output_size),
+        agreed(["" if s is None else str(s) for s in row.stride]),
         largest if smallest == largest else f"{smallest}..{largest}",
-        _pair(row.start),
+        agreed(row.start),
         whole + (" (gate)" if row.gated else ""),
     ]
 
 
-def _pair(values: Sequence[Any]) -> str:
-    """One value where both axes agree."""
-    first, second = values
-    return str(first) if first == second else f"{first}x{second}"
-
-
 def record(row: FieldRow) -> dict[str, Any]:
     cells: dict[str, Any] = {}
+    names = DIMENSIONS[len(row.output_size)].names
     for name, value in asdict(row).items():
         if isinstance(value, tuple):
-            for axis, entry in zip(("vertical", "horizontal"), value, strict=True):
+            for axis, entry in zip(names, value, strict=True):
                 cells[f"{name}_{axis}"] = float(entry) if isinstance(entry, Fraction) else entry
         else:
             cells[name] = value

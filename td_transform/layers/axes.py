@@ -9,19 +9,21 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class MapAxes:
-    """A layout of maps: (N, C, H, W) unless it says otherwise.
+    """A layout of maps: (N, C, H, W), or as many axes as there are, unless it says otherwise.
 
     Args:
         channels: the dimension of the channels.
-        positions: the dimensions of the positions; a single one for a flattened map (tokens).
+        positions: the dimensions of the positions.
+        flattened: do all axes stand in a single dimension (tokens)?
     """
 
     channels: int = 1
     positions: tuple[int, ...] = (2, 3)
+    flattened: bool = False
 
     @property
     def is_standard(self) -> bool:
-        return self.channels == 1 and len(self.positions) > 1
+        return self.channels == 1 and not self.flattened
 
 
 STANDARD = MapAxes()

@@ -51,12 +51,12 @@ class UpsampleSpec:
 
     Args:
         channels: of the map.
-        factor: how much finer the next level is.
+        factor: how much finer the next level is; a number for each axis where these differ.
         axes: of a map: 2 for images.
     """
 
     channels: int
-    factor: int
+    factor: int | tuple[int, ...]
     axes: int
 
 
@@ -68,12 +68,12 @@ class PyramidSpec:
 
     Args:
         channels: of the image.
-        stride: input pixels per step of the level.
-        axes: of the image: 2.
+        stride: input pixels per step of the level; a number for each axis where these differ.
+        axes: of the image: 2 for a picture.
     """
 
     channels: int
-    stride: int
+    stride: int | tuple[int, ...]
     axes: int
 
 

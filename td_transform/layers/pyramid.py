@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
-from td_transform.taps import POINT, Taps
+from td_transform.layers.dimensions import DIMENSIONS, by, per_axis
+from td_transform.taps import POINT, Plane, Taps
 
 PyramidKind = Literal["gaussian", "blur", "antialias", "decimate", "maxpool"]
 
@@ -21,7 +22,8 @@ class Pyramid(nn.Module):
     Every level is made from the full image; a level of stride f has ceil(H / f) rows.
 
     Args:
-        strides: input pixels per step of each level, in the order of the output.
+        strides: input pixels per step of each level, in the order of the output: along every axis,
+            or one each.
         kind: `gaussian` has sigma f/2, support +-1.5 f, sample centres at (i + 1/2) f and weights
             renormalised at the border (TensorFlow's antialiased Gaussian resize); `blur` is a
             Gaussian of the given sigma, reflected at the border, then every f-th pixel;
@@ -39,16 +41,16 @@ class Pyramid(nn.Module):
 
     def __init__(
         self,
-        strides: Sequence[int],
+        strides: Sequence[int | tuple[int, ...]],
         *,
         kind: PyramidKind = "gaussian",
         sigma: float | None = None,
         preprocess: nn.Module | None = None,
-        skipped: Sequence[int] = (),
+        skipped: Sequence[int | tuple[int, ...]] = (),
     ) -> None:
         super().__init__()
-        self.strides = tuple(strides)
-        self.skipped = tuple(skipped)
+        self.strides = tuple(short(stride) for stride in strides)
+        self.skipped = tuple(short(stride) for stride in skipped)
         self.kind = kind
         self.sigma = sigma
         self.preprocess = preprocess
@@ -60,32 +62,42 @@ class Pyramid(nn.Module):
             self.level(image, stride) for image, stride in zip(sources, self.strides, strict=True)
         )
 
-    def level(self, image: Tensor, stride: int) -> Tensor:
-        """One level: (N, C, ceil(H / stride), ceil(W / stride))."""
-        if stride == 1:
+    def level(self, image: Tensor, stride: int | tuple[int, ...]) -> Tensor:
+        """One level: (N, C, ceil(H / stride), ceil(W / stride)), with as many axes as the image."""
+        steps = per_axis(stride, image.dim() - 2)
+        if set(steps) == {1}:
             return image
         if stride in self.skipped:
             return _every(image, stride)
         if self.kind == "gaussian":
-            rows = gaussian_matrix(image.shape[-2], stride, image)
-            columns = gaussian_matrix(image.shape[-1], stride, image)
-            return rows @ image @ columns.transpose(0, 1)
+            return _gaussian(image, steps)
         if self.kind == "antialias":
-            size = [-(-side // stride) for side in image.shape[-2:]]
-            return F.interpolate(image, size=size, mode="bilinear", antialias=True)
+            return _antialiased(image, steps)
         if self.kind == "maxpool":
-            return F.max_pool2d(image, stride, ceil_mode=True)
+            level: Tensor = DIMENSIONS[len(steps)].maximum(image, steps, ceil_mode=True)
+            return level
         if self.kind == "blur":
-            sigma = self.sigma if self.sigma is not None else stride / 2
-            image = _blur(image, sigma, self.blur_radius(stride))
+            image = self._blurred(image, steps)
         return _every(image, stride)
 
+    def _blurred(self, image: Tensor, steps: tuple[int, ...]) -> Tensor:
+        for axis, step in enumerate(steps, start=2):
+            if step > 1:
+                sigma = self.sigma if self.sigma is not None else step / 2
+                image = _blur(image, axis, sigma, self.blur_radius(step))
+        return image
+
+    def reads(self, stride: int | tuple[int, ...], sizes: tuple[int, ...]) -> Plane:
+        """The pixels of an image of these sizes that a position of a level reads."""
+        steps = per_axis(stride, len(sizes))
+        if stride in self.skipped:
+            return tuple(Taps.window(1, step) for step in steps)
+        return tuple(self.taps(step, size) for step, size in zip(steps, sizes, strict=True))
+
     def taps(self, stride: int, size: int) -> Taps:
-        """The pixels of an axis of that size that a position of a level reads."""
+        """The same along an axis of that size."""
         if stride == 1:
             return POINT
-        if stride in self.skipped:
-            return Taps.window(1, stride)
         if self.kind == "gaussian":
             # sample centres (i + 1/2) f and support 1.5 f: pixels (i - 1) f to (i + 2) f
             return Taps.window(3 * stride, stride, padding=stride)
@@ -118,30 +130,29 @@ class OwnPyramid(nn.Module):
     def __init__(
         self,
         levels: Sequence[nn.Module | None],
-        strides: Sequence[int],
+        strides: Sequence[int | tuple[int, ...]],
         preprocess: nn.Module | None = None,
     ) -> None:
         super().__init__()
-        self.strides = tuple(strides)
-        self.skipped = tuple(s for s, m in zip(strides, levels, strict=True) if m is None)
-        self.levels = nn.ModuleDict(
-            {str(s): m for s, m in zip(strides, levels, strict=True) if m is not None}
-        )
+        self.strides = tuple(short(stride) for stride in strides)
+        named = list(zip(self.strides, levels, strict=True))
+        self.skipped = tuple(stride for stride, module in named if module is None)
+        self.levels = nn.ModuleDict({_key(s): module for s, module in named if module is not None})
         self.preprocess = preprocess
 
     def forward(self, images: Tensor | Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Levels of one image (N, C, H, W), or of one full-size image per level, fine to coarse."""
         sources = _sources(images, self.strides, self.skipped, self.preprocess)
         return tuple(
-            _every(image, stride) if stride in self.skipped else self.levels[str(stride)](image)
+            _every(image, stride) if stride in self.skipped else self.levels[_key(stride)](image)
             for image, stride in zip(sources, self.strides, strict=True)
         )
 
 
 def _sources(
     images: Tensor | Sequence[Tensor],
-    strides: Sequence[int],
-    skipped: Sequence[int],
+    strides: Sequence[int | tuple[int, ...]],
+    skipped: Sequence[int | tuple[int, ...]],
     preprocess: nn.Module | None,
 ) -> tuple[Tensor, ...]:
     """The full image of every level, coarse to fine."""
@@ -159,9 +170,19 @@ def _sources(
     return sources if preprocess is None else tuple(preprocess(image) for image in sources)
 
 
-def _every(image: Tensor, stride: int) -> Tensor:
+def _every(image: Tensor, stride: int | tuple[int, ...]) -> Tensor:
     """Every so many pixels: a view."""
-    return image[..., ::stride, ::stride]
+    steps = per_axis(stride, image.dim() - 2)
+    return image[(slice(None), slice(None), *(slice(None, None, step) for step in steps))]
+
+
+def short(stride: int | tuple[int, ...]) -> int | tuple[int, ...]:
+    """One number where all axes agree."""
+    return stride if isinstance(stride, int) or len(set(stride)) > 1 else stride[0]
+
+
+def _key(stride: int | tuple[int, ...]) -> str:
+    return str(stride) if isinstance(stride, int) else by(stride)
 
 
 @fx.wrap
@@ -178,17 +199,37 @@ def gaussian_matrix(size: int, factor: int, like: Tensor) -> Tensor:
     return (weights / weights.sum(1, keepdim=True)).to(like.dtype)
 
 
-def _blur(image: Tensor, sigma: float, radius: int) -> Tensor:
-    channels = image.shape[1]
+def _gaussian(image: Tensor, steps: tuple[int, ...]) -> Tensor:
+    for axis, step in enumerate(steps, start=2):
+        if step > 1:
+            weights = gaussian_matrix(image.shape[axis], step, image)
+            image = (image.movedim(axis, -1) @ weights.transpose(0, 1)).movedim(-1, axis)
+    return image
+
+
+def _antialiased(image: Tensor, steps: tuple[int, ...]) -> Tensor:
+    size = [-(-side // step) for side, step in zip(image.shape[2:], steps, strict=True)]
+    if len(size) == 2:
+        return F.interpolate(image, size=size, mode="bilinear", antialias=True)
+    # PyTorch antialiases pictures only; the filter is separable, so each axis is one of height 1
+    for axis, side in enumerate(size, start=2):
+        lines = image.movedim(axis, -1)
+        rows = lines.flatten(1, -2).unsqueeze(2)
+        rows = F.interpolate(rows, size=[1, side], mode="bilinear", antialias=True)
+        image = rows.reshape(*lines.shape[:-1], side).movedim(-1, axis)
+    return image
+
+
+def _blur(image: Tensor, axis: int, sigma: float, radius: int) -> Tensor:
+    channels, axes = image.shape[1], image.dim() - 2
     taps = torch.arange(-radius, radius + 1, device=image.device, dtype=torch.float64)
     kernel = torch.exp(-(taps**2) / (2 * sigma**2))
     kernel = (kernel / kernel.sum()).to(image.dtype).expand(channels, 1, -1)
-    for axis in (2, 3):
-        # reflection needs an image larger than the radius, so it is done by index
-        image = image.index_select(axis, _reflected(image.shape[axis], radius, image.device))
-        shape = (channels, 1, -1, 1) if axis == 2 else (channels, 1, 1, -1)
-        image = F.conv2d(image, kernel.reshape(shape), groups=channels)
-    return image
+    # reflection needs an image larger than the radius, so it is done by index
+    image = image.index_select(axis, _reflected(image.shape[axis], radius, image.device))
+    shape = [-1 if other == axis else 1 for other in range(2, image.dim())]
+    convolve = DIMENSIONS[axes].convolve
+    return convolve(image, kernel.reshape(channels, 1, *shape), groups=channels)
 
 
 def _reflected(size: int, radius: int, device: torch.device) -> Tensor:

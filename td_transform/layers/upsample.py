@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import Literal
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from td_transform.taps import Taps
+from td_transform.layers.dimensions import DIMENSIONS, agreed
+from td_transform.taps import Plane, Taps
 
 UpsampleKind = Literal["nearest", "bilinear", "transposed"]
 
@@ -22,34 +24,46 @@ class Upsample(nn.Module):
     """Brings a map to a finer level's exact size: by the factor, then cut at the far border.
 
     Args:
-        factor: the ratio of the resolutions.
-        kind: `nearest` (the paper's choice), `bilinear`, or `transposed`: a convolution that learns.
+        factor: the ratio of the resolutions, along every axis or one each.
+        kind: `nearest` (the paper's choice), `bilinear` (linear along every axis), or `transposed`:
+            a convolution that learns.
         channels: for `transposed`: of the map.
+        axes: of the map, where the factor doesn't say how many.
     """
 
-    def __init__(self, factor: int, *, kind: UpsampleKind = "nearest", channels: int = 0) -> None:
+    def __init__(
+        self,
+        factor: int | Sequence[int],
+        *,
+        kind: UpsampleKind = "nearest",
+        channels: int = 0,
+        axes: int = 2,
+    ) -> None:
         super().__init__()
-        self.factor = factor
+        self.factors = (factor,) * axes if isinstance(factor, int) else tuple(factor)
         self.kind = kind
         if kind == "transposed":
-            self.conv = nn.ConvTranspose2d(channels, channels, factor, factor)
+            conv: type[nn.Module] = DIMENSIONS[len(self.factors)].transposed_conv
+            self.conv = conv(channels, channels, self.factors, self.factors)
 
     def forward(self, x: Tensor, like: Tensor) -> Tensor:
         """A map (N, C, h, w) at the size of a finer one (N, any, H, W)."""
         if self.kind == "transposed":
             x = self.conv(x)
         else:
-            x = F.interpolate(x, scale_factor=float(self.factor), mode=self.kind)
+            linear = DIMENSIONS[len(self.factors)].linear
+            mode: str = linear if self.kind == "bilinear" else self.kind
+            x = F.interpolate(x, scale_factor=[float(f) for f in self.factors], mode=mode)
         return _cut(x, like)
 
     @property
-    def taps(self) -> Taps:
+    def taps(self) -> Plane:
         """The positions of the map that a finer position reads, along each axis."""
-        ratio = Fraction(1, self.factor)
-        return Taps.linear(ratio) if self.kind == "bilinear" else Taps.nearest(ratio)
+        along = Taps.linear if self.kind == "bilinear" else Taps.nearest
+        return tuple(along(Fraction(1, factor)) for factor in self.factors)
 
     def extra_repr(self) -> str:
-        return f"factor={self.factor}, kind={self.kind}"
+        return f"factor={agreed(self.factors)}, kind={self.kind}"
 
 
 class OwnUpsample(nn.Module):
@@ -69,4 +83,4 @@ class OwnUpsample(nn.Module):
 
 
 def _cut(x: Tensor, like: Tensor) -> Tensor:
-    return x[..., : like.shape[-2], : like.shape[-1]]
+    return x[(slice(None), slice(None), *(slice(side) for side in like.shape[2:]))]

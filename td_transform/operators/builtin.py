@@ -110,7 +110,7 @@ _register(_ARITHMETIC, "combine", _combine, reach=reach.pointwise)
 _register([torch.cat, torch.concat, torch.concatenate], "combine", rules.concat, channels="join")
 
 _register(
-    [nn.Conv2d, F.conv2d, torch.conv2d],
+    [nn.Conv2d, nn.Conv3d, F.conv2d, F.conv3d, torch.conv2d, torch.conv3d],
     "conv", rules.conv, windows.conv_window, resizing.resize_conv, reach=reach.convolution,
     without_stride=resizing.conv_without_stride,
 )  # fmt: skip
@@ -119,20 +119,27 @@ _register(
      "timm.layers.std_conv.ScaledStdConv2dSame"],
     "conv", rules.conv, windows.conv_window, resizing.resize_conv, reach=reach.same_padded,
 )  # fmt: skip
-_register([nn.Conv1d, F.conv1d, torch.conv1d], "linear", rules.conv_along_channels)
 _register(
-    [nn.ConvTranspose2d, F.conv_transpose2d, torch.conv_transpose2d],
+    [nn.Conv1d, F.conv1d, torch.conv1d],
+    "conv", rules.conv_on_lines, windows.conv_window, resizing.resize_conv, reach=reach.convolution,
+    without_stride=resizing.conv_without_stride,
+)  # fmt: skip
+_register(
+    [nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d, F.conv_transpose1d,
+     F.conv_transpose2d, F.conv_transpose3d, torch.conv_transpose1d, torch.conv_transpose2d,
+     torch.conv_transpose3d],
     "conv", rules.transposed_conv, windows.transposed_window, resizing.resize_conv,
     reach=reach.transposed,
 )  # fmt: skip
 _register([nn.Linear, F.linear], "linear", rules.linear, None, resizing.resize_linear)
 
 _register(
-    [nn.BatchNorm1d, nn.BatchNorm2d, nn.SyncBatchNorm, "torchvision.ops.misc.FrozenBatchNorm2d"],
+    [nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm,
+     "torchvision.ops.misc.FrozenBatchNorm2d"],
     "norm", rules.norm(1), None, resizing.resize_vectors, reach=reach.batch_norm, keeps_shape=True,
 )  # fmt: skip
 _register(
-    [nn.InstanceNorm2d, nn.GroupNorm],
+    [nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d, nn.GroupNorm],
     "norm", rules.norm(1), None, resizing.resize_vectors, reach=reach.statistics, keeps_shape=True,
 )  # fmt: skip
 _register(
@@ -153,12 +160,14 @@ _register(
 )  # fmt: skip
 
 _register(
-    [nn.MaxPool2d, F.max_pool2d, torch.max_pool2d],
+    [nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, F.max_pool1d, F.max_pool2d, F.max_pool3d,
+     torch.max_pool1d, torch.max_pool2d, torch.max_pool3d],
     "pool", rules.pool, windows.max_pool_window, reach=reach.max_pooling,
     without_stride=resizing.max_pool_without_stride,
 )  # fmt: skip
 _register(
-    [nn.AvgPool2d, nn.LPPool2d, F.avg_pool2d],
+    [nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d, nn.LPPool1d, nn.LPPool2d, nn.LPPool3d,
+     F.avg_pool1d, F.avg_pool2d, F.avg_pool3d],
     "pool", rules.pool, windows.average_pool_window, reach=reach.average_pooling,
     without_stride=resizing.average_pool_without_stride,
 )  # fmt: skip
@@ -171,7 +180,9 @@ _register(
     "pool", rules.pool, windows.average_pool_window, reach=reach.same_padded,
 )  # fmt: skip
 _register(
-    [nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, F.adaptive_avg_pool2d, F.adaptive_max_pool2d],
+    [nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d, nn.AdaptiveMaxPool1d,
+     nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d, F.adaptive_avg_pool1d, F.adaptive_avg_pool2d,
+     F.adaptive_avg_pool3d, F.adaptive_max_pool1d, F.adaptive_max_pool2d, F.adaptive_max_pool3d],
     "collapse", rules.adaptive, reach=reach.adaptive,
 )  # fmt: skip
 _register(
@@ -198,7 +209,8 @@ _register(
     "pool", rules.resize_map, windows.resize_window, reach=reach.resize,
 )  # fmt: skip
 _register(
-    [nn.ZeroPad2d, nn.ReflectionPad2d, nn.ReplicationPad2d, nn.ConstantPad2d, nn.CircularPad2d, F.pad],
+    [nn.modules.padding._ConstantPadNd, nn.modules.padding._ReflectionPadNd,
+     nn.modules.padding._ReplicationPadNd, nn.modules.padding._CircularPadNd, F.pad],
     "pool", rules.pad, reach=reach.padded,
 )  # fmt: skip
 

@@ -135,15 +135,15 @@ def _bound(
     return width
 
 
-def slice_window(index: Any, rank: int) -> tuple[Fraction, Fraction]:
-    """The steps of an index over the last two dimensions."""
+def slice_window(index: Any, rank: int, axes: int) -> tuple[Fraction, ...]:
+    """The steps of an index over the last dimensions, as many as a map has axes."""
     items = list(index) if isinstance(index, tuple) else [index]
     if Ellipsis in items:
         place = items.index(Ellipsis)
         items[place : place + 1] = [slice(None)] * (rank - len(items) + 1)
     items += [slice(None)] * (rank - len(items))
-    steps = [Fraction(i.step or 1) if isinstance(i, slice) else Fraction(1) for i in items[-2:]]
-    return steps[0], steps[1]
+    last = items[-axes:]
+    return tuple(Fraction(i.step or 1) if isinstance(i, slice) else Fraction(1) for i in last)
 
 
 __all__ = ["Dims", "arithmetic", "attribute", "getitem", "size", "slice_window", "spelt_out"]

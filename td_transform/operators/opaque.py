@@ -6,15 +6,18 @@ it reads are fixed at their bottom-up values.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
+from itertools import takewhile
 from typing import Any
 
 from torch import fx
 
 from td_transform.operators.registry import (
-    BOTH_AXES,
+    FLAT,
     Call,
     Dim,
     Dims,
@@ -37,7 +40,7 @@ def opaque(call: Call) -> Any:
 
 def everything(call: Call) -> Reach:
     """A bound: what may do anything may read the whole map."""
-    return Reach(whole=(True, True))
+    return Reach(whole=True)
 
 
 OPAQUE = Operator("opaque", "opaque", opaque, reach=everything)
@@ -94,57 +97,60 @@ def _described(call: Call, value: Any) -> Any:
 def _dims(call: Call, shape: tuple[int, ...]) -> Dims:
     """The axes of the map where its sizes, or whole fractions of them, stand in a shape."""
     numbers = tuple(Width.of(size) for size in shape)
-    for vertical, horizontal, layout in _maps(call):
-        for place in _places(layout, len(shape)):
-            found = _axes_at(shape, place, vertical, horizontal)
-            if found is not None:
-                return (*numbers[:place], *found, *numbers[place + len(found) :])
+    for found in _maps(call):
+        for place in _places(found.place, len(shape)):
+            axes = found.axes_at(shape, place)
+            if axes is not None:
+                return (*numbers[:place], *axes, *numbers[place + len(axes) :])
     return remembered(call, numbers, shape)
 
 
-def _maps(call: Call) -> Iterator[tuple[tuple[Spatial, int], tuple[Spatial, int], int]]:
-    """Both axes, with their sizes, of every map that the operator reads, and where they stand;
-    first those that it is given as numbers."""
+@dataclass(frozen=True)
+class _Map:
+    """The axes of a map that an operator reads, with their sizes, and where the first stands."""
+
+    axes: tuple[Spatial, ...]
+    sizes: tuple[int, ...]
+    place: int
+
+    def axes_at(self, shape: tuple[int, ...], place: int) -> tuple[Dim, ...] | None:
+        """What they are in an output of that shape, if they begin at that place."""
+        count = len(self.axes)
+        if count > 1 and shape[place] == math.prod(self.sizes) > 1:
+            return (Spatial(FLAT, Fraction(1), self.axes, self.sizes),)
+        after = shape[place : place + count]
+        if len(after) < count:
+            return None
+        steps = {_step(was, size) for was, size in zip(self.sizes, after, strict=True)}
+        step = steps.pop()
+        # the size of a single axis may stand elsewhere by chance
+        moved = count == 1 and place != self.place and step != 1
+        if steps or step is None or moved:
+            return None
+        return tuple(Spatial(axis.axis, axis.stride * step) for axis in self.axes)
+
+
+def _maps(call: Call) -> Iterator[_Map]:
+    """Every map that the operator reads; first those whose sizes it is given as numbers."""
     asked = [n for n in call.node.all_input_nodes if isinstance(call.values.get(n), int)]
     sizes = {d.axis: (d, call.values[n]) for n in asked if isinstance(d := call.dims(n), Spatial)}
-    if 0 in sizes and 1 in sizes:
-        yield sizes[0], sizes[1], 2
+    if all(axis in sizes for axis in range(call.axes)):
+        axes, numbers = zip(*(sizes[axis] for axis in range(call.axes)), strict=True)
+        yield _Map(axes, numbers, 2)
     for tensor in call.tensors:
         dims, shape = call.dims(tensor), call.shape(tensor)
-        for place, dim in enumerate(dims):
-            if not isinstance(dim, Spatial):
-                continue
-            if dim.axis == BOTH_AXES:
-                rows = shape[place] // dim.columns
-                yield (dim.along[0], rows), (dim.along[1], dim.columns), place
-            elif place + 1 < len(dims) and isinstance(after := dims[place + 1], Spatial):
-                yield (dim, shape[place]), (after, shape[place + 1]), place
-            break
+        place = next((i for i, dim in enumerate(dims) if isinstance(dim, Spatial)), len(dims))
+        run = tuple(takewhile(lambda dim: isinstance(dim, Spatial), dims[place:]))
+        if run and isinstance(flat := run[0], Spatial) and flat.axis == FLAT:
+            yield _Map(flat.along, flat.sizes, place)
+        elif len(run) == call.axes:
+            axes = tuple(dim for dim in run if isinstance(dim, Spatial))
+            yield _Map(axes, shape[place : place + len(run)], place)
 
 
 def _places(own: int, rank: int) -> list[int]:
     """Where the first axis of a map may stand in a tensor, its place in the input first."""
     return list(dict.fromkeys([*([own] if own < rank else []), *range(1, rank)]))
-
-
-def _axes_at(
-    shape: tuple[int, ...],
-    place: int,
-    vertical: tuple[Spatial, int],
-    horizontal: tuple[Spatial, int],
-) -> tuple[Dim, ...] | None:
-    if shape[place] == vertical[1] * horizontal[1] > 1:
-        along = (vertical[0], horizontal[0])
-        return (Spatial(BOTH_AXES, Fraction(1), columns=horizontal[1], along=along),)
-    if place + 1 >= len(shape):
-        return None
-    steps = _step(vertical[1], shape[place]), _step(horizontal[1], shape[place + 1])
-    if steps[0] is None or steps[0] != steps[1]:
-        return None
-    return (
-        Spatial(0, vertical[0].stride * steps[0]),
-        Spatial(1, horizontal[0].stride * steps[0]),
-    )
 
 
 def _step(before: int, after: int) -> Fraction | None:

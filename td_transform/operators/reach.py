@@ -8,17 +8,19 @@ from typing import Any
 
 from torch import nn
 
+from td_transform.layers.dimensions import per_axis
 from td_transform.operators.indexing import spelt_out
-from td_transform.operators.registry import BOTH_AXES, Call, Spatial, TensorInfo, Window
+from td_transform.operators.registry import FLAT, Call, Spatial, TensorInfo, Window
 from td_transform.operators.widths import Conflict
-from td_transform.operators.windows import pair
+from td_transform.operators.windows import transposed_numbers
 from td_transform.taps import POINT, Boundary, Plane, Reach, Taps
 
 _PADDING: dict[str, Boundary] = {
     "zeros": "drop", "constant": "drop", "reflect": "reflect", "replicate": "clamp",
     "circular": "circular",
 }  # fmt: skip
-_MODES = ("nearest", "nearest-exact", "bilinear", "bicubic", "area")
+_LINEAR = ("linear", "bilinear", "trilinear")
+_MODES = ("nearest", "nearest-exact", *_LINEAR, "bicubic", "area")
 
 
 def pointwise(call: Call) -> Reach:
@@ -48,13 +50,15 @@ def _is_channelwise(call: Call) -> bool:
 
 
 def _plane(call: Call, taps_along: Callable[[int], Taps]) -> Plane:
-    """The taps of both axes; an axis that is pooled already has no positions to read."""
-    vertical, horizontal = (taps_along(axis) if _size(call, axis) else POINT for axis in (0, 1))
-    return vertical, horizontal
+    """The taps of every axis; one that is pooled already has no positions to read."""
+    axes = range(call.axes)
+    return tuple(taps_along(axis) if _size(call, axis) else POINT for axis in axes)
 
 
 def _sliding(call: Call, *, ceil_mode: bool) -> Plane:
     window, boundary = call.window(), _PADDING[call.option("padding_mode", 9, "zeros")]
+    if not window.is_pointwise and any(_is_flat(dim) for dim in call.dims()):
+        raise Conflict("a window that slides over a flattened map")
 
     def along(axis: int) -> Taps:
         kernel, stride, dilation = _steps(window, axis)
@@ -82,19 +86,22 @@ def same_padded(call: Call) -> Reach:
         padding = max((-(-size // stride) - 1) * stride + dilation * (kernel - 1) + 1 - size, 0)
         return Taps.window(kernel, stride, dilation=dilation, padding=padding // 2)
 
-    is_conv = isinstance(call.module, nn.Conv2d)
+    is_conv = isinstance(call.module, nn.modules.conv._ConvNd)
     return Reach(_plane(call, along), mixes=is_conv and not _is_channelwise(call))
 
 
 def transposed(call: Call) -> Reach:
     """A transposed convolution: an output position reads the inputs whose windows reach it."""
-    kernel, stride = call.window().kernel, pair(call.number("stride", 3, 1))
-    dilation, padding = pair(call.number("dilation", 7, 1)), pair(call.number("padding", 4, 0))
-    vertical, horizontal = (
-        Taps.transposed(kernel[axis], stride[axis], dilation=dilation[axis], padding=padding[axis])
-        for axis in (0, 1)
+    window = call.window()
+    padding = transposed_numbers(call, "padding", 4, 0)
+    return Reach(
+        tuple(
+            Taps.transposed(kernel, int(1 / step), dilation=dilation, padding=before)
+            for kernel, step, dilation, before in zip(
+                window.kernel, window.stride, window.dilation, padding, strict=True
+            )
+        )
     )
-    return Reach((vertical, horizontal))
 
 
 def adaptive(call: Call) -> Reach:
@@ -148,15 +155,15 @@ def padded(call: Call) -> Reach:
     """Padding layers and `F.pad`; a negative amount cuts."""
     mode = call.option("mode", 2, "constant") if call.module is None else _module_mode(call.module)
     amounts = call.number("padding" if call.module is not None else "pad", 1)
-    amounts = (amounts,) * 4 if isinstance(amounts, int) else tuple(amounts)
+    amounts = per_axis(amounts, 2 * call.axes)
     dims = call.dims()
     before = {
         dim.axis: amounts[2 * back]
         for back, dim in enumerate(reversed(dims))
         if isinstance(dim, Spatial) and 2 * back < len(amounts)
     }
-    vertical, horizontal = (Taps(((-before.get(axis, 0),),), 1, _PADDING[mode]) for axis in (0, 1))
-    return Reach((vertical, horizontal), mixes=len(amounts) > 4)
+    taps = (Taps(((-before.get(axis, 0),),), 1, _PADDING[mode]) for axis in range(call.axes))
+    return Reach(tuple(taps), mixes=len(amounts) > 2 * call.axes)
 
 
 def _module_mode(module: nn.Module) -> str:
@@ -170,13 +177,13 @@ def _module_mode(module: nn.Module) -> str:
 
 def indexed(call: Call) -> Reach:
     """Slices of a map, with or without a step; an integer keeps that one position."""
-    taps = [POINT, POINT]
+    taps = [POINT] * call.axes
     if not isinstance(call.values.get(call.input), TensorInfo):
         return Reach(mixes=False)
     for dim, size, item in index_items(call):
         if not isinstance(dim, Spatial) or item == slice(None):
             continue
-        if dim.axis == BOTH_AXES:
+        if dim.axis == FLAT:
             raise Conflict("an index into a flattened map")
         if isinstance(item, slice):
             start, _, step = item.indices(size)
@@ -184,7 +191,7 @@ def indexed(call: Call) -> Reach:
             start, step = int(item) % size, 1
         taps[dim.axis] = Taps(((start,),), step)
     same_rank = len(call.shape()) == len(call.values[call.node].shape)
-    return Reach((taps[0], taps[1]), mixes=not same_rank)
+    return Reach(tuple(taps), mixes=not same_rank)
 
 
 def index_items(call: Call) -> list[tuple[Any, int, Any]]:
@@ -198,7 +205,7 @@ def index_items(call: Call) -> list[tuple[Any, int, Any]]:
 
 def rearranged(call: Call) -> Reach:
     """Pixel shuffles, view, reshape: blocks of positions go to the channels, or come from there."""
-    return Reach((_rescaled(call, 0), _rescaled(call, 1)))
+    return Reach(tuple(_rescaled(call, axis) for axis in range(call.axes)))
 
 
 def _rescaled(call: Call, axis: int) -> Taps:
@@ -212,13 +219,12 @@ def _rescaled(call: Call, axis: int) -> Taps:
 
 def statistics(call: Call) -> Reach:
     """A normalisation by statistics of the map: every position sees all others through them."""
-    return Reach(whole=(True, True))
+    return Reach(whole=True)
 
 
 def batch_norm(call: Call) -> Reach:
     """Running statistics see nothing; without them the batch's own see the whole map."""
-    whole = getattr(call.module, "running_mean", True) is None
-    return Reach(whole=(whole, whole), mixes=False)
+    return Reach(whole=getattr(call.module, "running_mean", True) is None, mixes=False)
 
 
 def layer_norm(call: Call) -> Reach:
@@ -227,7 +233,7 @@ def layer_norm(call: Call) -> Reach:
     plain = module is None or type(module).forward in (nn.LayerNorm.forward, nn.RMSNorm.forward)
     shape = call.number("normalized_shape", 1, ())
     last = call.dims()[-len(shape) :] if plain and shape else ()
-    return _along(last)
+    return _along(call, last)
 
 
 def along_dimension(position: int, default: int | None = None) -> Any:
@@ -237,14 +243,14 @@ def along_dimension(position: int, default: int | None = None) -> Any:
         axis = call.option("dim", position, default)
         if axis is None:
             return Reach()
-        return _along((call.dims()[axis],))
+        return _along(call, (call.dims()[axis],))
 
     return reach
 
 
-def _along(dims: Any) -> Reach:
-    axes = axes_of(dims)
-    return Reach(whole=(0 in axes, 1 in axes))
+def _along(call: Call, dims: Any) -> Reach:
+    seen = axes_of(dims, call.axes)
+    return Reach(whole=tuple(axis in seen for axis in range(call.axes)))
 
 
 def first_input(call: Call) -> Reach:
@@ -252,10 +258,14 @@ def first_input(call: Call) -> Reach:
     return Reach(mixes=False, sources=1)
 
 
-def axes_of(dims: Iterable[Any]) -> set[int]:
-    """The axes of the map among some dimensions."""
+def axes_of(dims: Iterable[Any], count: int) -> set[int]:
+    """The axes of the map, of which there are so many, among some dimensions."""
     tags = {dim.axis for dim in dims if isinstance(dim, Spatial)}
-    return {0, 1} if BOTH_AXES in tags else tags
+    return set(range(count)) if FLAT in tags else tags
+
+
+def _is_flat(dim: Any) -> bool:
+    return isinstance(dim, Spatial) and dim.axis == FLAT
 
 
 def _size(call: Call, axis: int, *, after: bool = False) -> int:

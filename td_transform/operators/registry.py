@@ -27,7 +27,8 @@ Role = Literal[
 ]
 
 
-BOTH_AXES = 2
+# the axis of a map whose axes all stand in one dimension
+FLAT = -1
 
 # values of arguments, each by its name and its position
 Arguments = Mapping[tuple[str, int], Any]
@@ -35,19 +36,23 @@ Arguments = Mapping[tuple[str, int], Any]
 
 @dataclass(frozen=True)
 class Spatial:
-    """A spatial dimension: axis 0 is vertical, 1 horizontal; stride in input pixels per step.
+    """A spatial dimension; stride in input pixels per step.
 
-    Axis 2 is both in one, row by row (a flattened map), with that many columns; `along` are the two.
+    Args:
+        axis: which of the image's, counted from 0; of a picture 0 is vertical, 1 horizontal. `FLAT`
+            is all in one, row by row (a flattened map).
+        stride: 1 for a flattened map.
+        along, sizes: of a flattened map: its axes, and the positions along each.
     """
 
     axis: int
     stride: Fraction
-    columns: int = 0
     along: tuple[Spatial, ...] = ()
+    sizes: tuple[int, ...] = ()
 
     def stepped(self, factor: Fraction | int) -> Spatial:
         """The axis after a step of that many positions."""
-        if self.axis == BOTH_AXES and factor != 1:
+        if self.axis == FLAT and factor != 1:
             raise Conflict("a step along a flattened map")
         return replace(self, stride=self.stride * factor)
 
@@ -58,22 +63,27 @@ Dims = tuple[Dim, ...]
 
 @dataclass(frozen=True)
 class Window:
-    """A sliding window; pairs are (vertical, horizontal), padding is ((top, bottom), (left, right))."""
+    """A sliding window, axis by axis; padding is before and after. Without axes: a single position."""
 
-    kernel: tuple[int, int] = (1, 1)
-    stride: tuple[Fraction, Fraction] = (Fraction(1), Fraction(1))
-    dilation: tuple[int, int] = (1, 1)
-    padding: tuple[tuple[int, int], tuple[int, int]] = ((0, 0), (0, 0))
+    kernel: tuple[int, ...] = ()
+    stride: tuple[Fraction, ...] = ()
+    dilation: tuple[int, ...] = ()
+    padding: tuple[tuple[int, int], ...] = ()
 
     @property
     def is_pointwise(self) -> bool:
-        return self.kernel == (1, 1)
+        return set(self.kernel) <= {1}
+
+    @property
+    def steps(self) -> bool:
+        """Has it a stride along any axis?"""
+        return not set(self.stride) <= {Fraction(1)}
 
     @property
     def keeps_size(self) -> bool:
         """Is the output as large as the input, at stride 1?"""
         spans = tuple(d * (k - 1) for d, k in zip(self.dilation, self.kernel, strict=True))
-        return set(self.stride) == {Fraction(1)} and all(
+        return not self.steps and all(
             before + after == span
             for (before, after), span in zip(self.padding, spans, strict=True)
         )
@@ -98,7 +108,7 @@ class Inference:
         literals: per node the integers in its arguments that are widths, by place.
         opaque: the nodes that no rule could follow, and why.
         pins: what opaque nodes fix: the node, the width, and its bottom-up value.
-        maps: the maps that were met, by their sizes: what stands at both axes.
+        maps: the maps that were met, by their sizes: what stands at their axes.
         follows_positions: do reshapes that mix a map's axes with others have rules of their own?
     """
 
@@ -108,7 +118,7 @@ class Inference:
     literals: dict[fx.Node, dict[tuple[str | int, ...], Width]] = field(default_factory=dict)
     opaque: dict[fx.Node, str] = field(default_factory=dict)
     pins: list[tuple[fx.Node, Width, int]] = field(default_factory=list)
-    maps: dict[tuple[int, int], tuple[Spatial, Spatial]] = field(default_factory=dict)
+    maps: dict[tuple[int, ...], tuple[Spatial, ...]] = field(default_factory=dict)
     follows_positions: bool = False
 
 
@@ -153,8 +163,17 @@ class Call:
     @property
     def batch(self) -> int:
         """The number of images in the trace."""
+        return self._image.shape[0]
+
+    @property
+    def axes(self) -> int:
+        """How many axes the image has: 1 of a line, 2 of a picture, 3 of a volume."""
+        return len(self._image.shape) - 2
+
+    @property
+    def _image(self) -> TensorInfo:
         image: TensorInfo = next(iter(self.values.values()))
-        return image.shape[0]
+        return image
 
     @property
     def tensors(self) -> list[fx.Node]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import fx
 
-from td_transform.operators.registry import BOTH_AXES, Call, Dim, Dims, Spatial
+from td_transform.operators.registry import FLAT, Call, Dim, Dims, Spatial
 from td_transform.operators.remembering import remembered
 from td_transform.operators.widths import Conflict, Width
 
@@ -88,11 +88,8 @@ def _named_axes(call: Call, outs: list[int], rank: int) -> list[Dim] | None:
         call.inference.dims.get(argument) if isinstance(argument, fx.Node) else None
         for argument in (arguments[o] for o in outs)
     ]
-    if len(outs) == 2 and all(
-        isinstance(axis, Spatial) and axis.axis == i for i, axis in enumerate(axes)
-    ):
-        return axes
-    return None
+    named = [axis.axis if isinstance(axis, Spatial) else None for axis in axes]
+    return axes if len(outs) > 1 and named == list(range(call.axes)) else None
 
 
 def _holds_positions(call: Call, dims: list[Dim], sizes: list[int]) -> bool:
@@ -108,9 +105,8 @@ def _holds_positions(call: Call, dims: list[Dim], sizes: list[int]) -> bool:
 def _positions(call: Call, ins: list[int], sizes: list[int]) -> list[Dim]:
     """Dimensions of the map that are split or joined; ones that come or go don't count."""
     flat = call.dims()[ins[0]]
-    columns = flat.columns if isinstance(flat, Spatial) else 0
-    if len(ins) == 1 and len(sizes) == 2 and columns == sizes[1]:
-        return list(flat.along) if isinstance(flat, Spatial) else []
+    if len(ins) == 1 and isinstance(flat, Spatial) and flat.sizes == tuple(sizes):
+        return list(flat.along)
     ins = [i for i in ins if isinstance(call.dims()[i], Spatial) or call.shape()[i] != 1]
     places = [k for k, size in enumerate(sizes) if size != 1] or [len(sizes) - 1]
     moved = _moved(call, ins, [sizes[k] for k in places])
@@ -124,16 +120,17 @@ def _moved(call: Call, ins: list[int], sizes: list[int]) -> list[Dim]:
     """A map that is flattened, or blocks of positions that become channels and back."""
     dims = [call.dims()[i] for i in ins]
     axes = [dim.axis if isinstance(dim, Spatial) else None for dim in dims]
-    first = dims[0]
+    first, rest = dims[0], axes[1:]
     if len(dims) == len(sizes) == 1:
         return dims
-    if axes == [0, 1] and len(sizes) == 1:
+    if axes == list(range(call.axes)) and len(sizes) == 1:
         along = tuple(dim for dim in dims if isinstance(dim, Spatial))
-        return [Spatial(BOTH_AXES, Fraction(1), columns=call.shape()[ins[1]], along=along)]
-    if axes in ([0], [1]) and isinstance(first, Spatial) and len(sizes) == 2:
-        return [first.stepped(sizes[1]), Width.of(sizes[1])]
-    if axes in ([0, None], [1, None]) and isinstance(first, Spatial) and len(sizes) == 1:
-        return [first.stepped(Fraction(1, call.shape()[ins[1]]))]
+        return [Spatial(FLAT, Fraction(1), along, tuple(call.shape()[i] for i in ins))]
+    if isinstance(first, Spatial) and first.axis != FLAT:
+        if not rest and len(sizes) == 2:
+            return [first.stepped(sizes[1]), Width.of(sizes[1])]
+        if rest == [None] and len(sizes) == 1:
+            return [first.stepped(Fraction(1, call.shape()[ins[1]]))]
     if 0 in ins or len(sizes) > 1:
         raise Conflict("a reshape that mixes positions of the map with other dimensions")
     return [Width.of(sizes[0])]

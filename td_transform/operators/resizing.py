@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from td_transform.layers.dimensions import DIMENSIONS, per_axis
 from td_transform.operators.registry import Arguments, Call
-from td_transform.operators.windows import pair
 
 Sizes = Mapping[str, int]
 
@@ -71,7 +71,7 @@ def set_parameter(module: nn.Module, name: str, shape: tuple[int, ...]) -> None:
     setattr(module, name, new)
 
 
-def set_kernel(module: Any, kernel: tuple[int, int]) -> None:
+def set_kernel(module: Any, kernel: tuple[int, ...]) -> None:
     """Another kernel size for a convolution; its padding is set by `preserve_size`."""
     module.kernel_size = kernel
     set_parameter(module, "weight", (*module.weight.shape[:2], *kernel))
@@ -79,27 +79,44 @@ def set_kernel(module: Any, kernel: tuple[int, int]) -> None:
 
 def preserve_size(module: Any) -> Any:
     """A copied convolution or pooling, made to run at stride 1 with an output as large as its input."""
-    kernel, dilation = pair(module.kernel_size), pair(getattr(module, "dilation", 1))
+    axes = _axes_of(module)
+    kernel = per_axis(module.kernel_size, axes)
+    dilation = per_axis(getattr(module, "dilation", 1), axes)
     spans = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
     even = all(span % 2 == 0 for span in spans)
-    half = (spans[0] // 2, spans[1] // 2)
+    half = tuple(span // 2 for span in spans)
     if isinstance(module, nn.modules.conv._ConvNd):
-        module.stride = (1, 1)
+        module.stride = (1,) * axes
         module.padding = half if even else "same"
         # the order that F.pad takes: last dimension first, before and after
         module._reversed_padding_repeated_twice = [
             side for span in reversed(spans) for side in (span // 2, span - span // 2)
         ]
-        if type(module).forward is not nn.Conv2d.forward and not _keeps_size(module):
-            module.padding = (0, 0)  # its forward pads by itself
+        known = DIMENSIONS[axes].conv.forward
+        if type(module).forward is not known and not _keeps_size(module):
+            module.padding = (0,) * axes  # its forward pads by itself
         return module
     module.stride, module.ceil_mode = 1, False
     if even and all(2 * h <= k for h, k in zip(half, kernel, strict=True)):
         module.padding = half
         return module
     module.padding = 0
-    (top, left), (bottom, right) = half, tuple(s - h for s, h in zip(spans, half, strict=True))
-    return nn.Sequential(nn.ReplicationPad2d((left, right, top, bottom)), module)
+    sides = [
+        side
+        for span, h in zip(reversed(spans), reversed(half), strict=True)
+        for side in (h, span - h)
+    ]
+    return nn.Sequential(DIMENSIONS[axes].replication_pad(tuple(sides)), module)
+
+
+def _axes_of(module: nn.Module) -> int:
+    """How many axes a layer slides over."""
+    for axes, kinds in DIMENSIONS.items():
+        if isinstance(
+            module, (kinds.conv, kinds.transposed_conv, kinds.max_pool, kinds.average_pool)
+        ):
+            return axes
+    return 2
 
 
 def conv_without_stride(call: Call) -> Arguments:
@@ -107,18 +124,21 @@ def conv_without_stride(call: Call) -> Arguments:
 
 
 def max_pool_without_stride(call: Call) -> nn.Module:
-    pool: nn.Module = preserve_size(nn.MaxPool2d(call.number("kernel_size", 1)))
+    kind: Any = DIMENSIONS[call.axes].max_pool
+    pool: nn.Module = preserve_size(kind(call.number("kernel_size", 1)))
     return pool
 
 
 def average_pool_without_stride(call: Call) -> nn.Module:
-    pool: nn.Module = preserve_size(nn.AvgPool2d(call.number("kernel_size", 1)))
+    kind: Any = DIMENSIONS[call.axes].average_pool
+    pool: nn.Module = preserve_size(kind(call.number("kernel_size", 1)))
     return pool
 
 
 def _keeps_size(conv: Any) -> bool:
     """Does a convolution on the meta device give a map as large as its input?"""
-    side = 4 * max(conv.kernel_size) * max(pair(conv.dilation))
-    image = torch.empty(1, conv.in_channels, side, side, device="meta", dtype=conv.weight.dtype)
+    axes = len(conv.kernel_size)
+    size = (4 * max(conv.kernel_size) * max(conv.dilation),) * axes
+    image = torch.empty(1, conv.in_channels, *size, device="meta", dtype=conv.weight.dtype)
     with torch.no_grad():
-        return tuple(conv(image).shape[-2:]) == (side, side)
+        return tuple(conv(image).shape[2:]) == size

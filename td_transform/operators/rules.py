@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import fx, nn
 
+from td_transform.layers.dimensions import per_axis
 from td_transform.operators.registry import Call, Dim, Dims, Spatial, Window
 from td_transform.operators.widths import Conflict, Variable, Width
 
@@ -120,17 +121,16 @@ def transposed_conv(call: Call) -> Dims:
     return (call.dims()[0], out, *slide(call))
 
 
-def conv_along_channels(call: Call) -> Dims:
-    """A 1-d convolution over a vector (N, 1, C), as efficient channel attention has it.
+def conv_on_lines(call: Call) -> Dims:
+    """A 1-d convolution: over a map of one axis, or along the channels."""
+    return call.dims() if is_along_channels(call) else conv(call)
 
-    Raises:
-        Conflict: it is used otherwise; a 1-d convolution over a map's pixels has no rule.
-    """
-    batch, one, channels = call.dims()
-    after = call.values[call.node].shape
-    if one != Width.of(1) or after != call.shape():
-        raise Conflict("a 1-d convolution that is not along the channels")
-    return (batch, one, channels)
+
+def is_along_channels(call: Call) -> bool:
+    """Is it a 1-d convolution over a vector (N, 1, C), as efficient channel attention has it?"""
+    shape = call.shape()
+    is_vector = len(shape) == 3 and not any(isinstance(dim, Spatial) for dim in call.dims())
+    return is_vector and shape[1] == 1 and call.values[call.node].shape == shape
 
 
 def linear(call: Call) -> Dims:
@@ -146,37 +146,32 @@ def linear(call: Call) -> Dims:
     return (*lead, out)
 
 
-def slide(call: Call) -> tuple[Dim, Dim]:
+def slide(call: Call) -> tuple[Dim, ...]:
     """The spatial dimensions after this operator's window."""
-    dims, window = call.dims()[-2:], call.window()
-    steps = [
-        d.stepped(s) if isinstance(d, Spatial) else d
-        for d, s in zip(dims, window.stride, strict=True)
-    ]
-    return steps[0], steps[1]
+    steps = zip(call.dims()[2:], call.window().stride, strict=True)
+    return tuple(d.stepped(s) if isinstance(d, Spatial) else d for d, s in steps)
 
 
 def pool(call: Call) -> Dims:
     """A pooling keeps the channels; one whose window is the whole map is a global pooling."""
     dims, shape, window = call.dims(), call.shape(), call.window()
     if covers_map(window, shape):
-        return (*dims[:-2], Width.of(1), Width.of(1))
-    return (*dims[:-2], *slide(call))
+        return (*dims[:2], *(Width.of(1) for _ in dims[2:]))
+    return (*dims[:2], *slide(call))
 
 
 def covers_map(window: Window, shape: tuple[int, ...]) -> bool:
     """A window of 3 pixels or more that is the whole map: a 2x2 one halves a small map."""
     unpadded = not any(map(any, window.padding))
-    return unpadded and window.kernel == shape[-2:] and min(window.kernel) > 2
+    return unpadded and window.kernel == shape[2:] and min(window.kernel) > 2
 
 
 def adaptive(call: Call) -> Dims:
     """Adaptive pooling: the output size is given, so that the map loses its stride."""
-    sizes = call.number("output_size", 1)
-    sizes = (sizes, sizes) if isinstance(sizes, int) or sizes is None else tuple(sizes)
     dims = call.dims()
-    new = [d if s is None else Width.of(s) for d, s in zip(dims[-2:], sizes, strict=True)]
-    return (*dims[:-2], *new)
+    sizes = per_axis(call.number("output_size", 1), len(dims) - 2)
+    new = [d if s is None else Width.of(s) for d, s in zip(dims[2:], sizes, strict=True)]
+    return (*dims[:2], *new)
 
 
 def reduce(call: Call) -> Dims:
@@ -276,12 +271,12 @@ def resize_map(call: Call) -> Dims:
     elif isinstance(size, (tuple, list)):
         size = tuple(call.inference.dims.get(s) if isinstance(s, fx.Node) else s for s in size)
     if isinstance(size, tuple) and all(isinstance(s, Spatial) for s in size):
-        return (*dims[:-2], *size)
+        return (*dims[:2], *size)
     scaled = [
         d.stepped(Fraction(b, a)) if isinstance(d, Spatial) else Width.of(a)
-        for d, b, a in zip(dims[-2:], before[-2:], after[-2:], strict=True)
+        for d, b, a in zip(dims[2:], before[2:], after[2:], strict=True)
     ]
-    return (*dims[:-2], *scaled)
+    return (*dims[:2], *scaled)
 
 
 def pad(call: Call) -> Dims:

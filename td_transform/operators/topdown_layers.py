@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
 from torch import fx, nn
 
+from td_transform.layers.dimensions import per_axis
 from td_transform.operators.registry import Call, Dims, Spatial, node_operator
 from td_transform.operators.widths import Conflict
 from td_transform.taps import Reach
@@ -15,10 +16,13 @@ from td_transform.taps import Reach
 
 def pyramid(call: Call) -> tuple[Dims, ...]:
     """Levels of the image: their strides."""
-    strides: tuple[int, ...] = call.option("strides", 0)
+    strides = call.option("strides", 0)
+    return tuple(_stepped(call, per_axis(stride, call.axes)) for stride in strides)
+
+
+def _stepped(call: Call, steps: Sequence[Fraction | int]) -> Dims:
     return tuple(
-        tuple(dim.stepped(stride) if isinstance(dim, Spatial) else dim for dim in call.dims())
-        for stride in strides
+        dim.stepped(steps[dim.axis]) if isinstance(dim, Spatial) else dim for dim in call.dims()
     )
 
 
@@ -31,11 +35,8 @@ def pyramid_reach(call: Call) -> Reach:
     module: Any = call.module
     if module.preprocess is not None:
         _check_pointwise(module.preprocess)
-    levels = tuple(
-        (module.taps(stride, call.shape()[-2]), module.taps(stride, call.shape()[-1]))
-        for stride in module.strides
-    )
-    return Reach(levels=levels)
+    sizes = call.shape()[2:]
+    return Reach(levels=tuple(module.reads(stride, sizes) for stride in module.strides))
 
 
 def _check_pointwise(module: nn.Module) -> None:
@@ -57,13 +58,10 @@ def _check_pointwise(module: nn.Module) -> None:
 
 def upsample(call: Call) -> Dims:
     """The map's own channels at a finer stride."""
-    factor = int(call.option("factor", 0))
-    return tuple(
-        dim.stepped(Fraction(1, factor)) if isinstance(dim, Spatial) else dim for dim in call.dims()
-    )
+    return _stepped(call, [Fraction(1, factor) for factor in call.option("factors", 0)])
 
 
 def upsample_reach(call: Call) -> Reach:
     """The second input only lends its size."""
     module: Any = call.module
-    return Reach((module.taps, module.taps), mixes=module.kind == "transposed", sources=1)
+    return Reach(module.taps, mixes=module.kind == "transposed", sources=1)

@@ -5,96 +5,100 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Any
 
+from td_transform.layers.dimensions import per_axis
 from td_transform.operators.indexing import slice_window
 from td_transform.operators.registry import Call, TensorInfo, Window
 
 
-def pair(value: Any) -> tuple[int, int]:
-    """An integer or a sequence of one or two, as (vertical, horizontal)."""
-    if isinstance(value, int):
-        return value, value
-    values = tuple(int(v) for v in value)
-    return (values[0], values[0]) if len(values) == 1 else (values[0], values[1])
+def _numbers(call: Call, value: Any) -> tuple[int, ...]:
+    """An integer or a sequence, as one number for each axis that the operator slides over."""
+    return tuple(map(int, per_axis(value, len(call.shape()) - 2)))
 
 
-def _steps(value: Any) -> tuple[Fraction, Fraction]:
-    vertical, horizontal = pair(value)
-    return Fraction(vertical), Fraction(horizontal)
+def _steps(call: Call, value: Any) -> tuple[Fraction, ...]:
+    return tuple(map(Fraction, _numbers(call, value)))
+
+
+def _kernel(call: Call) -> tuple[int, ...]:
+    """Of a convolution, as a module or a function."""
+    if call.module is None:
+        return call.shape(call.option("weight", 1))[2:]
+    return _numbers(call, call.option("kernel_size", 0))
 
 
 def conv_window(call: Call) -> Window:
-    if call.module is None:
-        weight = call.option("weight", 1)
-        kernel = pair(call.shape(weight)[-2:])
-    else:
-        kernel = pair(call.option("kernel_size", 0))
-    dilation = pair(call.number("dilation", 5, 1))
-    padding = call.number("padding", 4, 0)
+    kernel, dilation = _kernel(call), _numbers(call, call.number("dilation", 5, 1))
     return Window(
         kernel,
-        _steps(call.number("stride", 3, 1)),
+        _steps(call, call.number("stride", 3, 1)),
         dilation,
-        _sides(padding, kernel, dilation),
+        _sides(call, call.number("padding", 4, 0), kernel, dilation),
     )
 
 
 def _sides(
-    padding: Any, kernel: tuple[int, int], dilation: tuple[int, int]
-) -> tuple[tuple[int, int], tuple[int, int]]:
-    if padding == "valid":
-        padding = 0
+    call: Call, padding: Any, kernel: tuple[int, ...], dilation: tuple[int, ...]
+) -> tuple[tuple[int, int], ...]:
     if padding == "same":
         spans = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
-        return (spans[0] // 2, spans[0] - spans[0] // 2), (spans[1] // 2, spans[1] - spans[1] // 2)
-    vertical, horizontal = pair(padding)
-    return (vertical, vertical), (horizontal, horizontal)
+        return tuple((span // 2, span - span // 2) for span in spans)
+    sides = _numbers(call, 0 if padding == "valid" else padding)
+    return tuple((side, side) for side in sides)
 
 
 def transposed_window(call: Call) -> Window:
-    if call.module is None:
-        kernel = pair(call.shape(call.option("weight", 1))[-2:])
-    else:
-        kernel = pair(call.option("kernel_size", 0))
-    vertical, horizontal = _steps(call.number("stride", 3, 1))
-    return Window(kernel, (1 / vertical, 1 / horizontal), pair(call.number("dilation", 7, 1)))
+    steps = _steps(call, call.number("stride", 3, 1))
+    return Window(
+        _kernel(call),
+        tuple(1 / step for step in steps),
+        _numbers(call, call.number("dilation", 7, 1)),
+        ((0, 0),) * len(steps),
+    )
+
+
+def transposed_numbers(call: Call, name: str, position: int, default: int) -> tuple[int, ...]:
+    """An argument of a transposed convolution, for each axis."""
+    return _numbers(call, call.number(name, position, default))
 
 
 def max_pool_window(call: Call) -> Window:
-    return _pool_window(call, pair(call.number("dilation", 4, 1)))
+    return _pool_window(call, _numbers(call, call.number("dilation", 4, 1)))
 
 
 def average_pool_window(call: Call) -> Window:
-    return _pool_window(call, (1, 1))
+    return _pool_window(call, _numbers(call, 1))
 
 
-def _pool_window(call: Call, dilation: tuple[int, int]) -> Window:
-    kernel = pair(call.number("kernel_size", 1))
+def _pool_window(call: Call, dilation: tuple[int, ...]) -> Window:
+    kernel = _numbers(call, call.number("kernel_size", 1))
     stride = call.number("stride", 2)
     return Window(
         kernel,
-        _steps(stride if stride else kernel),
+        _steps(call, stride if stride else kernel),
         dilation,
-        _sides(call.number("padding", 3, 0), kernel, dilation),
+        _sides(call, call.number("padding", 3, 0), kernel, dilation),
     )
 
 
 def unshuffle_window(call: Call) -> Window:
     factor = int(call.option("downscale_factor", 1))
-    return Window((factor, factor), _steps(factor))
+    return Window((factor,) * 2, (Fraction(factor),) * 2, (1, 1), ((0, 0),) * 2)
 
 
 def shuffle_window(call: Call) -> Window:
-    factor = Fraction(1, int(call.option("upscale_factor", 1)))
-    return Window(stride=(factor, factor))
+    return Window(stride=(Fraction(1, int(call.option("upscale_factor", 1))),) * 2)
 
 
 def resize_window(call: Call) -> Window:
-    before, after = call.shape(), call.values[call.node].shape
-    return Window(stride=(Fraction(before[-2], after[-2]), Fraction(before[-1], after[-1])))
+    sizes = zip(call.shape()[2:], call.values[call.node].shape[2:], strict=True)
+    return Window(stride=tuple(Fraction(before, after) for before, after in sizes))
 
 
 def index_window(call: Call) -> Window:
     """Slicing a map with a step."""
-    if not isinstance(call.values.get(call.input), TensorInfo) or len(call.shape()) < 4:
+    if not isinstance(call.values.get(call.input), TensorInfo):
         return Window()
-    return Window(stride=slice_window(call.node.args[1], len(call.shape())))
+    rank = len(call.shape())
+    if rank < call.axes + 2:
+        return Window()
+    return Window(stride=slice_window(call.node.args[1], rank, call.axes))

@@ -12,6 +12,7 @@ from td_transform.analyse import BottomUp, Segment, attribute_of, solve
 from td_transform.errors import WidthConflictError
 from td_transform.layers import learns
 from td_transform.layers.axes import STANDARD
+from td_transform.layers.dimensions import by
 from td_transform.operators import Inference, TensorInfo
 from td_transform.operators.widths import INFLOW, Variable, Width
 from td_transform.options import Options
@@ -28,7 +29,13 @@ from td_transform.plan.parts import (
     UpsamplePlan,
 )
 from td_transform.plan.refusals import name_of, pinned
-from td_transform.plan.strides import Upsampling, find_changes, without_identities
+from td_transform.plan.strides import (
+    Along,
+    Upsampling,
+    find_changes,
+    is_cut_back,
+    without_identities,
+)
 
 
 @dataclass(frozen=True)
@@ -43,7 +50,8 @@ class CopySpec:
         target: the channels that should flow out of a segment that sets them; by default as many
             as in the bottom-up model.
         scale: scale the widths inside with those outside, instead of keeping them.
-        factor: of the upsampling at its downsampling operators; None: they only lose their stride.
+        factors: of the upsampling at its downsampling operators, along each axis; None: they only
+            lose their stride.
         drop_identities: may its projections become identities?
         kernels: other kernel sizes, by node.
         modules: other bottom-up modules than the segment's own, by node (a sibling's form).
@@ -56,9 +64,9 @@ class CopySpec:
     part: str = "stage"
     target: int | None = None
     scale: bool = False
-    factor: int | None = None
+    factors: tuple[int, ...] | None = None
     drop_identities: bool = False
-    kernels: Mapping[fx.Node, tuple[int, int]] = field(default_factory=dict)
+    kernels: Mapping[fx.Node, tuple[int, ...]] = field(default_factory=dict)
     modules: Mapping[fx.Node, str] = field(default_factory=dict)
     rename: tuple[str, str] | None = None
 
@@ -121,6 +129,8 @@ class SegmentPlanner:
     def attempt(self, spec: CopySpec) -> SegmentPlan | None:
         """The plan of a copy, None where its widths can't be had."""
         segment, upsampling = spec.segment, self._upsampling(spec)
+        if any(self._is_cut_otherwise(node, path) for node, path in spec.modules.items()):
+            return None
         changes = find_changes(self._trunk, segment, upsampling)
         solved = self._solve(spec, changes)
         if solved is None:
@@ -151,11 +161,11 @@ class SegmentPlanner:
         )
 
     def upsample(
-        self, level: str, factor: int, channels: int, tensor: fx.Node | None = None
+        self, name: str, factors: tuple[int, ...], channels: int, tensor: fx.Node | None = None
     ) -> UpsamplePlan:
-        """An upsampling of a level; one that learns belongs to one tensor alone."""
+        """An upsampling; one that learns belongs to one tensor alone."""
         own = f"_{tensor.name}" if tensor is not None and self._learns else ""
-        return UpsamplePlan(f"{level}.upsample{own}", factor, channels)
+        return UpsamplePlan(f"{name}{own}", factors, channels)
 
     def _described(self, node: fx.Node) -> str:
         name, path = name_of(self._trunk, node), self._trunk.trace.path(node)
@@ -164,10 +174,19 @@ class SegmentPlanner:
     # Widths
 
     def _upsampling(self, spec: CopySpec) -> Upsampling | None:
-        factor = spec.factor
-        if factor is None:
+        factors = spec.factors
+        if factors is None:
             return None
-        return lambda tensor: self.upsample(spec.level, factor, 0, tensor)
+
+        def along(tensor: fx.Node, axes: Along) -> UpsamplePlan | None:
+            own = tuple(f if moves else 1 for f, moves in zip(factors, axes, strict=True))
+            if set(own) == {1}:
+                return None
+            name = f"{spec.level}.upsample"
+            # a block may change its axes one after the other
+            return self.upsample(name if own == factors else f"{name}_{by(own)}", own, 0, tensor)
+
+        return along
 
     def _solve(self, spec: CopySpec, changes: Mapping[fx.Node, Change]) -> _Solved | None:
         passed = frozenset(
@@ -204,6 +223,15 @@ class SegmentPlanner:
                     overrides[Variable(str(node.target), "out")] = getattr(module, attribute)
         return overrides
 
+    def _is_cut_otherwise(self, node: fx.Node, path: str) -> bool:
+        """Would a slice behind a node not fit what a module of another block makes in its place?"""
+        if self._trunk.role(node) != "conv" or not is_cut_back(self._trunk, node):
+            return False
+        skeleton = self._trunk.trace.skeleton
+        own, other = (skeleton.get_submodule(p) for p in (str(node.target), path))
+        facts = ("kernel_size", "stride", "dilation", "padding")
+        return any(getattr(own, fact, None) != getattr(other, fact, None) for fact in facts)
+
     # Nodes
 
     def _node(
@@ -229,7 +257,7 @@ class SegmentPlanner:
             return NodePlan(node.name, change, literals=literals)
         # the module of another block may have a stride where this node has none
         borrowed = node in spec.modules and self._trunk.role(node) == "conv"
-        if borrowed and isinstance(change, Keep):
+        if borrowed and isinstance(change, Keep) and not is_cut_back(self._trunk, node):
             change = SizePreserving()
         layer = self._layer(spec, node, sizes, size_preserving=not isinstance(change, Keep))
         return NodePlan(node.name, change, layer, literals)

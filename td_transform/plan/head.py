@@ -9,7 +9,7 @@ from typing import Any
 from torch import fx
 
 from td_transform.analyse import BottomUp, Segment, Trunk
-from td_transform.layers.axes import STANDARD
+from td_transform.layers.dimensions import by
 from td_transform.operators import Spatial
 from td_transform.operators.rules import covers_map
 from td_transform.plan.copies import CopySpec, SegmentPlanner
@@ -26,7 +26,7 @@ def plan_head(
     """
     trunk, start = bottom_up.trunk, bottom_up.layout.head_start
     nodes = trunk.between(start, trunk.tensors[-1])
-    stride = trunk.stride(start) or (Fraction(1), Fraction(1))
+    stride = trunk.stride(start) or (Fraction(1),) * trunk.count
     segment = Segment("unit", start, nodes, stride, stride)
     plan = planner.plan(CopySpec(segment, "", width, part="head"))
     warnings: list[str] = []
@@ -55,18 +55,23 @@ def _takes_positions_apart(trunk: Trunk, node: fx.Node) -> bool:
         return False
     dims = trunk.inference.dims
     read = [
-        t for t in trunk.call(node).tensors if _is_spatial(dims[t]) and trunk.axes(t) != STANDARD
+        t for t in trunk.call(node).tensors if _is_spatial(dims[t]) and not _is_standard(trunk, t)
     ]
     return bool(read) and not _is_spatial(dims[node])
+
+
+def _is_standard(trunk: Trunk, node: fx.Node) -> bool:
+    axes = trunk.axes(node)
+    return axes is not None and axes.is_standard
 
 
 def _is_spatial(dims: Any) -> bool:
     return isinstance(dims, tuple) and any(isinstance(dim, Spatial) for dim in dims)
 
 
-def _pooled(trunk: Trunk, node: fx.Node, size: tuple[int, int], what: str) -> str:
+def _pooled(trunk: Trunk, node: fx.Node, size: tuple[int, ...], what: str) -> str:
     return (
-        f"{trunk.trace.place(node)}: the head {what} a {size[0]}x{size[1]} map; the finer "
+        f"{trunk.trace.place(node)}: the head {what} a {by(size)} map; the finer "
         "top-down map is average-pooled to that size first, since fully connected layers on a "
         "fine map explode (paper, section 5); a global pooling in the model is the better head"
     )
@@ -79,10 +84,10 @@ def _head_node(trunk: Trunk, node: fx.Node, plan: NodePlan, warnings: list[str])
     read = next(iter(call.tensors), None)
     if read is None or trunk.stride(read) is None:
         return plan
-    before: tuple[int, int] = call.shape(read)[-2:]  # type: ignore[assignment]
+    before = call.shape(read)[2:]
     if trunk.role(node) == "pool":
         whole = covers_map(call.window(), call.shape())
-        return NodePlan(node.name, PoolTo("instead", (1, 1)) if whole else Drop())
+        return NodePlan(node.name, PoolTo("instead", (1,) * trunk.count) if whole else Drop())
     if not _is_spatial(trunk.inference.dims[node]):
         warnings.append(_pooled(trunk, node, before, "flattens"))
         return replace(plan, change=PoolTo("before", before))

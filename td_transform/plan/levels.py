@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 
 from torch import fx
 
@@ -14,12 +15,14 @@ from td_transform.analyse import (
     Stage,
     entry_conv,
     entry_kernel,
+    is_coarser,
     matched_modules,
     pinned_inflow,
     scope,
 )
-from td_transform.errors import TopDownError
+from td_transform.errors import StructureError, TopDownError
 from td_transform.layers import Merge, is_own, name_of
+from td_transform.layers.dimensions import agreed
 from td_transform.options import Options
 from td_transform.plan.copies import CopySpec, SegmentPlanner
 from td_transform.plan.head import plan_head
@@ -33,17 +36,17 @@ class _Level:
 
     Args:
         path: its place in the emitted module.
-        stride: input pixels per step.
+        strides: input pixels per step, along each axis.
         width: channels of its lift.
         current: channels of the last tensor.
-        factor: of the upsampling from the coarser level; None where there is none.
+        factors: of the upsampling from the coarser level; None where there is none.
     """
 
     path: str
-    stride: int
+    strides: tuple[int, ...]
     width: int
     current: int
-    factor: int | None = None
+    factors: tuple[int, ...] | None = None
     transition: list[Part] = field(default_factory=list)
     merge: UnitPlan | OwnPlan | None = None
     stage: list[Part] = field(default_factory=list)
@@ -66,10 +69,10 @@ class LevelPlanner:
     def plan(self) -> Plan:
         """The whole plan, from coarse to fine."""
         slots = tuple(reversed(self._bottom_up.stages))
-        self._check_skipped([self._stride(slot) for slot in slots], slots[0].stride)
+        self._check_skipped([max(self._strides(slot)) for slot in slots], slots[0].stride)
         stages = self._bottom_up.stages if self._options.arrangement == "reversed" else slots
         levels: list[LevelPlan] = []
-        if self._stride(slots[0]) < slots[0].stride:
+        if is_coarser(slots[0].strides, self._strides(slots[0])):
             levels.append(self._opening(stages[0], slots[0]))
         for k, (stage, slot) in enumerate(zip(stages, slots, strict=True)):
             level = self._begin(stage, slot, levels)
@@ -86,10 +89,35 @@ class LevelPlanner:
         name = type(trace.model).__name__
         return Plan(name, options, tuple(levels), head, warnings, opaque, trace.notes)
 
-    def _stride(self, slot: Stage) -> int:
-        """The stride of the level in a slot: t = s * output_stride / s_1."""
-        finest = self._bottom_up.stages[0].stride
-        return slot.stride * self._options.output_stride // finest
+    def _strides(self, slot: Stage) -> tuple[int, ...]:
+        """The strides of the level in a slot: t = s * o / s_1 along every axis.
+
+        o is the output stride, but s_1 along an axis that the bottom-up model has finer than that;
+        beyond s_1 on the coarsest axis all of its resolutions fall alike.
+        """
+        wanted, finest = self._options.output_stride, self._bottom_up.stages[0].strides
+        beyond = max(Fraction(1), Fraction(wanted, max(finest)))
+        last = tuple(int(min(wanted, s) * beyond) for s in finest)
+        scaled = tuple(s * o for s, o in zip(slot.strides, last, strict=True))
+        return self._whole(slot, scaled, finest)
+
+    def _whole(self, slot: Stage, strides: tuple[int, ...], by: tuple[int, ...]) -> tuple[int, ...]:
+        """One number divided by another, along each axis."""
+        if any(s % d for s, d in zip(strides, by, strict=True)):
+            raise self._no_ratio(slot)
+        return tuple(s // d for s, d in zip(strides, by, strict=True))
+
+    def _no_ratio(self, slot: Stage) -> StructureError:
+        stages = self._bottom_up.stages
+        steps = ", ".join(agreed(stage.strides) for stage in stages)
+        return StructureError(
+            self._trunk.trace.place(slot.entry.start),
+            seen=f"stages at the strides {steps}, of which not each is a multiple of the one before "
+            f"at output_stride={self._options.output_stride}",
+            expected="maps that grow by whole factors",
+            remedy=f"pass output_stride={stages[0].stride}, the bottom-up model's own, or convert a "
+            "network whose strides are multiples of each other",
+        )
 
     def _check_skipped(self, strides: Sequence[int], coarsest: int) -> None:
         """Only a level that a coarser one leads to can do without its lift."""
@@ -107,23 +135,24 @@ class LevelPlanner:
             )  # fmt: skip
 
     def _is_skipped(self, level: _Level) -> bool:
-        return level.stride in self._options.skip_levels
+        return max(level.strides) in self._options.skip_levels
 
     # The parts of a level
 
     def _begin(self, stage: Stage, slot: Stage, before: Sequence[LevelPlan]) -> _Level:
-        path, stride = f"levels.{len(before)}", self._stride(slot)
+        path, strides = f"levels.{len(before)}", self._strides(slot)
         width = self._uniform or stage.width
         if not before:
-            return _Level(path, stride, width, width)
-        return _Level(path, stride, width, before[-1].width, before[-1].stride // stride)
+            return _Level(path, strides, width, width)
+        factors = self._whole(slot, before[-1].strides, strides)
+        return _Level(path, strides, width, before[-1].width, factors)
 
     def _opening(self, stage: Stage, slot: Stage) -> LevelPlan:
         """The extra lift at the bottom-up model's own coarsest stride."""
-        level = _Level("levels.0", slot.stride, self._uniform or stage.width, 0)
+        level = _Level("levels.0", slot.strides, self._uniform or stage.width, 0)
         return replace(self._finished(level, stage, slot), made_from=None)
 
-    def _unit(self, name: str, width_in: int, width_out: int, kernel: tuple[int, int]) -> UnitPlan:
+    def _unit(self, name: str, width_in: int, width_out: int, kernel: tuple[int, ...]) -> UnitPlan:
         """A unit in the network's own style."""
         style = self._style
         return UnitPlan(
@@ -151,13 +180,24 @@ class LevelPlanner:
         """A 1x1 unit on the low-resolution side, where the widths differ."""
         if level.current != width:
             name = f"{level.path}.adapter"
-            level.transition.append(self._unit(name, level.current, width, (1, 1)))
+            level.transition.append(self._unit(name, level.current, width, self._kernel(1)))
             level.current = width
 
     def _upsample(self, level: _Level) -> None:
-        level.transition.append(
-            self._segments.upsample(level.path, level.factor or 1, level.current)
+        factors = level.factors or self._kernel(1)
+        name = f"{level.path}.upsample"
+        level.transition.append(self._segments.upsample(name, factors, level.current))
+
+    def _upsample_rest(self, level: _Level, crossed: Segment) -> None:
+        """Along the axes that a transition's block, taken from another stage, doesn't change."""
+        changes = zip(crossed.stride_in, crossed.stride_out, strict=True)
+        rest = tuple(
+            1 if after > before else factor
+            for factor, (before, after) in zip(level.factors or (), changes, strict=True)
         )
+        if any(factor > 1 for factor in rest):
+            name = f"{level.path}.upsample_rest"
+            level.transition.append(self._segments.upsample(name, rest, level.current))
 
     def _merge(self, level: _Level) -> None:
         if self._is_skipped(level):
@@ -165,10 +205,14 @@ class LevelPlanner:
         level.width = width = level.current
         path, merge = f"{level.path}.merge", self._options.merge
         if is_own(merge):
-            level.merge = OwnPlan(path, name_of(merge), self._unit(path, width, width, (3, 3)))
+            instead = self._unit(path, width, width, self._kernel(3))
+            level.merge = OwnPlan(path, name_of(merge), instead)
         else:
             width_in = Merge.width(merge, width)
-            level.merge = self._unit(f"{path}.unit", width_in, width, (3, 3))
+            level.merge = self._unit(f"{path}.unit", width_in, width, self._kernel(3))
+
+    def _kernel(self, side: int) -> tuple[int, ...]:
+        return (side,) * self._trunk.count
 
     def _spec(self, level: _Level, segment: Segment) -> CopySpec:
         return CopySpec(
@@ -192,7 +236,7 @@ class LevelPlanner:
         if fixed is not None and fixed != level.current:
             number = sum(isinstance(part, UnitPlan) for part in (*level.transition, *level.stage))
             name = f"{level.path}.adapter_{number}" if number else f"{level.path}.adapter"
-            parts.append(self._unit(name, level.current, fixed, (1, 1)))
+            parts.append(self._unit(name, level.current, fixed, self._kernel(1)))
             level.current = fixed
             spec = replace(spec, width_in=fixed)
         plan = self._segments.plan(spec)
@@ -202,7 +246,7 @@ class LevelPlanner:
     def _finished(self, level: _Level, stage: Stage, slot: Stage) -> LevelPlan:
         return LevelPlan(
             level.path,
-            level.stride,
+            level.strides,
             self._bottom_up.stages.index(stage) + 1,
             self._lift(level, slot),
             tuple(level.transition),
@@ -214,11 +258,11 @@ class LevelPlanner:
 
     def _first_stage(self, level: _Level, stage: Stage, slot: Stage) -> None:
         """T_1: no transition; in a plain chain its lift is its entry unit."""
-        if level.factor is not None:
+        if level.factors is not None:
             self._upsample(level)
             self._merge(level)
         if stage.is_chain:
-            self._units(level, stage, slot, skip=1 if level.factor is None else 0)
+            self._units(level, stage, slot, skip=1 if level.factors is None else 0)
             return
         self._first_block(level, stage)
         for segment in stage.rest:
@@ -244,7 +288,7 @@ class LevelPlanner:
         """The units of a plain stage; kernel sizes stay with their resolution."""
         kernels = [entry_kernel(self._trunk, s) for s in slot.segments] if slot.is_chain else []
         for i, segment in list(enumerate(stage.segments))[skip:]:
-            changed: Mapping[fx.Node, tuple[int, int]] = {}
+            changed: Mapping[fx.Node, tuple[int, ...]] = {}
             conv = entry_conv(self._trunk, segment)
             if i < len(kernels) and conv is not None:
                 own = entry_kernel(self._trunk, segment)
@@ -269,8 +313,9 @@ class LevelPlanner:
     def _enter_crossing(self, level: _Level, stage: Stage) -> Sequence[Segment]:
         if not stage.entry_sets_width:
             self._adapt(level, self._uniform or self._trunk.width(stage.entry.start))
-        spec = replace(self._spec(level, stage.entry), factor=level.factor, drop_identities=True)
+        spec = replace(self._spec(level, stage.entry), factors=level.factors, drop_identities=True)
         self._cross(level, spec)
+        self._upsample_rest(level, stage.entry)
         self._merge(level)
         return stage.rest
 
@@ -285,12 +330,13 @@ class LevelPlanner:
         for form in stage.forms:
             spec = replace(
                 self._in_form_of(level, stage.entry, form),
-                factor=level.factor, drop_identities=True, target=level.width,
+                factors=level.factors, drop_identities=True, target=level.width,
             )  # fmt: skip
             plan = self._segments.attempt(spec)
             if plan is not None and plan.width_out == level.width:
                 level.transition.append(plan)
                 level.current = plan.width_out
+                self._upsample_rest(level, form)
                 self._merge(level)
                 return stage.rest
         return (self._enter_pooled if stage.entry_sets_width else self._enter_chain)(level, stage)

@@ -13,10 +13,11 @@ Where = Literal["before", "after", "instead"]
 
 @dataclass(frozen=True)
 class UpsamplePlan:
-    """An upsampling; `channels` matter for a transposed convolution alone."""
+    """An upsampling, by a factor along each axis; `channels` matter for a transposed convolution
+    alone."""
 
     name: str
-    factor: int
+    factors: tuple[int, ...]
     channels: int
     parameters: int = 0
 
@@ -65,7 +66,7 @@ class PoolTo:
     """The map is pooled to a size, before the node or in its place."""
 
     where: Where
-    size: tuple[int, int]
+    size: tuple[int, ...]
 
 
 Change = Keep | Drop | SizePreserving | Upsampled | PoolTo
@@ -89,7 +90,7 @@ class LayerPlan:
     source: str
     operator: str
     sizes: tuple[tuple[str, int], ...] = ()
-    kernel: tuple[int, int] | None = None
+    kernel: tuple[int, ...] | None = None
     parameters: int = 0
     inherits: bool = False
 
@@ -160,7 +161,7 @@ class UnitPlan:
     Args:
         name: its path in the emitted module.
         width_in, width_out: channels.
-        kernel: (vertical, horizontal).
+        kernel: along each axis.
         conv, norm, activation: the bottom-up nodes whose kind they take; None where it has none.
         pre_activation: norm-act-conv instead of conv-norm-act.
         norm_channels_last: does the norm work on channels-last tensors?
@@ -170,7 +171,7 @@ class UnitPlan:
     name: str
     width_in: int
     width_out: int
-    kernel: tuple[int, int]
+    kernel: tuple[int, ...]
     conv: str
     norm: str | None
     activation: str | None
@@ -213,7 +214,7 @@ class LevelPlan:
 
     Args:
         path: its place in the emitted module.
-        stride: input pixels per step of its maps.
+        strides: input pixels per step of its maps, along each axis.
         made_from: the bottom-up stage it is made from, counted from 1 at the finest; None for the
             extra coarsest lift.
         lift: what reads the image at this stride; None for a level that is skipped.
@@ -223,7 +224,7 @@ class LevelPlan:
     """
 
     path: str
-    stride: int
+    strides: tuple[int, ...]
     made_from: int | None
     lift: UnitPlan | OwnPlan | None
     transition: tuple[Part, ...] = ()
@@ -235,6 +236,11 @@ class LevelPlan:
         first = (self.lift,) if self.lift is not None else ()
         middle = (self.merge,) if self.merge is not None else ()
         return (*first, *self.transition, *middle, *self.stage)
+
+    @property
+    def stride(self) -> int:
+        """Input pixels per step along the coarsest axis."""
+        return max(self.strides)
 
     @property
     def width(self) -> int:

@@ -57,9 +57,9 @@ class Plan:
     recomputation: Recomputation | None = None
 
     @property
-    def input_size(self) -> tuple[int, int, int]:
-        """(C, H, W)."""
-        return self.options.input_size or (0, 0, 0)
+    def input_size(self) -> tuple[int, ...]:
+        """(C, H, W), or the channels and as many sizes as an image has axes."""
+        return self.options.input_size or ()
 
     @property
     def segments(self) -> tuple[SegmentPlan, ...]:

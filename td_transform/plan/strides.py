@@ -3,37 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from fractions import Fraction
+from operator import getitem
 
 from torch import fx
 
-from td_transform.analyse import Segment, Trunk
+from td_transform.analyse import Segment, Stride, Trunk, is_coarser
 from td_transform.operators import TensorInfo
 from td_transform.plan.parts import Change, Drop, SizePreserving, Upsampled, UpsamplePlan
 from td_transform.plan.refusals import downsampling
 
-# the upsampling of a tensor
-Upsampling = Callable[[fx.Node], UpsamplePlan]
+# which axes something changes
+Along = tuple[bool, ...]
+# the upsampling of a tensor along some axes; None where these need none
+Upsampling = Callable[[fx.Node, Along], UpsamplePlan | None]
 
 
 def find_changes(
     trunk: Trunk, segment: Segment, upsampling: Upsampling | None
 ) -> dict[fx.Node, Change]:
     """Every downsampling on the way loses its stride; the one that reaches the segment's exit
-    stride becomes the upsampling, if there is one. Excursions below the exit stride stay."""
-    low = max(segment.stride_in)
-    exit_stride = max(segment.stride_out)
+    stride along an axis becomes the upsampling along it, if there is one. Excursions below the exit
+    stride stay."""
+    ends = segment.stride_out
+    lowest = tuple(map(max, ends, segment.stride_in))
     changes: dict[fx.Node, Change] = {}
     for node in segment.nodes:
         if node.op == "get_attr":
             continue
         before, after = _strides(trunk, node)
-        if before is None or after is None or before > max(exit_stride, low):
+        if before is None or after is None or is_coarser(before, lowest):
             continue
-        if after > before:
-            if after <= exit_stride:
-                reached = after == exit_stride
-                changes[node] = _at_crossing(trunk, node, upsampling if reached else None)
+        if is_coarser(after, before):
+            if not is_coarser(after, tuple(map(max, ends, before))):
+                reached = tuple(b < a == e for b, a, e in zip(before, after, ends, strict=True))
+                changes[node] = _at_crossing(trunk, node, upsampling, reached)
         elif trunk.role(node) in ("conv", "pool"):
             change = _at_rest(trunk, node)
             if change is not None:
@@ -41,26 +44,27 @@ def find_changes(
     return changes
 
 
-def _strides(trunk: Trunk, node: fx.Node) -> tuple[Fraction | None, Fraction | None]:
+def _strides(trunk: Trunk, node: fx.Node) -> tuple[Stride | None, Stride | None]:
     call = trunk.call(node)
     if not call.tensors or not isinstance(trunk.trace.values.get(call.input), TensorInfo):
         return None, None
-    before, after = trunk.stride(call.input), trunk.stride(node)
-    return (max(before) if before else None), (max(after) if after else None)
+    return trunk.stride(call.input), trunk.stride(node)
 
 
-def _at_crossing(trunk: Trunk, node: fx.Node, upsampling: Upsampling | None) -> Change:
+def _at_crossing(
+    trunk: Trunk, node: fx.Node, upsampling: Upsampling | None, reached: Along
+) -> Change:
     if trunk.is_opaque(node):
         raise downsampling(trunk, node)
     before = trunk.call(node).input
-    if not trunk.is_learned(node):
-        return Upsampled("instead", upsampling(before)) if upsampling else Drop()
-    if upsampling is None:
-        return SizePreserving()
     # a 1x1 convolution commutes with the upsampling and costs less before it
-    if trunk.window(node).is_pointwise:
-        return Upsampled("after", upsampling(node))
-    return Upsampled("before", upsampling(before))
+    commutes = trunk.is_learned(node) and trunk.window(node).is_pointwise
+    upsample = upsampling(node if commutes else before, reached) if upsampling else None
+    if not trunk.is_learned(node):
+        return Upsampled("instead", upsample) if upsample else Drop()
+    if upsample is None:
+        return SizePreserving()
+    return Upsampled("after" if commutes else "before", upsample)
 
 
 def _at_rest(trunk: Trunk, node: fx.Node) -> Change | None:
@@ -69,11 +73,21 @@ def _at_rest(trunk: Trunk, node: fx.Node) -> Change | None:
     window = call.window()
     before, after = call.shape(), trunk.trace.values[node].shape
     if window.is_pointwise:
-        pads = before[-2:] != after[-2:] and before[1] == after[1] and set(window.stride) == {1}
+        pads = before[2:] != after[2:] and before[1] == after[1] and not window.steps
         # between two blocks: what pads nothing at these sizes would pad an odd map
         idle = trunk.role(node) == "pool" and before == after and node in trunk.tensors
         return Drop() if pads or idle else None
-    return None if window.keeps_size or set(window.stride) != {1} else SizePreserving()
+    if window.keeps_size or window.steps or is_cut_back(trunk, node):
+        return None
+    return SizePreserving()
+
+
+def is_cut_back(trunk: Trunk, node: fx.Node) -> bool:
+    """Is what its padding adds sliced off again (a causal convolution)?"""
+    size = trunk.map_size(trunk.call(node).input)
+    return bool(node.users) and all(
+        user.target is getitem and trunk.map_size(user) == size for user in node.users
+    )
 
 
 def without_identities(
@@ -102,14 +116,22 @@ def without_identities(
             continue
         for node in path:
             if trunk.role(node) in ("conv", "norm"):
-                upsampled = isinstance(result.get(node), Upsampled) and upsampling is not None
                 before = trunk.call(node).input
-                result[node] = (
-                    Upsampled("instead", upsampling(before)) if upsampled else Drop()  # type: ignore[misc]
-                )
+                result[node] = _without_layer(result.get(node), before, upsampling)
         if from_start:
             _leave_at(segment.start, path[-1], result, upsampling)
     return result
+
+
+def _without_layer(
+    change: Change | None, source: fx.Node, upsampling: Upsampling | None, takes: str | None = None
+) -> Change:
+    """What is left of a node: the upsampling of another tensor, where it had one."""
+    if isinstance(change, Upsampled) and upsampling is not None:
+        upsample = upsampling(source, tuple(f > 1 for f in change.upsample.factors))
+        if upsample is not None:
+            return Upsampled("instead", upsample, takes)
+    return Drop(takes)
 
 
 def _leave_at(
@@ -120,10 +142,8 @@ def _leave_at(
 ) -> None:
     """Let a shortcut of which nothing is left but its upsampling begin at the block's start."""
     change = changes.get(first)
-    if isinstance(change, Drop):
-        changes[first] = Drop(takes=start.name)
-    elif isinstance(change, Upsampled) and change.where == "instead" and upsampling is not None:
-        changes[first] = Upsampled("instead", upsampling(start), takes=start.name)
+    if isinstance(change, Drop) or (isinstance(change, Upsampled) and change.where == "instead"):
+        changes[first] = _without_layer(change, start, upsampling, start.name)
 
 
 def projections(trunk: Trunk, segment: Segment) -> list[tuple[fx.Node, ...]]:

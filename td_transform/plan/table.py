@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from td_transform.layers.dimensions import agreed, by
 from td_transform.plan.cost import PlanCost, Work
 from td_transform.plan.parts import LevelPlan, Part, SegmentPlan, UnitPlan, UpsamplePlan
 from td_transform.table import Table
@@ -50,10 +51,10 @@ def _level_row(index: int, level: LevelPlan) -> list[str]:
         made_from += ", no lift"
     return [
         str(index),
-        str(level.stride),
+        agreed(level.strides),
         made_from,
         _short(_widths(level)),
-        _short([_kernel(k) for k in _kernels(level)]),
+        _short([by(kernel) for kernel in _kernels(level)]),
         str(learned),
         f"{level.parameters:,}",
     ]
@@ -70,13 +71,9 @@ def _widths(level: LevelPlan) -> list[str]:
     return [str(w) for w in widths]
 
 
-def _kernels(level: LevelPlan) -> list[tuple[int, int]]:
+def _kernels(level: LevelPlan) -> list[tuple[int, ...]]:
     found = [part.kernel for part in level.parts if isinstance(part, UnitPlan)]
     return list(dict.fromkeys(found))
-
-
-def _kernel(kernel: tuple[int, int]) -> str:
-    return f"{kernel[0]}x{kernel[1]}"
 
 
 def _short(items: list[str]) -> str:

@@ -2,25 +2,46 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from torch import nn
 
 from td_transform.errors import TraceError
+from td_transform.layers.dimensions import DIMENSIONS
 
 
-def check_input_size(size: tuple[int, int, int]) -> None:
-    if len(size) != 3 or not all(isinstance(s, int) and s > 0 for s in size):
-        raise TraceError(
-            "argument 'input_size'",
-            seen=repr(size),
-            expected="three positive integers (C, H, W), without the batch",
-            remedy="pass for example input_size=(3, 224, 224)",
-        )
+class _Spelling(NamedTuple):
+    numbers: str
+    letters: str
+    example: tuple[int, ...]
 
 
-def guess_input_size(model: nn.Module) -> tuple[int, int, int]:
-    """The model's own configuration, else the first convolution's channels at 224 x 224 pixels."""
+_SPELLINGS = {
+    1: _Spelling("two", "(C, L)", (1, 16000)),
+    2: _Spelling("three", "(C, H, W)", (3, 224, 224)),
+    3: _Spelling("four", "(C, D, H, W)", (3, 16, 112, 112)),
+}
+
+
+def check_input_size(model: nn.Module, size: tuple[int, ...]) -> None:
+    """A size is the channels and as many sides as the model's convolutions have axes."""
+    found = _dimensions(model)
+    fits = len(size) - 1 in (found or DIMENSIONS)
+    if not fits or not all(isinstance(s, int) and s > 0 for s in size):
+        raise _malformed(repr(size), found[0] if found else 2)
+
+
+def guess_input_size(model: nn.Module) -> tuple[int, ...]:
+    """The model's own configuration, else the first convolution's channels at 224 x 224 pixels.
+
+    Raises:
+        TraceError: its convolutions slide over lines or volumes, which have no usual size.
+    """
     if (configured := _configured_size(model)) is not None:
         return configured
+    found = _dimensions(model)
+    if found and found[0] != 2:
+        raise _malformed("None", found[0])
     unshuffled = 1
     for module in model.modules():
         if isinstance(module, nn.PixelUnshuffle):
@@ -30,7 +51,28 @@ def guess_input_size(model: nn.Module) -> tuple[int, int, int]:
     return 3, 224, 224
 
 
-def _configured_size(model: nn.Module) -> tuple[int, int, int] | None:
+def _dimensions(model: nn.Module) -> list[int]:
+    """Over how many axes its convolutions slide, the first one's first."""
+    found = (
+        axes
+        for module in model.modules()
+        for axes, kinds in DIMENSIONS.items()
+        if isinstance(module, kinds.conv)
+    )
+    return list(dict.fromkeys(found))
+
+
+def _malformed(seen: str, axes: int) -> TraceError:
+    wanted = _SPELLINGS[axes]
+    return TraceError(
+        "argument 'input_size'",
+        seen=seen,
+        expected=f"{wanted.numbers} positive integers {wanted.letters}, without the batch",
+        remedy=f"pass for example input_size={wanted.example}",
+    )
+
+
+def _configured_size(model: nn.Module) -> tuple[int, ...] | None:
     """What timm's models say of themselves."""
     size = (getattr(model, "pretrained_cfg", None) or {}).get("input_size")
     return tuple(size) if size is not None else None

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from td_transform.errors import TopDownError, TraceError
+from td_transform.layers.dimensions import by
 from td_transform.operators import TensorInfo
 from td_transform.trace.escaping import EscapedFunctions
 from td_transform.trace.recorder import Recorder
@@ -47,7 +48,7 @@ class Recording:
 
 def record(
     skeleton: nn.Module,
-    input_size: tuple[int, int, int],
+    input_size: tuple[int, ...],
     *,
     is_leaf: Callable[[nn.Module], bool],
     model: nn.Module | None = None,
@@ -70,7 +71,7 @@ def record(
     importlib.import_module("torch._dynamo")
     state = ModuleState(skeleton)
 
-    def run(batch: int, size: tuple[int, int, int], values: Sequence[Any] = ()) -> Recorder:
+    def run(batch: int, size: tuple[int, ...], values: Sequence[Any] = ()) -> Recorder:
         def new_recorder(hashable: bool) -> Recorder:
             return Recorder(
                 skeleton, is_leaf, model, state, hashable_sizes=hashable, known_values=values
@@ -91,25 +92,27 @@ def record(
 
 def _frozen(
     first: Recorder,
-    input_size: tuple[int, int, int],
-    run: Callable[[int, tuple[int, int, int]], Recorder],
+    input_size: tuple[int, ...],
+    run: Callable[[int, tuple[int, ...]], Recorder],
 ) -> str | None:
     """What other recordings show to be frozen; an error where that depends on the batch.
 
     A forward may hold for multiples of its size only, or run at no other size: the first other size
     is a multiple, and that a second one fails is no news.
     """
-    channels, height, width = input_size
+    channels, *sides = input_size
+    multiples = (side * times for side, times in zip(sides, (2, 3, 4), strict=False))
+    others = (side + more for side, more in zip(sides, (32, 96, 160), strict=False))
     try:
-        difference = _difference(first, run(_OTHER_BATCH, (channels, 2 * height, 3 * width)))
+        difference = _difference(first, run(_OTHER_BATCH, (channels, *multiples)))
     except TopDownError as error:
         difference = f"{error.place}: {error.seen}"
     if difference is not None:
         _check_batch(first, lambda: run(_OTHER_BATCH, input_size))
     else:
         with contextlib.suppress(TopDownError):
-            difference = _difference(first, run(_BATCH, (channels, height + 32, width + 96)))
-    return f"frozen at images of {height}x{width}: {difference}" if difference else None
+            difference = _difference(first, run(_BATCH, (channels, *others)))
+    return f"frozen at images of {by(sides)}: {difference}" if difference else None
 
 
 def _check_batch(first: Recorder, run: Callable[[], Recorder]) -> None:

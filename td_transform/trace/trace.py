@@ -40,7 +40,7 @@ class Trace:
     skeleton: nn.Module
     model: nn.Module
     values: Mapping[fx.Node, Any]
-    input_size: tuple[int, int, int]
+    input_size: tuple[int, ...]
     notes: tuple[str, ...] = ()
     reparametrised: Reparametrisations = field(default_factory=dict)
 
@@ -79,7 +79,7 @@ class Trace:
 
 def trace(
     model: nn.Module,
-    input_size: tuple[int, int, int] | None = None,
+    input_size: tuple[int, ...] | None = None,
     *,
     any_output: bool = False,
     leaf_modules: Sequence[str] = (),
@@ -99,7 +99,7 @@ def trace(
     """
     check_convertible(model)
     if input_size is not None:
-        check_input_size(input_size)
+        check_input_size(model, input_size)
     skeleton = make_skeleton(model)
     computed = reparametrised(model)
     for path, applied in computed.items():

@@ -8,7 +8,8 @@ geometry; activations that saturate become a factor, and norms with running stat
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +18,6 @@ from torch import Tensor, fx, nn
 from td_transform import Pyramid, ReceptiveFields
 from td_transform.analyse.infer import operator_of
 from td_transform.fields import Box
-from td_transform.operators.windows import pair
 from td_transform.trace import Trace
 
 PASS_EVERYTHING = (nn.LeakyReLU, nn.ELU, nn.Identity)
@@ -65,10 +65,11 @@ class PositiveNetwork(fx.Interpreter):
         return value
 
     def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
-        if target in (F.max_pool2d, torch.max_pool2d):
-            return DilatedAverage(nn.MaxPool2d(*args[1:], **kwargs))(args[0])
-        if target is F.adaptive_max_pool2d:
-            target = F.adaptive_avg_pool2d
+        for pools in POOLS.values():
+            if target in pools.maxima:
+                return DilatedAverage(pools.maximum(*args[1:], **kwargs))(args[0])
+            if target is pools.adaptive_maximum:
+                target = pools.adaptive_average
         if target in SATURATING:
             return Level()(args[0])
         return super().call_function(target, args, kwargs)
@@ -78,7 +79,7 @@ class PositiveNetwork(fx.Interpreter):
             return Level()(args[0])
         return super().call_method(target, args, kwargs)
 
-    def box(self, name: str, position: tuple[int, int], *, tolerance: float = 0.0) -> Box:
+    def box(self, name: str, position: tuple[int, ...], *, tolerance: float = 0.0) -> Box:
         """Rows and columns of the image on which a position depends, ends exclusive.
 
         Args:
@@ -87,15 +88,16 @@ class PositiveNetwork(fx.Interpreter):
             tolerance: gradients below this share of the largest are rounding errors.
         """
         tensor = self.tensors[name]
-        at = tensor[0, :, position[0], position[1]] if tensor.dim() == 4 else tensor[0]
+        index: tuple[Any, ...] = (0, slice(None), *position)
+        at = tensor[index] if tensor.dim() == len(index) else tensor[0]
         if not at.requires_grad:
-            return 0, 0, 0, 0
+            return (0, 0) * len(position)
         weight = torch.rand(at.shape, dtype=at.dtype) + 0.5
         gradient = torch.autograd.grad(
             (at * weight).sum(), self.image, retain_graph=True, allow_unused=True
         )[0]
         if gradient is None:
-            return 0, 0, 0, 0
+            return (0, 0) * len(position)
         strength = gradient[0].abs().amax(0)
         return _extent(strength > tolerance * strength.max())
 
@@ -108,9 +110,9 @@ SATURATING = {
 
 def _extent(seen: Tensor) -> Box:
     if not seen.any():
-        return 0, 0, 0, 0
-    rows, columns = seen.any(1).nonzero().flatten(), seen.any(0).nonzero().flatten()
-    return int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1
+        return (0, 0) * seen.dim()
+    places = seen.nonzero()
+    return (*places.amin(0).tolist(), *(places.amax(0) + 1).tolist())
 
 
 def positive(like: Tensor) -> Tensor:
@@ -138,29 +140,52 @@ class Level(nn.Module):
 class DilatedAverage(nn.Module):
     """A maximum pooling with dilation, as a depthwise convolution."""
 
-    def __init__(self, pool: nn.MaxPool2d) -> None:
+    def __init__(self, pool: Any) -> None:
         super().__init__()
         self.pool = pool
 
     def forward(self, x: Tensor) -> Tensor:
         pool, channels = self.pool, x.shape[1]
-        kernel, stride = pair(pool.kernel_size), pair(pool.stride)
-        padding, dilation = pair(pool.padding), pair(pool.dilation)
-        rows, columns = self.pool(x).shape[-2:]
+        sizes, axes = self.pool(x).shape[2:], x.dim() - 2
+        kernel, stride = each(pool.kernel_size, axes), each(pool.stride, axes)
+        padding, dilation = each(pool.padding, axes), each(pool.dilation, axes)
         room = [
-            (out - 1) * s + d * (k - 1) + 1 - size - p
+            (p, max((out - 1) * s + d * (k - 1) + 1 - size - p, 0))
             for out, s, d, k, size, p in zip(
-                (rows, columns), stride, dilation, kernel, x.shape[-2:], padding, strict=True
+                sizes, stride, dilation, kernel, x.shape[2:], padding, strict=True
             )
         ]
-        x = F.pad(x, (padding[1], max(room[1], 0), padding[0], max(room[0], 0)))
+        x = F.pad(x, [side for sides in reversed(room) for side in sides])
         weight = torch.ones(channels, 1, *kernel, dtype=x.dtype) / math.prod(kernel)
-        return F.conv2d(x, weight, None, stride, 0, dilation, channels)[..., :rows, :columns]
+        x = POOLS[axes].convolve(x, weight, None, stride, 0, dilation, channels)
+        return x[(..., *(slice(size) for size in sizes))]
+
+
+def each(value: int | tuple[int, ...], axes: int) -> tuple[int, ...]:
+    return (value,) * axes if isinstance(value, int) else value
+
+
+class Pools(NamedTuple):
+    maximum: type[nn.Module]
+    maxima: tuple[Callable[..., Tensor], ...]
+    adaptive_maximum: Callable[..., Tensor]
+    adaptive_average: Callable[..., Tensor]
+    convolve: Callable[..., Tensor]
+
+
+POOLS = {
+    1: Pools(nn.MaxPool1d, (F.max_pool1d, torch.max_pool1d), F.adaptive_max_pool1d,
+             F.adaptive_avg_pool1d, F.conv1d),
+    2: Pools(nn.MaxPool2d, (F.max_pool2d, torch.max_pool2d), F.adaptive_max_pool2d,
+             F.adaptive_avg_pool2d, F.conv2d),
+    3: Pools(nn.MaxPool3d, (F.max_pool3d, torch.max_pool3d), F.adaptive_max_pool3d,
+             F.adaptive_avg_pool3d, F.conv3d),
+}  # fmt: skip
 
 
 def replacement(module: nn.Module) -> nn.Module:
     """The module on the CPU with positive weights, or what passes the same positions on."""
-    if isinstance(module, nn.MaxPool2d):
+    if isinstance(module, (nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d)):
         return DilatedAverage(module)
     if isinstance(module, nn.AdaptiveMaxPool2d):
         return nn.AdaptiveAvgPool2d(module.output_size)
@@ -197,8 +222,8 @@ def compare(
     for name in names:
         size = fields[name].output_size
         shape = network.tensors[name].shape
-        is_map = len(shape) == 4 and shape[2:] == size and shape[1:3] != size
-        if not is_map and not (len(shape) == 2 and size == (1, 1)):
+        is_map = len(shape) == 2 + len(size) and shape[2:] == size and shape[1:-1] != size
+        if not is_map and not (len(shape) == 2 and set(size) == {1}):
             continue  # channels last (or not to be told from it), or a view in between
         for position in _positions(size, positions, generator):
             analytic = fields.box(name, position, gates=gates)
@@ -209,12 +234,12 @@ def compare(
 
 
 def _positions(
-    size: tuple[int, int], count: int, generator: torch.Generator
-) -> set[tuple[int, int]]:
+    size: tuple[int, ...], count: int, generator: torch.Generator
+) -> set[tuple[int, ...]]:
     """The middle, the corners at both ends, and random ones."""
-    rows, columns = size
-    chosen = [(rows // 2, columns // 2), (0, 0), (rows - 1, columns - 1)][:count]
+    middle, last = tuple(side // 2 for side in size), tuple(side - 1 for side in size)
+    chosen = [middle, (0,) * len(size), last][:count]
     for _ in range(count - len(chosen)):
-        draws = torch.rand(2, generator=generator)
-        chosen.append((int(draws[0] * rows), int(draws[1] * columns)))
+        draws = torch.rand(len(size), generator=generator)
+        chosen.append(tuple(int(d * side) for d, side in zip(draws, size, strict=True)))
     return set(chosen)

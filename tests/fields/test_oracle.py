@@ -19,6 +19,7 @@ from tests.fields.networks import random_network
 from tests.fields.oracle import compare
 from tests.networks import TOPOLOGIES
 from tests.torchvision_networks import CNNS, FAMILIES, build, each
+from tests.transform.lines_and_volumes import NETWORKS, Space
 
 Record = Callable[[str, object], None]
 
@@ -28,11 +29,11 @@ SIDE = 48
 SMALLEST = {"alexnet": 64, "inception_v3": 80}  # pixels that these two need at least
 
 
-def fields_of(model: nn.Module, size: tuple[int, int, int]) -> ReceptiveFields:
+def fields_of(model: nn.Module, size: tuple[int, ...]) -> ReceptiveFields:
     return ReceptiveFields(trace(model, size, any_output=True))
 
 
-def topdown(model: nn.Module, size: tuple[int, int, int], **options: int) -> TopDownNetwork:
+def topdown(model: nn.Module, size: tuple[int, ...], **options: int) -> TopDownNetwork:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return to_topdown(make_skeleton(model), input_size=size, **options)
@@ -43,7 +44,7 @@ def some(fields: ReceptiveFields, count: int, generator: torch.Generator) -> lis
     names = [
         name
         for name, row in fields.items()
-        if row.stride != (None, None) and fields.trace_shape(name)[2:] == row.output_size
+        if not row.is_pooled and fields.trace_shape(name)[2:] == row.output_size
     ]
     chosen = torch.randperm(len(names), generator=generator)[: count - 1].tolist()
     return [names[i] for i in sorted({*chosen, len(names) - 1})]
@@ -135,3 +136,15 @@ def test_torchvision(name: str, kind: str, record_property: Record) -> None:
     compared = compare(fields, some(fields, 5, generator), 2, generator)
     assert compared >= 4
     record_property("boxes compared with gradients", compared)
+
+
+@pytest.mark.parametrize("axes", [1, 3])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_lines_and_volumes(axes: int, name: str) -> None:
+    """Both networks on lines and volumes."""
+    torch.manual_seed(0)
+    generator = torch.Generator().manual_seed(0)
+    model, size = NETWORKS[name](Space(axes)), Space(axes).size(8)
+    for network in (model, topdown(model, size)):
+        fields = fields_of(network, size)
+        assert compare(fields, some(fields, 8, generator), 3, generator) >= 8
