@@ -82,7 +82,7 @@ class LayerBuilder:
     def upsample(self, plan: UpsamplePlan) -> nn.Module:
         kind: Any = self._options.upsample
         if is_own(kind):
-            return OwnUpsample(self._own.upsample(plan))
+            return OwnUpsample(self._own.upsample(plan), len(plan.factors))
         upsample = Upsample(plan.factors, kind=kind, channels=plan.channels)
         return upsample.to("meta", self._dtype)
 

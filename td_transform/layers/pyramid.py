@@ -32,6 +32,7 @@ class Pyramid(nn.Module):
         sigma: for `blur`: input pixels; by default f / 2.
         preprocess: what the bottom-up model did to the image before its first learned layer.
         skipped: strides of levels that nothing reads; they only have their level's size.
+        axes: of the image, where the strides don't say how many.
 
     Example:
         >>> pyramid = Pyramid((4, 2, 1))
@@ -47,8 +48,10 @@ class Pyramid(nn.Module):
         sigma: float | None = None,
         preprocess: nn.Module | None = None,
         skipped: Sequence[int | tuple[int, ...]] = (),
+        axes: int = 2,
     ) -> None:
         super().__init__()
+        self.axes = _count(strides, axes)
         self.strides = tuple(short(stride) for stride in strides)
         self.skipped = tuple(short(stride) for stride in skipped)
         self.kind = kind
@@ -64,11 +67,11 @@ class Pyramid(nn.Module):
 
     def level(self, image: Tensor, stride: int | tuple[int, ...]) -> Tensor:
         """One level: (N, C, ceil(H / stride), ceil(W / stride)), with as many axes as the image."""
-        steps = per_axis(stride, image.dim() - 2)
+        steps = per_axis(stride, self.axes)
         if set(steps) == {1}:
             return image
         if stride in self.skipped:
-            return _every(image, stride)
+            return _every(image, steps)
         if self.kind == "gaussian":
             return _gaussian(image, steps)
         if self.kind == "antialias":
@@ -78,7 +81,7 @@ class Pyramid(nn.Module):
             return level
         if self.kind == "blur":
             image = self._blurred(image, steps)
-        return _every(image, stride)
+        return _every(image, steps)
 
     def _blurred(self, image: Tensor, steps: tuple[int, ...]) -> Tensor:
         for axis, step in enumerate(steps, start=2):
@@ -134,6 +137,7 @@ class OwnPyramid(nn.Module):
         preprocess: nn.Module | None = None,
     ) -> None:
         super().__init__()
+        self.axes = _count(strides, 2)
         self.strides = tuple(short(stride) for stride in strides)
         named = list(zip(self.strides, levels, strict=True))
         self.skipped = tuple(stride for stride, module in named if module is None)
@@ -144,7 +148,9 @@ class OwnPyramid(nn.Module):
         """Levels of one image (N, C, H, W), or of one full-size image per level, fine to coarse."""
         sources = _sources(images, self.strides, self.skipped, self.preprocess)
         return tuple(
-            _every(image, stride) if stride in self.skipped else self.levels[_key(stride)](image)
+            _every(image, per_axis(stride, self.axes))
+            if stride in self.skipped
+            else self.levels[_key(stride)](image)
             for image, stride in zip(sources, self.strides, strict=True)
         )
 
@@ -170,9 +176,13 @@ def _sources(
     return sources if preprocess is None else tuple(preprocess(image) for image in sources)
 
 
-def _every(image: Tensor, stride: int | tuple[int, ...]) -> Tensor:
+def _count(strides: Sequence[int | tuple[int, ...]], axes: int) -> int:
+    """Of how many axes strides tell: sizes are not asked, so that a network can be traced again."""
+    return next((len(stride) for stride in strides if isinstance(stride, tuple)), axes)
+
+
+def _every(image: Tensor, steps: tuple[int, ...]) -> Tensor:
     """Every so many pixels: a view."""
-    steps = per_axis(stride, image.dim() - 2)
     return image[(slice(None), slice(None), *(slice(None, None, step) for step in steps))]
 
 
@@ -221,14 +231,14 @@ def _antialiased(image: Tensor, steps: tuple[int, ...]) -> Tensor:
 
 
 def _blur(image: Tensor, axis: int, sigma: float, radius: int) -> Tensor:
-    channels, axes = image.shape[1], image.dim() - 2
+    channels = image.shape[1]
     taps = torch.arange(-radius, radius + 1, device=image.device, dtype=torch.float64)
     kernel = torch.exp(-(taps**2) / (2 * sigma**2))
     kernel = (kernel / kernel.sum()).to(image.dtype).expand(channels, 1, -1)
     # reflection needs an image larger than the radius, so it is done by index
     image = image.index_select(axis, _reflected(image.shape[axis], radius, image.device))
     shape = [-1 if other == axis else 1 for other in range(2, image.dim())]
-    convolve = DIMENSIONS[axes].convolve
+    convolve = DIMENSIONS[len(shape)].convolve
     return convolve(image, kernel.reshape(channels, 1, *shape), groups=channels)
 
 

@@ -54,7 +54,7 @@ class Upsample(nn.Module):
             linear = DIMENSIONS[len(self.factors)].linear
             mode: str = linear if self.kind == "bilinear" else self.kind
             x = F.interpolate(x, scale_factor=[float(f) for f in self.factors], mode=mode)
-        return _cut(x, like)
+        return _cut(x, like, len(self.factors))
 
     @property
     def taps(self) -> Plane:
@@ -71,16 +71,19 @@ class OwnUpsample(nn.Module):
 
     Args:
         layer: (N, C, h, w) -> (N, C, factor * h, factor * w).
+        axes: of the map.
     """
 
-    def __init__(self, layer: nn.Module) -> None:
+    def __init__(self, layer: nn.Module, axes: int) -> None:
         super().__init__()
         self.layer = layer
+        self.axes = axes
 
     def forward(self, x: Tensor, like: Tensor) -> Tensor:
         """A map (N, C, h, w) at the size of a finer one (N, any, H, W)."""
-        return _cut(self.layer(x), like)
+        return _cut(self.layer(x), like, self.axes)
 
 
-def _cut(x: Tensor, like: Tensor) -> Tensor:
-    return x[(slice(None), slice(None), *(slice(side) for side in like.shape[2:]))]
+def _cut(x: Tensor, like: Tensor, axes: int) -> Tensor:
+    sides = (slice(like.shape[axis]) for axis in range(2, 2 + axes))
+    return x[(slice(None), slice(None), *sides)]

@@ -37,7 +37,7 @@ SIZES = ((33,), (9, 33), (8, 9, 33))
 def test_levels_of_any_axes_have_the_rounded_up_size(
     kind: PyramidKind, size: tuple[int, ...]
 ) -> None:
-    (level,) = Pyramid((4,), kind=kind)(torch.rand(2, 3, *size))
+    (level,) = Pyramid((4,), kind=kind, axes=len(size))(torch.rand(2, 3, *size))
     assert tuple(level.shape) == (2, 3, *(-(-side // 4) for side in size))
 
 
@@ -48,8 +48,8 @@ def test_a_volume_that_varies_along_one_axis_gives_the_level_of_a_line(
 ) -> None:
     line = torch.rand(2, 3, 33, generator=torch.Generator().manual_seed(0))
     volume = line[:, :, None, None].expand(2, 3, 8, 9, 33).movedim(-1, axis)
-    pyramid = Pyramid((2,), kind=kind)
-    (expected,), (level,) = pyramid(line), pyramid(volume)
+    (expected,) = Pyramid((2,), kind=kind, axes=1)(line)
+    (level,) = Pyramid((2,), kind=kind, axes=3)(volume)
     torch.testing.assert_close(
         level.movedim(axis, -1), expected[:, :, None, None].expand(2, 3, 4, 5, 17)
     )
