@@ -13,6 +13,9 @@ from torch import Tensor, fx, nn
 from td_transform.layers.dimensions import DIMENSIONS, by, per_axis
 from td_transform.taps import POINT, Plane, Taps
 
+# numbers in a Gaussian matrix: an axis of some 4000 pixels
+_LARGEST_MATRIX = 2**23
+
 PyramidKind = Literal["gaussian", "blur", "antialias", "decimate", "maxpool"]
 
 
@@ -212,9 +215,24 @@ def gaussian_matrix(size: int, factor: int, like: Tensor) -> Tensor:
 def _gaussian(image: Tensor, steps: tuple[int, ...]) -> Tensor:
     for axis, step in enumerate(steps, start=2):
         if step > 1:
-            weights = gaussian_matrix(image.shape[axis], step, image)
-            image = (image.movedim(axis, -1) @ weights.transpose(0, 1)).movedim(-1, axis)
+            image = _gaussian_rows(image.movedim(axis, -1), step).movedim(-1, axis)
     return image
+
+
+@fx.wrap
+def _gaussian_rows(lines: Tensor, factor: int) -> Tensor:
+    """The last axis downsampled."""
+    size = lines.shape[-1]
+    if size * -(-size // factor) <= _LARGEST_MATRIX:
+        return lines @ gaussian_matrix(size, factor, lines).transpose(0, 1)
+    # of a long line the matrix is nearly all zeros: its rows are one window, cut at the border
+    offsets = (torch.arange(3 * factor, device=lines.device, dtype=torch.float64) + 0.5) / factor
+    window = torch.exp(-2.0 * (offsets - 1.5) ** 2)
+    behind = (-(-size // factor) + 1) * factor - size
+    sums = F.pad(torch.ones_like(window[:1]).expand(size), (factor, behind))
+    totals = sums.unfold(-1, 3 * factor, factor) @ window
+    read = F.pad(lines, (factor, behind)).unfold(-1, 3 * factor, factor)
+    return (read @ window.to(lines.dtype)) / totals.to(lines.dtype)
 
 
 def _antialiased(image: Tensor, steps: tuple[int, ...]) -> Tensor:

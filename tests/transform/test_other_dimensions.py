@@ -22,7 +22,7 @@ from td_transform import (
 from td_transform.cost import measure
 from td_transform.draw import draw
 from td_transform.layers import MergeKind
-from td_transform.layers.pyramid import Pyramid, PyramidKind
+from td_transform.layers.pyramid import Pyramid, PyramidKind, gaussian_matrix
 from td_transform.layers.upsample import Upsample, UpsampleKind
 from td_transform.options import Arrangement
 from tests.transform.lines_and_volumes import NETWORKS, Space, residual, with_idle_axis
@@ -53,6 +53,14 @@ def test_a_volume_that_varies_along_one_axis_gives_the_level_of_a_line(
     torch.testing.assert_close(
         level.movedim(axis, -1), expected[:, :, None, None].expand(2, 3, 4, 5, 17)
     )
+
+
+@pytest.mark.parametrize(("size", "factor"), [(5001, 2), (6000, 7)])
+def test_a_long_line_needs_no_matrix(size: int, factor: int) -> None:
+    """A second of sound has more samples than a picture has columns."""
+    line = torch.rand(2, 1, size)
+    (level,) = Pyramid((factor,), axes=1)(line)
+    torch.testing.assert_close(level, line @ gaussian_matrix(size, factor, line).T)
 
 
 @pytest.mark.parametrize("kind", UPSAMPLINGS)
