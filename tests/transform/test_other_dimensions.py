@@ -25,6 +25,7 @@ from td_transform.layers import MergeKind
 from td_transform.layers.pyramid import Pyramid, PyramidKind, gaussian_matrix
 from td_transform.layers.upsample import Upsample, UpsampleKind
 from td_transform.options import Arrangement
+from td_transform.torchvision_cpu import import_torchvision
 from tests.transform.lines_and_volumes import NETWORKS, Space, residual, with_idle_axis
 
 KINDS: tuple[PyramidKind, ...] = get_args(PyramidKind)
@@ -250,3 +251,32 @@ def test_measured_fields_lie_within_those_of_the_graph(axes: int) -> None:
     name = fields["levels.1.merge"].name
     measured = receptive_field(td, method="gradient", nodes=[name], samples=4)[name]
     assert measured.box == fields.box(name, measured.position)
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("arrangement", get_args(Arrangement))
+@pytest.mark.parametrize("upsample", UPSAMPLINGS)
+@pytest.mark.parametrize(
+    ("name", "size", "strides"),
+    [
+        ("r3d_18", (3, 16, 112, 112), [(8, 16, 16), (4, 8, 8), (2, 4, 4), (1, 2, 2)]),
+        ("mc3_18", (3, 16, 112, 112), [(1, 16, 16), (1, 8, 8), (1, 4, 4), (1, 2, 2)]),
+        ("r2plus1d_18", (3, 16, 112, 112), [(8, 16, 16), (4, 8, 8), (2, 4, 4), (1, 2, 2)]),
+        ("s3d", (3, 64, 224, 224), [(8, 32, 32), (8, 8, 8), (4, 4, 4), (2, 2, 2)]),
+    ],
+)
+def test_torchvisions_video_networks(
+    name: str,
+    size: tuple[int, ...],
+    strides: list[tuple[int, ...]],
+    arrangement: Arrangement,
+    upsample: UpsampleKind,
+) -> None:
+    with torch.device("meta"):
+        model = getattr(import_torchvision().models.video, name)()
+        td = to_topdown(
+            model, input_size=size, arrangement=arrangement, upsample=upsample, output_stride=2
+        )
+    assert [level.strides for level in td.plan.levels] == strides
+    assert td.plan.opaque == ()
+    assert len(receptive_field(td)) > 100
