@@ -10,6 +10,7 @@ from typing import Literal
 from torch import fx
 
 from td_transform.analyse.trunk import Trunk, is_coarser
+from td_transform.errors import StructureError
 
 RegionKind = Literal["conv", "depthwise", "block", "norm", "activation", "pool", "inert"]
 
@@ -18,12 +19,15 @@ def cut_points(trunk: Trunk) -> list[fx.Node]:
     """The trunk tensors that are maps.
 
     Those that are laid out otherwise than (N, C, H, W) count where the network has learned layers
-    between them; a norm between two permutes is no place to cut.
+    between them; a norm between two permutes is no place to cut. Nor is a map whose batch is another
+    (images in the channels, for convolutions with kernels of their own).
     """
-    maps = [node for node in trunk.tensors if trunk.axes(node) is not None]
+    values = trunk.trace.values
+    batch = values[trunk.tensors[0]].shape[0]
+    maps = [n for n in trunk.tensors if trunk.axes(n) is not None and values[n].shape[0] == batch]
     kept: list[fx.Node] = []
     run: list[fx.Node] = []
-    for node in [*maps, None]:
+    for node in [*_self_contained(trunk, maps), None]:
         if node is not None and not trunk.axes(node).is_standard:  # type: ignore[union-attr]
             run.append(node)
             continue
@@ -38,6 +42,24 @@ def cut_points(trunk: Trunk) -> list[fx.Node]:
         if node is not None:
             kept.append(node)
     return kept
+
+
+def _self_contained(trunk: Trunk, maps: Sequence[fx.Node]) -> list[fx.Node]:
+    """Those behind which no size of an earlier map is needed that they haven't got themselves."""
+    kept: list[fx.Node] = []
+    for node in maps:
+        while len(kept) > 1 and not _leads_to(trunk, kept[-1], node):
+            kept.pop()
+        kept.append(node)
+    return kept
+
+
+def _leads_to(trunk: Trunk, start: fx.Node, end: fx.Node) -> bool:
+    try:
+        trunk.between(start, end)
+    except StructureError:
+        return False
+    return True
 
 
 @dataclass(frozen=True)

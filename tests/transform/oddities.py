@@ -331,6 +331,24 @@ def computed_everywhere(compute: Callable[[nn.Module], nn.Module]) -> Callable[[
     return build
 
 
+class Apply(nn.Module):
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x)
+
+
+def in_a_chain(block: Callable[[int], nn.Module]) -> nn.Module:
+    """With nothing beside it, so that its own tensors are the trunk's."""
+    network = Network()
+    network.stages = nn.Sequential(
+        unit(8, 8), block(8), unit(8, 16, 2), block(16), unit(16, 16), unit(16, 32, 2), block(32)
+    )
+    return network
+
+
 def _block(function: Callable[[Tensor], Tensor]) -> Callable[[], nn.Module]:
     return lambda: Network(lambda width: Function(width, function))
 
@@ -381,6 +399,10 @@ ODDITIES: dict[str, Callable[[], nn.Module]] = {
     "multi-head attention": _of(MultiheadAttention),
     "window attention": _of(WindowAttention),
     "unfold": _of(Unfold),
+    "conditional convolution in a chain": lambda: in_a_chain(ConditionalConv),
+    "there and back": lambda: in_a_chain(
+        lambda _: Apply(lambda x: F.interpolate(F.avg_pool2d(x, 2), size=x.shape[-2:]))
+    ),
     "position encoding": _of(PositionEncoding),
     "widths as integers": _of(InPlaceNorm),
 }
