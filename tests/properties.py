@@ -58,6 +58,8 @@ def check_network(td: TopDownNetwork, images: Tensor, *, classes: int | None = N
     if not images.is_meta:
         assert torch.isfinite(logits).all()
         assert all(torch.isfinite(p.grad).all() for p in td.parameters())
-    height, width = images.shape[2:]
     sizes = [watch.sizes[i] for i in range(len(strides))]
-    assert sizes == [(-(-height // s), -(-width // s)) for s in strides]
+    assert sizes == [
+        tuple(-(-side // s) for side, s in zip(images.shape[2:], level.strides, strict=True))
+        for level in td.plan.levels
+    ]

@@ -413,8 +413,10 @@ def own_lift(spec: LiftSpec) -> nn.Module:
 
 
 def own_upsample(spec: UpsampleSpec) -> nn.Module:
-    conv = nn.Conv2d(spec.channels, spec.channels * spec.factor**2, 1)
-    return nn.Sequential(conv, nn.PixelShuffle(spec.factor))
+    return nn.Sequential(
+        nn.Upsample(scale_factor=spec.factor, mode="bicubic"),
+        nn.Conv2d(spec.channels, spec.channels, 3, padding=1),
+    )
 
 
 def own_pyramid(spec: PyramidSpec) -> nn.Module:
