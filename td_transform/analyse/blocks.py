@@ -58,9 +58,10 @@ def _join_instances(trunk: Trunk, segments: Sequence[Segment]) -> list[Segment]:
     }
     result: list[Segment] = []
     for segment in segments:
-        path = _instance(trunk, segment, classes)
         before = result[-1] if result else None
-        same = before is not None and path is not None and path == _instance(trunk, before, classes)
+        same = before is not None and bool(
+            _instances(trunk, segment, classes) & _instances(trunk, before, classes)
+        )
         kinds = (segment.kind, before.kind if before is not None else "")
         if (
             same
@@ -75,10 +76,13 @@ def _join_instances(trunk: Trunk, segments: Sequence[Segment]) -> list[Segment]:
 
 
 def _both_branch(trunk: Trunk, left: Segment, right: Segment) -> bool:
+    """Are they two blocks, and not the two ends of an inverted bottleneck?"""
+    wide, narrow = trunk.width(left.end), max(trunk.width(left.start), trunk.width(right.end))
+
     def branches(segment: Segment) -> bool:
         return segment.kind == "block" and not _is_gate(trunk, segment)
 
-    return branches(left) and branches(right)
+    return wide <= narrow and branches(left) and branches(right)
 
 
 def _stack(node: fx.Node) -> list[tuple[str, type]]:
@@ -87,13 +91,23 @@ def _stack(node: fx.Node) -> list[tuple[str, type]]:
 
 def scope(trunk: Trunk, segment: Segment) -> list[tuple[str, type]]:
     """The modules, from the outermost, that what is learned or combined in a segment lies in."""
-    stacks = [_stack(n) for n in segment.nodes if _is_body(trunk, n)]
+    return _common([n for n in segment.nodes if _is_body(trunk, n)])
+
+
+def _common(nodes: Sequence[fx.Node]) -> list[tuple[str, type]]:
     common = []
-    for level in zip(*stacks, strict=False):
+    for level in zip(*map(_stack, nodes), strict=False):
         if len(set(level)) > 1:
             break
         common.append(level[0])
     return [(path, cls) for path, cls in common if path]
+
+
+def belongs(trunk: Trunk, segment: Segment, pool: Segment, before: Segment) -> bool:
+    """Do a segment and a pooling lie in one module, apart from the block before them?"""
+    around = {path for path, _ in _common([n for n in pool.nodes if n.op != "get_attr"])}
+    outside = {path for path, _ in scope(trunk, before)}
+    return any(path in around - outside for path, _ in scope(trunk, segment))
 
 
 def _is_body(trunk: Trunk, node: fx.Node) -> bool:
@@ -101,12 +115,12 @@ def _is_body(trunk: Trunk, node: fx.Node) -> bool:
 
 
 def block_class(trunk: Trunk, segment: Segment) -> type | None:
-    """The class of the innermost module that a segment lies in."""
-    modules = scope(trunk, segment)
-    return modules[-1][1] if modules and modules[-1][1] not in _CONTAINERS else None
+    """The class of the innermost module that a segment lies in, its layers aside."""
+    layers = {n.target for n in segment.nodes if trunk.role(n) in ("conv", "linear")}
+    modules = [cls for path, cls in scope(trunk, segment) if path not in layers]
+    return modules[-1] if modules and modules[-1] not in _CONTAINERS else None
 
 
-def _instance(trunk: Trunk, segment: Segment, classes: set[type]) -> str | None:
-    """The path of the innermost block instance that a segment lies in."""
-    inside = [path for path, cls in scope(trunk, segment) if cls in classes]
-    return inside[-1] if inside else None
+def _instances(trunk: Trunk, segment: Segment, classes: set[type]) -> set[str]:
+    """The paths of the block instances that a segment lies in."""
+    return {path for path, cls in scope(trunk, segment) if cls in classes}

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Literal
 
+from td_transform.analyse.blocks import belongs
 from td_transform.analyse.boundaries import Group
 from td_transform.analyse.segments import is_pointwise_unit
 from td_transform.analyse.siblings import matched_modules
@@ -25,7 +26,7 @@ class Stage:
         pools: the poolings that bring the map to this stride.
         entry: the first unit or block; it may downsample itself.
         rest: the units and blocks after it.
-        prelude: a pointwise unit that carries the width change before the pooling (DenseNet).
+        prelude: a unit that carries the width change before the pooling (DenseNet).
         width: channels of the map that the top-down network lifts the image to: those behind what
             brings the map to this stage.
         entry_sets_width: does the entry set its own output width, whatever flows in?
@@ -93,10 +94,12 @@ def _prelude(
     trunk: Trunk, previous: list[Segment], pools: list[Segment], body: list[Segment]
 ) -> tuple[Segment, ...]:
     """The last unit of the stage before, where it is there for this one."""
-    if len(previous) < 2 or not pools or not is_pointwise_unit(trunk, previous[-1]):
+    if len(previous) < 2 or not pools or previous[-1].kind != "unit":
         return ()
-    leads = previous[-2].kind == "block" and not carries_width(trunk, body[0])
-    return (previous[-1],) if leads else ()
+    block, unit = previous[-2:]
+    leads = is_pointwise_unit(trunk, unit) and not carries_width(trunk, body[0])
+    leads = block.kind == "block" and (leads or belongs(trunk, unit, pools[0], block))
+    return (unit,) if leads else ()
 
 
 def _entered(trunk: Trunk, stage: Stage, stages: Sequence[Stage]) -> Stage:

@@ -69,10 +69,16 @@ def _is_body(trunk: Trunk, segments: Sequence[Segment], index: int) -> bool:
 
 
 def _are_stages(trunk: Trunk, leading: Sequence[Segment], later: Sequence[Segment]) -> bool:
-    """Units alone, several at more than one resolution, or several of the stages' own blocks at one."""
-    if all(s.kind == "unit" for s in leading):
-        units = Counter(s.stride_out for s in leading)
-        return sum(count > 1 for count in units.values()) > 1
+    """What has several units at more than one resolution, or several of the stages' own blocks at one.
+
+    What lies in a module of its own is a stem, however large, unless it is units alone.
+    """
+    apart = {path for path, _ in scope(trunk, later[0])}
+    own = [{path for path, _ in scope(trunk, s)} - apart for s in leading]
+    if all(s.kind == "unit" for s in leading) or not set.intersection(*own):
+        steps = Counter(s.stride_out for s in leading)
+        if sum(count > 1 for count in steps.values()) > 1:
+            return True
     returning = {block_class(trunk, s) for s in later if s.kind == "block"}
     blocks = Counter(
         s.stride_out

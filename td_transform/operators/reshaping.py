@@ -63,7 +63,7 @@ def reshape(call: Call) -> Dims:
         dims = [call.dims()[i] for i in ins]
         if len(ins) == len(outs) == 1:
             result.append(dims[0])
-        elif (axes := _named_axes(call, outs, len(after))) is not None:
+        elif (axes := _named_axes(call, dims, outs, after)) is not None:
             result.extend(axes)
         elif _holds_positions(call, dims, [before[i] for i in ins]):
             result.extend(_positions(call, ins, [after[o] for o in outs]))
@@ -77,19 +77,26 @@ def reshape(call: Call) -> Dims:
     return remembered(call, tuple(result), after)
 
 
-def _named_axes(call: Call, outs: list[int], rank: int) -> list[Dim] | None:
-    """The axes of a map whose sizes the code asks for: x.view(n, c, h, w) with another's h and w."""
+def _named_axes(
+    call: Call, before: list[Dim], outs: list[int], after: tuple[int, ...]
+) -> list[Dim] | None:
+    """The axes of a map whose sizes the code asks for: x.view(n, c, h, w) with another's h and w,
+    among them where numbers alone were joined (a batch of windows)."""
     arguments = call.node.args[1:]
     if arguments and isinstance(arguments[0], (tuple, list)):
         arguments = tuple(arguments[0])
-    if call.module is not None or len(arguments) != rank:
+    if call.module is not None or len(arguments) != len(after):
         return None
-    axes: list[Any] = [
+    given: list[Any] = [
         call.inference.dims.get(argument) if isinstance(argument, fx.Node) else None
         for argument in (arguments[o] for o in outs)
     ]
-    named = [axis.axis if isinstance(axis, Spatial) else None for axis in axes]
-    return axes if len(outs) > 1 and named == list(range(call.axes)) else None
+    axes = [dim.axis for dim in given if isinstance(dim, Spatial)]
+    alone = not any(isinstance(dim, Width) and dim.terms for dim in before)
+    if len(outs) < 2 or axes != list(range(call.axes)) or not (alone or len(outs) == call.axes):
+        return None
+    sizes = [Width.of(after[o]) for o in outs]
+    return [d if isinstance(d, Spatial) else n for d, n in zip(given, sizes, strict=True)]
 
 
 def _holds_positions(call: Call, dims: list[Dim], sizes: list[int]) -> bool:

@@ -16,6 +16,7 @@ from td_transform import TopDownError, TopDownNetwork, to_topdown
 from td_transform.analyse import analyse
 from td_transform.options import Arrangement
 from td_transform.trace import trace
+from tools.zoo.feature_info import difference, features
 from tools.zoo.libraries import LIBRARIES, Library, Size, on_meta
 
 Row = dict[str, Any]
@@ -56,11 +57,15 @@ def row(library: str, name: str, arrangements: Sequence[Arrangement], *, real: b
 
 
 def bottom_up(model: nn.Module, size: Size | None) -> Row:
-    """The stages that are found, from fine to coarse, each (stride, width)."""
+    """The stages that are found, from fine to coarse, each (stride, width), and how timm's own list
+    differs from them."""
     traced = trace(model, size)
     found = analyse(traced)
     ends = [stage.segments[-1].end for stage in found.stages]
+    said = features(model)
+    opinion = {"feature_info": difference(found, said)} if said else {}
     return {
+        **opinion,
         "input_size": list(traced.input_size),
         "parameters": sum(p.numel() for p in model.parameters()),
         "levels": [
