@@ -57,32 +57,28 @@ def _join_instances(trunk: Trunk, segments: Sequence[Segment]) -> list[Segment]:
         if (cls := block_class(trunk, segment)) is not None
     }
     result: list[Segment] = []
+    has_branched = False
     for segment in segments:
+        branches = segment.kind == "block" and not _is_gate(trunk, segment)
         before = result[-1] if result else None
-        same = before is not None and bool(
-            _instances(trunk, segment, classes) & _instances(trunk, before, classes)
-        )
-        kinds = (segment.kind, before.kind if before is not None else "")
         if (
-            same
-            and before is not None
-            and "pool" not in kinds
-            and not _both_branch(trunk, before, segment)
+            before is not None
+            and "pool" not in (before.kind, segment.kind)
+            and _instances(trunk, segment, classes) & _instances(trunk, before, classes)
+            and (not (has_branched and branches) or _widens_between(trunk, before, segment))
         ):
             result[-1] = before.joined(segment, "block")
+            has_branched = has_branched or branches
         else:
             result.append(segment)
+            has_branched = branches
     return result
 
 
-def _both_branch(trunk: Trunk, left: Segment, right: Segment) -> bool:
-    """Are they two blocks, and not the two ends of an inverted bottleneck?"""
+def _widens_between(trunk: Trunk, left: Segment, right: Segment) -> bool:
+    """Are they the two ends of an inverted bottleneck, and not two blocks?"""
     wide, narrow = trunk.width(left.end), max(trunk.width(left.start), trunk.width(right.end))
-
-    def branches(segment: Segment) -> bool:
-        return segment.kind == "block" and not _is_gate(trunk, segment)
-
-    return wide <= narrow and branches(left) and branches(right)
+    return wide > narrow
 
 
 def _stack(node: fx.Node) -> list[tuple[str, type]]:

@@ -294,10 +294,11 @@ class GraphWriter:
                 copied = self._copied(segment, plan, source, placed)
                 return self._finer(upsample, copied, like, source)
             case PoolTo(where="instead", size=size):
-                return self._pool_to(segment, size, self._taken(None, source, placed))
+                first = next(n for n in source.all_input_nodes if n in placed)
+                return self._pool_to(segment, size, placed[first], like, first)
             case PoolTo(size=size):
                 first = source.all_input_nodes[0]
-                pooled = self._pool_to(segment, size, placed[first])
+                pooled = self._pool_to(segment, size, placed[first], like, first)
                 return self._copied(segment, plan, source, {**placed, first: pooled})
         return self._copied(segment, plan, source, placed)
 
@@ -307,9 +308,20 @@ class GraphWriter:
             return placed[self._sources[name]]
         return next(placed[n] for n in source.all_input_nodes if n in placed)
 
-    def _pool_to(self, segment: SegmentPlan, size: tuple[int, ...], x: fx.Node) -> fx.Node:
+    def _pool_to(
+        self,
+        segment: SegmentPlan,
+        size: tuple[int, ...],
+        x: fx.Node,
+        like: fx.Node,
+        source: fx.Node,
+    ) -> fx.Node:
+        """A pooled map that is laid out as the bottom-up one is."""
+        axes = self._bottom_up.trunk.axes(source) or STANDARD
         kind: Any = DIMENSIONS[len(size)].adaptive_pool
-        return self._call(f"{segment.prefix}.pool", lambda: kind(size), x)
+        name, x = f"{segment.prefix}.pool", self._standard(x, axes, like)
+        pooled = self._call(name, lambda: kind(size), x)
+        return self._laid_out(pooled, axes)
 
     def _copied(
         self, segment: SegmentPlan, plan: NodePlan, source: fx.Node, placed: dict[fx.Node, fx.Node]

@@ -55,7 +55,13 @@ def pin(call: Call, tensor: fx.Node) -> None:
 
 
 def settled(dims: Any, values: Any) -> Any:
-    """Dimensions with what is a mere number as large as it is in the bottom-up model."""
+    """Dimensions with what is a mere number as large as it is in the bottom-up model.
+
+    Positions with something beside them (a class token) are a number as well.
+    """
+    if isinstance(dims, Spatial):
+        beside = dims.axis == BOTH_AXES and isinstance(values, int) and values % dims.columns
+        return Width.of(values) if beside else dims
     if isinstance(dims, Width):
         size = values if isinstance(values, int) else None
         return Width.of(size) if size is not None and not dims.terms else dims

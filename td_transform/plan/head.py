@@ -84,7 +84,7 @@ def _head_node(trunk: Trunk, node: fx.Node, plan: NodePlan, warnings: list[str])
     read = next(iter(call.tensors), None)
     if read is None or trunk.stride(read) is None:
         return plan
-    before = call.shape(read)[2:]
+    before = trunk.map_size(read)
     if trunk.role(node) == "pool":
         whole = covers_map(call.window(), call.shape())
         return NodePlan(node.name, PoolTo("instead", (1,) * trunk.count) if whole else Drop())

@@ -30,14 +30,22 @@ def difference(found: BottomUp, said: list[Feature]) -> str:
     a stem that branches. Its width is that of any map of the stage: timm lists what a feature
     pyramid should read, for instance the map before a last convolution.
     """
-    rest = said[_in_stem(found, said) :]
+    rest = _by_stride(said[_in_stem(found, said) :])
     strides = [stage.stride for stage in found.stages]
-    if [stride for stride, _ in rest] != strides:
+    if list(rest) != strides:
         return f"strides {strides}, not {[stride for stride, _ in said]}"
-    for stage, (stride, width) in zip(found.stages, rest, strict=True):
-        if width not in _widths(found, stage):
-            return f"widths {sorted(_widths(found, stage))} at stride {stride}, not {width}"
+    for stage, (stride, widths) in zip(found.stages, rest.items(), strict=True):
+        if not widths & _widths(found, stage):
+            return f"widths {sorted(_widths(found, stage))} at stride {stride}, not {widths}"
     return ""
+
+
+def _by_stride(said: Iterable[Feature]) -> dict[int, set[int]]:
+    """What is said of each resolution: a stage is the part of the trunk at one."""
+    widths: dict[int, set[int]] = {}
+    for stride, width in said:
+        widths.setdefault(stride, set()).add(width)
+    return widths
 
 
 def _in_stem(found: BottomUp, said: list[Feature]) -> int:
@@ -47,7 +55,7 @@ def _in_stem(found: BottomUp, said: list[Feature]) -> int:
     trunk, stem = found.trunk, {*found.stem.nodes, found.stem.start}
     maps = [node for node in found.stem.nodes if trunk.stride(node) is not None]
     known = {(int(max(trunk.stride(node) or ())), trunk.width(node)) for node in maps}
-    extra = len(said) - len(found.stages)
+    extra = len(_by_stride(said)) - len(found.stages)
     is_chain = all(sum(s in stem for s in node.all_input_nodes) == 1 for node in maps)
     count = 0
     while count < (extra if is_chain else min(extra, 1)) and said[count] in known:
