@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -56,23 +57,33 @@ def _join_instances(trunk: Trunk, segments: Sequence[Segment]) -> list[Segment]:
         if segment.kind == "block" and not _is_gate(trunk, segment)
         if (cls := block_class(trunk, segment)) is not None
     }
+    instances = _single(segments, [_instances(trunk, s, classes) for s in segments])
     result: list[Segment] = []
     has_branched = False
-    for segment in segments:
+    last: set[str] = set()
+    for segment, inside in zip(segments, instances, strict=True):
         branches = segment.kind == "block" and not _is_gate(trunk, segment)
         before = result[-1] if result else None
         if (
             before is not None
             and "pool" not in (before.kind, segment.kind)
-            and _instances(trunk, segment, classes) & _instances(trunk, before, classes)
+            and inside & last
             and (not (has_branched and branches) or _widens_between(trunk, before, segment))
         ):
             result[-1] = before.joined(segment, "block")
-            has_branched = has_branched or branches
+            has_branched, last = has_branched or branches, inside & last
         else:
             result.append(segment)
-            has_branched = branches
+            has_branched, last = branches, inside
     return result
+
+
+def _single(segments: Sequence[Segment], instances: Sequence[set[str]]) -> list[set[str]]:
+    """Instances without the modules in which the resolution falls twice: those hold stages."""
+    falls = Counter(
+        path for s, inside in zip(segments, instances, strict=True) if s.crosses for path in inside
+    )
+    return [{path for path in inside if falls[path] < 2} for inside in instances]
 
 
 def _widens_between(trunk: Trunk, left: Segment, right: Segment) -> bool:

@@ -140,7 +140,8 @@ class Last(nn.Module):
         self.norm, self.linear = nn.LayerNorm(width), nn.Linear(width, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.linear(self.norm(x))
+        out: Tensor = x + self.linear(self.norm(x))
+        return out
 
 
 class ChannelsLast(nn.Module):
