@@ -60,8 +60,8 @@ def settled(dims: Any, values: Any) -> Any:
     Positions with something beside them (a class token) are a number as well.
     """
     if isinstance(dims, Spatial):
-        beside = dims.axis == BOTH_AXES and isinstance(values, int) and values % dims.columns
-        return Width.of(values) if beside else dims
+        whole = dims.axis != FLAT or values == math.prod(dims.sizes)
+        return dims if whole or not isinstance(values, int) else Width.of(values)
     if isinstance(dims, Width):
         size = values if isinstance(values, int) else None
         return Width.of(size) if size is not None and not dims.terms else dims
