@@ -3,8 +3,9 @@
     python tools/torch_versions.py "torch==2.6.0 protobuf<6" torch==2.14.1 networkx==3.0
 
 Every argument, one requirement or several, gets a virtual environment of its own in a temporary
-folder, with the newest releases of everything else that fit; it is deleted afterwards. A release of torch takes several GB
-and some minutes to install. The tests of the benchmarks, which need more packages, are left out.
+folder, with the newest releases of everything else that fit; it is deleted afterwards. A release of
+torch takes several GB and some minutes to install. The tests of the benchmarks, which need more
+packages, are left out.
 """
 
 from __future__ import annotations
