@@ -16,7 +16,7 @@ from types import ModuleType
 import torch
 from torch.library import Library
 
-__all__ = ["import_torchvision"]
+__all__ = ["import_torchvision", "names_missing_operator"]
 
 _OPERATORS = ("nms", "qnms")
 _SCHEMA = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
@@ -47,14 +47,15 @@ def import_torchvision() -> ModuleType:
     try:
         return importlib.import_module("torchvision")
     except RuntimeError as error:
-        if not _names_missing_operator(error):
+        if not names_missing_operator(error):
             raise
     _forget_partial_import()
     _declare_missing_operators()
     return importlib.import_module("torchvision")
 
 
-def _names_missing_operator(error: RuntimeError) -> bool:
+def names_missing_operator(error: RuntimeError) -> bool:
+    """Is it what `import torchvision` ends with there?"""
     return any(f"torchvision::{name} does not exist" in str(error) for name in _OPERATORS)
 
 

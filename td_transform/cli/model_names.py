@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import Annotated, Any
 
 import tyro
@@ -163,7 +164,7 @@ def _is_installed(library: str) -> bool:
 def _from_module(place: str, module_name: str, path: str) -> Any:
     _check_name(place, module_name)
     try:
-        found: Any = importlib.import_module(module_name)
+        found: Any = _imported(module_name)
     except Exception as error:
         missing = error.name if isinstance(error, ModuleNotFoundError) else None
         if missing is None or not f"{module_name}.".startswith(f"{missing}."):
@@ -181,6 +182,19 @@ def _from_module(place: str, module_name: str, path: str) -> Any:
             )  # fmt: skip
         found = getattr(found, name)
     return found
+
+
+def _imported(name: str) -> ModuleType:
+    """A user's module may import torchvision, which a CPU-only torch can't load by itself."""
+    from td_transform.torchvision_cpu import import_torchvision, names_missing_operator
+
+    try:
+        return importlib.import_module(name)
+    except RuntimeError as error:
+        if not names_missing_operator(error):
+            raise
+    import_torchvision()
+    return importlib.import_module(name)
 
 
 def _check_name(place: str, module_name: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -332,6 +333,19 @@ def test_who_wants_the_traceback_gets_it(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setenv("TD_TRANSFORM_TRACEBACK", "1")
     with pytest.raises(TopDownError, match="no such model"):
         main(["convert", "resnet81"])
+
+
+@pytest.mark.exhaustive
+def test_a_users_file_may_import_torchvision(tmp_path: Path) -> None:
+    """On a CPU-only torch, too: in a process of its own, where nothing has imported it before."""
+    (tmp_path / "nets.py").write_text("from torchvision.models import resnet18 as build")
+    command = [sys.executable, "-m", "td_transform", "rf", "nets:build", "--json"]
+    done = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, timeout=300,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["network"] == "bottom-up"
 
 
 @pytest.mark.exhaustive
