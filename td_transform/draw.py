@@ -318,7 +318,7 @@ def _column(axes: Axes, rows: Sequence[_Row], scale: _Scale, left: float, box: f
 def _image(axes: Axes, row: _Row, side: float, place: Point, end: float) -> None:
     """A level of the pyramid, and the arrow to where it enters."""
     x, y = place
-    _rectangle(axes, (x - side / 2, y - side / 2), (side, side), _PALE, hatch="....")
+    _rectangle(axes, (x - side / 2, y - side / 2), (side, side), _PALE, hatch="++")
     _text(axes, (x, y + side / 2 + 0.11), row.image[0] if row.image else "", align="center")
     _arrow(axes, (x + side / 2, y), (end, y))
     _text(axes, (end - 0.12, y - 0.11), row.lift, colour=_GREY, align="right")
