@@ -17,6 +17,7 @@ from td_transform.fields import (
     MeasuredFields,
     MeasuredRow,
     ReceptiveFields,
+    Tile,
     compare,
     receptive_field,
 )
@@ -34,6 +35,7 @@ from td_transform.operators import Operator, Reach, Taps, Window, operator_rule,
 from td_transform.options import Conversion, Options
 from td_transform.plan import LevelPlan, Plan
 from td_transform.saving import load_topdown, save_topdown
+from td_transform.tiles import TiledNetwork, tiled
 from td_transform.transform import build, plan_topdown, to_topdown
 
 __version__ = "0.1.0"
@@ -58,6 +60,8 @@ __all__ = [
     "ReceptiveFields",
     "StructureError",
     "Taps",
+    "Tile",
+    "TiledNetwork",
     "TopDownError",
     "TopDownNetwork",
     "TraceError",
@@ -75,5 +79,6 @@ __all__ = [
     "receptive_field",
     "register_operator",
     "save_topdown",
+    "tiled",
     "to_topdown",
 ]

@@ -115,6 +115,8 @@ class Reach:
         sources: how many of the tensors it is called with it reads; None for all.
         levels: for several outputs: the taps of each.
         measured: was it found from gradients at one size? At another it may read other positions.
+        sized: do the taps depend on the size of the whole map, so that a part of it would be read
+            otherwise (windows that share it out, a resize to a given size)?
     """
 
     taps: Plane | Taps = POINT
@@ -123,3 +125,4 @@ class Reach:
     sources: int | None = None
     levels: tuple[Plane, ...] = ()
     measured: bool = False
+    sized: bool = False

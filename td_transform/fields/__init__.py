@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from td_transform.fields.compare import Comparison, compare
 from td_transform.fields.measure import MeasuredFields, MeasuredRow
-from td_transform.fields.receptive_field import Box, ReceptiveFields, receptive_field
+from td_transform.fields.receptive_field import ReceptiveFields, receptive_field
 from td_transform.fields.rows import FieldRow
+from td_transform.fields.tile import Box, Tile
 
 __all__ = [
     "Box",
@@ -17,6 +18,7 @@ __all__ = [
     "MeasuredFields",
     "MeasuredRow",
     "ReceptiveFields",
+    "Tile",
     "compare",
     "receptive_field",
 ]

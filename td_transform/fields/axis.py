@@ -146,6 +146,13 @@ def _bounded(taps: Taps, size: int, count: int) -> tuple[Ints, Bools | None]:
     return inside, missing
 
 
+def read_positions(taps: Taps, size: int, count: int, outputs: Interval) -> Ints:
+    """The positions of a map of that size that some of `count` output positions read."""
+    places, missing = _bounded(taps, size, count)
+    rows = slice(*outputs)
+    return places[rows].ravel() if missing is None else places[rows][~missing[rows]]
+
+
 def _inside(places: Ints, size: int, boundary: Boundary) -> Ints | None:
     if boundary == "clamp":
         return np.clip(places, 0, size - 1)

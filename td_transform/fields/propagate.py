@@ -27,6 +27,8 @@ _ONE = Fraction(1)
 class Propagation:
     """Walks a traced graph; `fields` holds a `MapField` per tensor, or a tuple of them.
 
+    `operators` and `reaches` hold what the registry says of each node that was followed.
+
     Args:
         trace: the traced network.
 
@@ -38,6 +40,7 @@ class Propagation:
     def __init__(self, trace: Trace) -> None:
         self.fields: dict[fx.Node, Any] = {}
         self.operators: dict[fx.Node, Operator] = {}
+        self.reaches: dict[fx.Node, Reach] = {}
         self._trace = trace
         self.measured: set[fx.Node] = set()
         self._count = len(trace.input_size) - 1
@@ -68,6 +71,22 @@ class Propagation:
             call_of(self._trace, node, self._inference)
         )
 
+    def places(self, node: fx.Node) -> tuple[int, ...] | None:
+        """Where the axes of the map stand among a tensor's dimensions; None where one is missing,
+        or flattened with another."""
+        dims = self._inference.dims[node]
+        if isinstance(self._trace.values[node], tuple):
+            dims = dims[0] if dims else None
+        if not isinstance(dims, tuple):
+            return None
+        found = {dim.axis: i for i, dim in enumerate(dims) if isinstance(dim, Spatial)}
+        count = len(self._trace.input_size) - 1
+        return tuple(found[axis] for axis in range(count)) if len(found) == count else None
+
+    def is_length(self, node: fx.Node) -> bool:
+        """Is it a number, the size of a map along an axis?"""
+        return isinstance(self._inference.dims[node], Spatial)
+
     def _visit(self, node: fx.Node) -> None:
         try:
             infer(self._trace, [node], self._inference)
@@ -91,7 +110,7 @@ class Propagation:
         if operator.role == "collapse":
             self._restore_axes(call)
         self._forget_widths(node)
-        self.operators[node] = operator
+        self.operators[node], self.reaches[node] = operator, reach
         field = self._field(call, operator, reach)
         if field is not None:
             self.fields[node] = field

@@ -28,14 +28,13 @@ from td_transform.fields.rows import (
 )
 from td_transform.layers.dimensions import by
 from td_transform.table import Table
+from td_transform.fields.tile import Box, Tile, halo, reaching, tile
 from td_transform.trace import Trace, make_skeleton, trace
 from td_transform.transform import to_topdown
 
 if TYPE_CHECKING:
     import pandas
     from matplotlib.figure import Figure
-
-Box = tuple[int, ...]
 
 
 class ReceptiveFields(Mapping[str, FieldRow]):
@@ -120,6 +119,87 @@ class ReceptiveFields(Mapping[str, FieldRow]):
     def records(self) -> list[dict[str, Any]]:
         """The rows as plain data with the columns of `to_csv`, for JSON and data frames."""
         return [record(row) for row in self._rows.values()]
+
+    def halo(self, key: str) -> tuple[tuple[int, int], ...]:
+        """How many pixels before and after its own the positions of a map see: ((top, bottom),
+        (left, right)), what a tile needs around it so that no position misses anything.
+
+        A position's own pixels are as many as the map's stride. Gates and statistics of the whole
+        map don't count: no halo is enough for those, and the row says `gated`.
+
+        Example:
+            >>> rf = receptive_field(nn.Conv2d(3, 4, 5, padding=2), (3, 32, 32))
+            >>> rf.halo("")
+            ((2, 2), (2, 2))
+        """
+        return tuple(map(halo, self._maps[self._name(key)].axes))
+
+    def tile(self, key: str, box: Box) -> Tile:
+        """What to cut from the image so that a box of positions comes out as on the whole image.
+
+        Args:
+            key: a module path or node name.
+            box: (top, left, bottom, right) of the map, ends exclusive.
+
+        Returns:
+            The pixels, and the positions in the map that the network makes of them. The padding of
+            those that stand at the image's border is the network's own.
+
+        Raises:
+            TopDownError: the name or a position doesn't exist.
+
+        Example:
+            >>> import torch
+            >>> net = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.MaxPool2d(2))
+            >>> image = torch.rand(1, 3, 32, 32)
+            >>> tile = receptive_field(net, (3, 32, 32)).tile("1", (4, 4, 8, 8))
+            >>> tile.pixels, tile.positions
+            ((6, 6, 17, 17), (1, 1, 5, 5))
+            >>> part = net(image[..., 6:17, 6:17])[..., 1:5, 1:5]
+            >>> torch.allclose(part, net(image)[..., 4:8, 4:8], atol=1e-6)
+            True
+        """
+        name = self._name(key)
+        row, count = self._rows[name], len(self._maps[name].axes)
+        sides = zip(box[:count], box[count:], row.output_size, strict=False)
+        if len(box) != 2 * count or not all(0 <= low < high <= side for low, high, side in sides):
+            raise TopDownError(
+                f"box {box} of '{key}'", seen=f"a map of {row.output_size} positions",
+                expected="the first position along every axis, then the ends, within the map",
+                remedy="count from 0; ends are exclusive",
+            )  # fmt: skip
+        before = [self._rows[n.name] for n in self._ancestors(name) if n.name in self._rows]
+        return tile(self._maps[name].axes, box, row, before)
+
+    def reaches(self, pixel: Sequence[int], key: str) -> Box:
+        """Which positions of a map see a pixel, through windows: the inverse of `box`.
+
+        Args:
+            pixel: (row, column) of the image.
+            key: a module path or node name.
+
+        Returns:
+            The smallest box of positions, ends exclusive; zeros where none sees it.
+
+        Raises:
+            TopDownError: the name or the pixel doesn't exist.
+        """
+        size = self.input_size[1:]
+        if len(pixel) != len(size) or not all(0 <= p < s for p, s in zip(pixel, size, strict=True)):
+            raise TopDownError(
+                f"pixel {tuple(pixel)}", seen=f"an image of {size} pixels",
+                expected="a pixel of the image, a number for each axis",
+                remedy=f"count from {(0,) * len(size)}",
+            )  # fmt: skip
+        return reaching(self._maps[self._name(key)].axes, pixel)
+
+    def _ancestors(self, name: str) -> list[fx.Node]:
+        """A node and all that it is made from."""
+        found = {self._nodes[name]: None}
+        for node in reversed(self.trace.graph.nodes):
+            if node in found:
+                found.update(dict.fromkeys(node.all_input_nodes))
+        return list(found)
 
     def to_csv(self, path: str | Path) -> None:
         """Write the rows; pairs become two columns, sizes in input pixels."""

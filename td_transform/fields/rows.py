@@ -32,6 +32,8 @@ class FieldRow:
         start: the first pixel of the first position's field; below zero it lies in the padding.
         covers_image: does every position see every pixel, gates included?
         measured: was what the operator reads found from its own gradients, as no rule knows it?
+        adds_nothing: is it a window over maps whose positions all see the whole image already? More
+            depth there sees nothing new.
         gated: does a path through statistics of the whole map (squeeze-excite, group norm) join
             the spatial one? The sizes are those of the spatial path alone.
         depth: convolutions and poolings on the longest path from the image.
@@ -47,6 +49,7 @@ class FieldRow:
     start: tuple[int, ...]
     covers_image: bool
     measured: bool
+    adds_nothing: bool
     gated: bool
     depth: int
 
@@ -77,7 +80,9 @@ def make_row(traced: Trace, propagation: Propagation, node: fx.Node, depth: int)
     operator = propagation.operators.get(node)
     counts = tuple(1 if axis.track is None else len(axis.track.first) for axis in field.axes)
     facts = [_axis_facts(axis) for axis in field.axes]
-    sizes = zip(field.axes, traced.input_size[1:], strict=True)
+    sizes = traced.input_size[1:]
+    sources = [propagation.fields[n] for n in node.all_input_nodes if n in propagation.fields]
+    saw_all = [isinstance(s, MapField) and _sees_all(s, sizes) for s in sources]
     return FieldRow(
         name=node.name,
         module_path=next(iter(reversed(module_paths(node))), ""),
@@ -87,8 +92,9 @@ def make_row(traced: Trace, propagation: Propagation, node: fx.Node, depth: int)
         size_min=tuple(fact.smallest for fact in facts),
         size_max=tuple(fact.largest for fact in facts),
         start=tuple(fact.start for fact in facts),
-        covers_image=all(_covers(axis, size) for axis, size in sizes),
+        covers_image=_sees_all(field, sizes),
         measured=node in propagation.measured,
+        adds_nothing=slides(propagation, node) and bool(saw_all) and all(saw_all),
         gated=any(axis.track is not None and axis.whole is not None for axis in field.axes),
         depth=depth,
     )
@@ -109,6 +115,11 @@ def _axis_facts(axis: AxisField) -> _AxisFacts:
     widest, narrowest = axis.track.widest, axis.track.narrowest
     smallest = int(narrowest.sizes().min(initial=narrowest.largest))
     return _AxisFacts(widest.stride, smallest, widest.largest, int(widest.starts[0]))
+
+
+def _sees_all(field: MapField, sizes: Sequence[int]) -> bool:
+    """Does every position see the whole image?"""
+    return all(_covers(axis, size) for axis, size in zip(field.axes, sizes, strict=True))
 
 
 def _covers(axis: AxisField, size: int) -> bool:
@@ -140,7 +151,7 @@ def rows_table(rows: Sequence[FieldRow]) -> Table:
 
 def _cells(row: FieldRow) -> list[str]:
     smallest, largest = agreed(row.size_min), agreed(row.size_max)
-    whole = "yes" if row.covers_image else ""
+    whole = "nothing new" if row.adds_nothing else "yes" if row.covers_image else ""
     return [
         row.name,
         f"{row.operator} (measured)" if row.measured else row.operator,

@@ -180,18 +180,20 @@ _register(
     "pool", rules.pool, windows.average_pool_window, reach=reach.same_padded,
 )  # fmt: skip
 _register(
-    [nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d, nn.AdaptiveMaxPool1d,
-     nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d, F.adaptive_avg_pool1d, F.adaptive_avg_pool2d,
-     F.adaptive_avg_pool3d, F.adaptive_max_pool1d, F.adaptive_max_pool2d, F.adaptive_max_pool3d],
-    "collapse", rules.adaptive, reach=reach.adaptive,
+    [nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d, F.adaptive_avg_pool1d,
+     F.adaptive_avg_pool2d, F.adaptive_avg_pool3d],
+    "collapse", rules.adaptive, reach=reach.adaptive, gathers="mean",
 )  # fmt: skip
 _register(
-    [
-        torch.mean, torch.sum, torch.amax, torch.amin, torch.var, torch.std,
-        "mean", "sum", "amax", "amin", "var", "std",
-    ],
-    "collapse", rules.reduce,
+    [nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d, F.adaptive_max_pool1d,
+     F.adaptive_max_pool2d, F.adaptive_max_pool3d],
+    "collapse", rules.adaptive, reach=reach.adaptive, gathers="max",
 )  # fmt: skip
+_register([torch.mean, "mean"], "collapse", rules.reduce, gathers="mean")
+_register([torch.sum, "sum"], "collapse", rules.reduce, gathers="sum")
+_register([torch.amax, "amax"], "collapse", rules.reduce, gathers="max")
+_register([torch.amin, "amin"], "collapse", rules.reduce, gathers="min")
+_register([torch.var, torch.std, "var", "std"], "collapse", rules.reduce)
 
 _register(
     [nn.PixelUnshuffle, F.pixel_unshuffle, torch.pixel_unshuffle],

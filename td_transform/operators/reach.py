@@ -87,7 +87,8 @@ def same_padded(call: Call) -> Reach:
         return Taps.window(kernel, stride, dilation=dilation, padding=padding // 2)
 
     is_conv = isinstance(call.module, nn.modules.conv._ConvNd)
-    return Reach(_plane(call, along), mixes=is_conv and not _is_channelwise(call))
+    sized = any(step > 1 for step in window.stride)
+    return Reach(_plane(call, along), mixes=is_conv and not _is_channelwise(call), sized=sized)
 
 
 def transposed(call: Call) -> Reach:
@@ -106,7 +107,7 @@ def transposed(call: Call) -> Reach:
 
 def adaptive(call: Call) -> Reach:
     """Adaptive pooling: windows that share the map out evenly."""
-    return Reach(_plane(call, lambda axis: _shared_out(call, axis)), mixes=False)
+    return Reach(_plane(call, lambda axis: _shared_out(call, axis)), mixes=False, sized=True)
 
 
 def _shared_out(call: Call, axis: int) -> Taps:
@@ -136,7 +137,8 @@ def resize(call: Call) -> Reach:
             return Taps.antialiased(ratio, reach=reach)
         return Taps.linear(ratio, reach=reach, corners=corners)
 
-    return Reach(_plane(call, along), mixes=False, sources=1)
+    sized = corners or mode == "area" or call.number("scale_factor", 2) is None
+    return Reach(_plane(call, along), mixes=False, sources=1, sized=sized)
 
 
 def _ratio(call: Call, axis: int, *, corners: bool) -> Fraction:
@@ -177,7 +179,7 @@ def _module_mode(module: nn.Module) -> str:
 
 def indexed(call: Call) -> Reach:
     """Slices of a map, with or without a step; an integer keeps that one position."""
-    taps = [POINT] * call.axes
+    taps, sized = [POINT] * call.axes, False
     if not isinstance(call.values.get(call.input), TensorInfo):
         return Reach(mixes=False)
     for dim, size, item in index_items(call):
@@ -187,11 +189,12 @@ def indexed(call: Call) -> Reach:
             raise Conflict("an index into a flattened map")
         if isinstance(item, slice):
             start, _, step = item.indices(size)
+            sized = sized or item.stop is not None or start > 0
         else:
-            start, step = int(item) % size, 1
+            start, step, sized = int(item) % size, 1, True
         taps[dim.axis] = Taps(((start,),), step)
     same_rank = len(call.shape()) == len(call.values[call.node].shape)
-    return Reach(tuple(taps), mixes=not same_rank)
+    return Reach(tuple(taps), mixes=not same_rank, sized=sized)
 
 
 def index_items(call: Call) -> list[tuple[Any, int, Any]]:

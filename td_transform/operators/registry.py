@@ -30,6 +30,9 @@ Role = Literal[
 # the axis of a map whose axes all stand in one dimension
 FLAT = -1
 
+# the mean counts each part by its positions
+Gathering = Literal["mean", "sum", "max", "min"]
+
 # values of arguments, each by its name and its position
 Arguments = Mapping[tuple[str, int], Any]
 
@@ -225,6 +228,7 @@ class Operator:
         without_stride: for a function: what runs instead of it at stride 1 with an output as large
             as its input, a module or other arguments.
         as_module: for a function whose mode tracing freezes: the module that follows the network's.
+        gathers: for a reduction: what the result on a whole map is of those on its parts.
     """
 
     name: str
@@ -237,6 +241,7 @@ class Operator:
     channels: Literal["join", "part", "index"] | None = None
     without_stride: Callable[[Call], nn.Module | Arguments] | None = None
     as_module: Callable[[Call], nn.Module] | None = None
+    gathers: Gathering | None = None
 
 
 _operators: dict[Any, Operator] = {}
