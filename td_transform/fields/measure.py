@@ -15,7 +15,8 @@ from td_transform.layers.dimensions import by
 from td_transform.table import format_table
 
 if TYPE_CHECKING:
-    from td_transform.fields.receptive_field import Box, ReceptiveFields
+    from td_transform.fields.receptive_field import ReceptiveFields
+    from td_transform.fields.tile import Box
     from td_transform.trace import Trace
 
 _BATCH = 4

@@ -79,9 +79,13 @@ class Propagation:
             dims = dims[0] if dims else None
         if not isinstance(dims, tuple):
             return None
-        found = {dim.axis: i for i, dim in enumerate(dims) if isinstance(dim, Spatial)}
-        count = len(self._trace.input_size) - 1
-        return tuple(found[axis] for axis in range(count)) if len(found) == count else None
+        found = {
+            dim.axis: place
+            for place, dim in enumerate(dims)
+            if isinstance(dim, Spatial) and dim.axis != FLAT
+        }
+        whole = len(found) == self._count
+        return tuple(found[axis] for axis in range(self._count)) if whole else None
 
     def is_length(self, node: fx.Node) -> bool:
         """Is it a number, the size of a map along an axis?"""

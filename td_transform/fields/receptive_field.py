@@ -26,9 +26,9 @@ from td_transform.fields.rows import (
     rows_table,
     slides,
 )
+from td_transform.fields.tile import Box, Tile, halo, reaching, tile
 from td_transform.layers.dimensions import by
 from td_transform.table import Table
-from td_transform.fields.tile import Box, Tile, halo, reaching, tile
 from td_transform.trace import Trace, make_skeleton, trace
 from td_transform.transform import to_topdown
 
@@ -164,7 +164,7 @@ class ReceptiveFields(Mapping[str, FieldRow]):
         sides = zip(box[:count], box[count:], row.output_size, strict=False)
         if len(box) != 2 * count or not all(0 <= low < high <= side for low, high, side in sides):
             raise TopDownError(
-                f"box {box} of '{key}'", seen=f"a map of {row.output_size} positions",
+                f"box {box} of '{key}'", seen=f"a map of {by(row.output_size)} positions",
                 expected="the first position along every axis, then the ends, within the map",
                 remedy="count from 0; ends are exclusive",
             )  # fmt: skip
@@ -187,7 +187,7 @@ class ReceptiveFields(Mapping[str, FieldRow]):
         size = self.input_size[1:]
         if len(pixel) != len(size) or not all(0 <= p < s for p, s in zip(pixel, size, strict=True)):
             raise TopDownError(
-                f"pixel {tuple(pixel)}", seen=f"an image of {size} pixels",
+                f"pixel {tuple(pixel)}", seen=f"an image of {by(size)} pixels",
                 expected="a pixel of the image, a number for each axis",
                 remedy=f"count from {(0,) * len(size)}",
             )  # fmt: skip

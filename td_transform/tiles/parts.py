@@ -17,6 +17,7 @@ from torch import Tensor, fx
 from td_transform.errors import TopDownError
 from td_transform.fields.axis import Interval, read_positions
 from td_transform.fields.propagate import Propagation
+from td_transform.layers.dimensions import per_axis
 from td_transform.operators import TensorInfo
 from td_transform.operators.registry import Gathering
 from td_transform.taps import Taps
@@ -162,16 +163,22 @@ class Network:
                 remedy="run the network on the whole image",
             )  # fmt: skip
         return Reading(
-            node, tuple(sources), tuple(reach.taps), self.size(node), self.size(sources[0])
+            node,
+            tuple(sources),
+            per_axis(reach.taps, len(self.size(node))),
+            self.size(node),
+            self.size(sources[0]),
         )
 
     def _fault(self, node: fx.Node, sources: Sequence[fx.Node]) -> str | None:
         """Why a node can't be run on parts."""
         reach = self.propagation.reaches[node]
-        if any(reach.whole):
+        if any(per_axis(reach.whole, 1)):
             return "which reads the whole map (statistics, attention)"
         if not self.is_map(node) or not all(self.is_map(source) for source in sources):
             return "which takes a map's positions apart, or pools them"
+        if reach.measured:
+            return "whose windows are known for the whole map only"
         if reach.sized:
             return "whose windows depend on the size of the whole map"
         if len({self.size(source) for source in sources}) > 1:

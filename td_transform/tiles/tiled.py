@@ -42,6 +42,8 @@ def tiled(model: nn.Module, *, tile: int | None = None, budget: int = 2**30) -> 
             run, since everything depends on the image's size.
 
     Example:
+        >>> import torch
+        >>> from torch import nn
         >>> net = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.AdaptiveAvgPool2d(1), nn.Flatten())
         >>> image = torch.rand(1, 3, 100, 100)
         >>> torch.allclose(tiled(net.eval(), tile=32)(image), net(image), atol=1e-6)
