@@ -87,7 +87,7 @@ class TiledNetwork(nn.Module):
             )  # fmt: skip
         size = tuple(images.shape[1:])
         if size not in self._networks:
-            self._networks[size] = Network(trace(self.model, size, any_output=True))  # type: ignore[arg-type]
+            self._networks[size] = Network(trace(self.model, size, any_output=True))
         return _Run(self._networks[size], self.model, images, self.tile, self.budget).result()
 
 
