@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from td_transform import TopDownNetwork, receptive_field, to_topdown
+from td_transform import TopDownError, TopDownNetwork, receptive_field, to_topdown
 from td_transform.report import write_report
 from tests.browser import visit
 
@@ -170,6 +170,19 @@ def test_the_same_networks_give_the_same_page(
 ) -> None:
     again = write_report(bu, td, tmp_path / "again.html", title="a <b> net")
     assert again.read_bytes() == page.read_bytes()
+
+
+def test_fields_that_no_rule_gives_cost_their_section_alone(
+    bu: Net, td: TopDownNetwork, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unknown(*given: object) -> None:
+        raise TopDownError("node 'gate'", seen="<seen>", expected="a rule", remedy="register it")
+
+    monkeypatch.setattr("td_transform.report.page.receptive_field", unknown)
+    text = write_report(bu, td, tmp_path / "report.html").read_text()
+    assert "node &#39;gate&#39;: &lt;seen&gt;; expected a rule. Remedy: register it" in text
+    assert cells(text, "plan-table") == td.plan.table.rows
+    assert "bottom-up-table" not in text
 
 
 @pytest.mark.exhaustive

@@ -241,6 +241,18 @@ def test_rf_gives_a_script_one_object(
     assert (told["comparison"] is not None) is topdown
 
 
+def test_report_writes_a_page(
+    user_model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    size = ["--input-size", "1", "28", "28"]
+    main(["report", f"{user_model}:flattens", *size, "--merge", "add", "-o", "page.html"])
+    assert capsys.readouterr().out == "written to page.html\n"
+    page = (tmp_path / "page.html").read_text()
+    assert f"<h1>{user_model}:flattens, upside down</h1>" in page
+    assert "merge=&#39;add&#39;" in page
+    assert page.count('<p class="warning">') == 1
+
+
 @pytest.mark.parametrize("command", ["convert", "rf", "report"])
 def test_the_help_of_a_command_has_examples_that_parse(
     command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
