@@ -2,7 +2,7 @@
 
     python -m tools.packaging
 
-Builds the source distribution and, from that, the wheel (`python -m build`); looks at what is in
+Clones the checkout's last commit; builds the source distribution and, from that, the wheel (`python -m build`); looks at what is in
 them; installs the wheel with its extras into a new environment, with the versions of
 constraints.txt; then runs, far from the checkout, the README's `td-transform` commands and its
 Python blocks. It takes minutes and some GB in a temporary folder, which is deleted afterwards.
@@ -22,7 +22,6 @@ import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-CONSTRAINTS = ROOT / "constraints.txt"
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 COMMAND = re.compile(r"^td-transform .*$", re.MULTILINE)
 # what the README's commands find in the folder that they are typed in
@@ -38,22 +37,23 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="td_transform-") as name:
         folder = Path(name)
         try:
-            wheel = built(folder)
-            check_contents(wheel)
-            use(wheel, folder)
+            # what lies about in the checkout isn't packaged, and what changes there changes nothing
+            clone = folder / "clone"
+            _run("git", "clone", "--quiet", ROOT, clone)
+            wheel = built(clone, folder)
+            check_contents(wheel, clone)
+            use(wheel, clone, folder)
         except subprocess.CalledProcessError as error:
             print(error.stdout, error.stderr, f"failed: {error.cmd}", sep="\n", file=sys.stderr)
             raise SystemExit(1) from None
     print("the wheel works in an empty environment")
 
 
-def built(folder: Path) -> Path:
+def built(clone: Path, folder: Path) -> Path:
     """The wheel, made from the source distribution as an index would make it."""
     python = _environment(folder / "builder")
     _run(python, "-m", "pip", "install", "--quiet", "build")
-    # of a clone, so that nothing that lies about in the checkout gets in
-    _run("git", "clone", "--quiet", ROOT, folder / "clone")
-    _run(python, "-m", "build", "--outdir", folder / "dist", folder / "clone")
+    _run(python, "-m", "build", "--outdir", folder / "dist", clone)
     (wheel,) = (folder / "dist").glob("*.whl")
     (source,) = (folder / "dist").glob("*.tar.gz")
     with tarfile.open(source) as archive:
@@ -61,13 +61,13 @@ def built(folder: Path) -> Path:
     return wheel
 
 
-def check_contents(wheel: Path) -> None:
+def check_contents(wheel: Path, clone: Path) -> None:
     """The wheel holds the package's files, all of them, and no others.
 
     Raises:
         SystemExit: it doesn't.
     """
-    tracked = _run("git", "-C", ROOT, "ls-files", "td_transform").split()
+    tracked = _run("git", "-C", clone, "ls-files", "td_transform").split()
     with zipfile.ZipFile(wheel) as archive:
         packed = [name for name in archive.namelist() if ".dist-info/" not in name]
     print(f"{wheel.name}: {len(packed)} files", flush=True)
@@ -75,16 +75,16 @@ def check_contents(wheel: Path) -> None:
         raise SystemExit(f"in the checkout or in the wheel alone: {', '.join(different)}")
 
 
-def use(wheel: Path, folder: Path) -> None:
+def use(wheel: Path, clone: Path, folder: Path) -> None:
     """What the README tells a new user to type, in an empty folder."""
     python = _environment(folder / "environment")
-    install = (python, "-m", "pip", "install", "--quiet", "--constraint", CONSTRAINTS)
+    install = (python, "-m", "pip", "install", "--quiet", "--constraint", clone / "constraints.txt")
     _run(*install, "torch")
     _run(*install, f"{wheel}[fields,report]", "torchvision", "timm")
     here = folder / "empty"
     (here / "my_package").mkdir(parents=True)
     (here / "my_package" / "models.py").write_text(USERS_OWN)
-    text = (ROOT / "README.md").read_text()
+    text = (clone / "README.md").read_text()
     commands = COMMAND.findall(text)
     for command in ["td-transform --help", *commands]:
         program, *arguments = shlex.split(command)
