@@ -2,10 +2,11 @@
 
     python -m tools.packaging
 
-Clones the checkout's last commit; builds the source distribution and, from that, the wheel (`python -m build`); looks at what is in
-them; installs the wheel with its extras into a new environment, with the versions of
-constraints.txt; then runs, far from the checkout, the README's `td-transform` commands and its
-Python blocks. It takes minutes and some GB in a temporary folder, which is deleted afterwards.
+Clones the checkout's last commit; builds the source distribution and, from that, the wheel
+(`python -m build`); looks at what is in them; installs the wheel with its extras into a new
+environment, with the versions of constraints.txt; then runs, far from the checkout, the README's
+`td-transform` commands and its Python blocks. It takes minutes and some GB in a temporary folder,
+which is deleted afterwards.
 """
 
 from __future__ import annotations
