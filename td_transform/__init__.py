@@ -21,6 +21,7 @@ from td_transform.fields import (
     compare,
     receptive_field,
 )
+from td_transform.inference import OptimizedNetwork, optimize_for_inference
 from td_transform.layers import (
     LiftSpec,
     Merge,
@@ -52,6 +53,7 @@ __all__ = [
     "Merge",
     "MergeSpec",
     "Operator",
+    "OptimizedNetwork",
     "Options",
     "Plan",
     "Pyramid",
@@ -75,6 +77,7 @@ __all__ = [
     "compare",
     "load_topdown",
     "operator_rule",
+    "optimize_for_inference",
     "plan_topdown",
     "receptive_field",
     "register_operator",

@@ -1,0 +1,72 @@
+"""A network in a runtime for inference gives the same logits."""
+
+from __future__ import annotations
+
+import importlib.util
+import warnings
+
+import pytest
+import torch
+from torch import nn
+
+from td_transform import TopDownError, inference, optimize_for_inference, to_topdown
+from tests.networks import TOPOLOGIES
+
+needs_openvino = pytest.mark.skipif(
+    importlib.util.find_spec("openvino") is None, reason="needs openvino"
+)
+BACKENDS = ["onnxruntime", pytest.param("openvino", marks=needs_openvino), "compile", "auto"]
+
+
+def network(name: str) -> nn.Module:
+    torch.manual_seed(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return to_topdown(TOPOLOGIES[name](), input_size=(3, 32, 32))
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_logits_are_those_of_the_network(backend: str) -> None:
+    td = network("pre-activation")
+    images = torch.rand(2, 3, 32, 32)
+    fast = optimize_for_inference(td, torch.rand(2, 3, 32, 32), backend=backend)  # type: ignore[arg-type]
+    assert td.training, "the network itself is left as it is"
+    with torch.no_grad():
+        expected = td.eval()(images)
+    assert (fast(images) - expected).abs().max() <= 1e-4 * expected.abs().max()
+    with pytest.raises(TopDownError, match=r"images of \(1, 3, 32, 32\).*\(2, 3, 32, 32\)"):
+        fast(images[:1])
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+def test_a_missing_package_is_named(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(TopDownError, match=rf"no package {backend}.*pip install {backend}"):
+        optimize_for_inference(nn.Conv2d(3, 4, 1), torch.rand(1, 3, 8, 8), backend=backend)  # type: ignore[arg-type]
+
+
+def test_an_unknown_backend() -> None:
+    with pytest.raises(TopDownError, match=r"argument 'backend'.*'onnxruntime' or 'openvino'"):
+        optimize_for_inference(nn.Conv2d(3, 4, 1), torch.rand(1, 3, 8, 8), backend="tvm")  # type: ignore[arg-type]
+
+
+def test_other_logits_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As bfloat16 gives them."""
+    net = nn.Conv2d(3, 4, 1)
+    monkeypatch.setitem(
+        inference._BUILDERS, "compile", lambda model, example: lambda x: 1.001 * model(x)
+    )
+    with pytest.raises(TopDownError, match=r"differ by 1\.0e-03.*pass another backend"):
+        optimize_for_inference(net, torch.rand(1, 3, 8, 8), backend="compile")
+
+
+def test_the_network_is_frozen_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    net, images = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)), torch.rand(2, 3, 8, 8)
+    monkeypatch.setitem(inference._BUILDERS, "compile", lambda model, example: model)
+    fast = optimize_for_inference(net, images, backend="compile")
+    expected = net.eval()(images)
+    nn.init.zeros_(net[0].weight)
+    torch.testing.assert_close(fast(images), expected)
+    with pytest.raises(TopDownError, match=r"images of \(1, 3, 8, 8\).*\(2, 3, 8, 8\)"):
+        fast(images[:1])
