@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 .DEFAULT_GOAL := setup
-.PHONY: setup demo test test-all lint format clean
+.PHONY: setup demo test test-all lint docs format clean
 
 setup: $(STAMP)
 
@@ -34,6 +34,10 @@ lint: setup
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# Pages in build/docs/index.html.
+docs: setup
+	$(BIN)/python -m sphinx --builder html --quiet --fail-on-warning --keep-going docs build/docs
 
 format: setup
 	$(BIN)/ruff check --fix
