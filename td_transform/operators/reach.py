@@ -208,7 +208,17 @@ def index_items(call: Call) -> list[tuple[Any, int, Any]]:
 
 def rearranged(call: Call) -> Reach:
     """Pixel shuffles, view, reshape: blocks of positions go to the channels, or come from there."""
-    return Reach(tuple(_rescaled(call, axis) for axis in range(call.axes)))
+    taps = tuple(_rescaled(call, axis) for axis in range(call.axes))
+    return Reach(taps, sized=_names_sizes(call))
+
+
+def _names_sizes(call: Call) -> bool:
+    """Are the sizes of the map written into a reshape as numbers?"""
+    given = call.node.args[1:]
+    shape = given[0] if len(given) == 1 and isinstance(given[0], (tuple, list)) else given
+    named = [isinstance(size, int) and size != -1 for size in shape]
+    places = zip(named, call.inference.dims[call.node], strict=False)
+    return any(is_number and isinstance(dim, Spatial) for is_number, dim in places)
 
 
 def _rescaled(call: Call, axis: int) -> Taps:

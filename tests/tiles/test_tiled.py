@@ -92,6 +92,22 @@ def test_a_map_comes_out_whole() -> None:
     assert_same(net.eval().double(), torch.rand(2, 3, 41, 33, dtype=torch.float64), tile=9)
 
 
+class Literal(nn.Module):
+    """Has the sizes of its map written into its code."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(x).view(-1, 8, 16, 16).mean((2, 3))
+
+
+def test_sizes_that_are_numbers_are_refused() -> None:
+    with pytest.raises(TopDownError, match=r"view, whose windows depend on the size"):
+        tiled(Literal().eval(), tile=8)(torch.rand(1, 3, 16, 16))
+
+
 def test_training_is_refused() -> None:
     with pytest.raises(TopDownError, match=r"eval mode.*call model.eval\(\)"):
         tiled(residual())(torch.rand(1, 3, 32, 32))
