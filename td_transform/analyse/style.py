@@ -11,6 +11,7 @@ from torch import fx
 from td_transform.analyse.segments import entry_conv
 from td_transform.analyse.trunk import Segment, Trunk
 from td_transform.errors import StructureError
+from td_transform.operators import module_operator
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,8 @@ class UnitStyle:
     Args:
         conv: the leading convolution.
         stem_norm, stem_activation: what follows it in the leading unit, if anything.
-        norm, activation: those, or else the first of the network.
+        norm, activation: those, or else the first of the network; no activation beside a norm that
+            ends with one of its own.
         stem_kernel: the leading convolution's kernel in image pixels.
         pre_activation: norm-act-conv instead of conv-norm-act.
         channels_last: the norms among them that work on channels-last tensors.
@@ -61,14 +63,14 @@ def style_of(trunk: Trunk, segments: Sequence[Segment], *, pre_activation: bool)
         n for n in trunk.trace.graph.nodes if n.op not in ("placeholder", "output", "get_attr")
     ]
     maps = [n for n in nodes if trunk.stride(n) is not None]
-    norm = next((n.name for n in maps if is_norm_layer(trunk, n)), None)
+    norm = stem_norm or next((n.name for n in maps if is_norm_layer(trunk, n)), None)
     activation = next((n.name for n in maps if trunk.role(n) == "activation"), None)
     return UnitStyle(
         conv.name,
         stem_norm,
         stem_activation,
-        stem_norm or norm,
-        stem_activation or activation,
+        norm,
+        None if _activates(trunk, norm) else stem_activation or activation,
         _kernel_in_pixels(trunk, conv),
         pre_activation,
         tuple(n.name for n in maps if is_norm_layer(trunk, n) and _is_last(trunk, n)),
@@ -93,6 +95,13 @@ def _is_last(trunk: Trunk, node: fx.Node) -> bool:
 def is_norm_layer(trunk: Trunk, node: fx.Node) -> bool:
     """A normalisation module over the channels of a map."""
     return node.op == "call_module" and trunk.role(node) == "norm"
+
+
+def _activates(trunk: Trunk, norm: str | None) -> bool:
+    """Is an activation a part of the normalisation module (timm's `BatchNormAct2d`)?"""
+    module = next((trunk.trace.module(n) for n in trunk.trace.graph.nodes if n.name == norm), None)
+    parts = map(module_operator, module.modules() if module is not None else ())
+    return any(operator is not None and operator.role == "activation" for operator in parts)
 
 
 def _kernel_in_pixels(trunk: Trunk, conv: fx.Node) -> tuple[int, ...]:

@@ -51,7 +51,9 @@ class Target(NamedTuple):
 def is_method(function: Any) -> bool:
     """Is it reached through a tensor, ``x.relu()``, and not by a name of its own?"""
     name = getattr(function, "__name__", "")
-    return getattr(torch.Tensor, name, None) is function
+    # what stands behind ** and **= carries the names of `pow` and `pow_`, and is neither
+    spellings = (name, f"__{name}__", f"__i{name.removesuffix('_')}__")
+    return any(getattr(torch.Tensor, spelling, None) is function for spelling in spellings)
 
 
 def attribute_of(function: Any) -> tuple[str, str] | None:

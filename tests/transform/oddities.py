@@ -19,6 +19,18 @@ def unit(width_in: int, width_out: int, stride: int = 1) -> nn.Sequential:
     )
 
 
+class NormAct(nn.BatchNorm2d):
+    """A normalisation that ends with an activation of its own."""
+
+    def __init__(self, width: int, act: nn.Module) -> None:
+        super().__init__(width)
+        self.act = act
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.act(super().forward(x))
+        return out
+
+
 class Residual(nn.Module):
     """A block around anything that keeps a map's shape."""
 
@@ -368,6 +380,16 @@ def custom_parametrization(module: nn.Module) -> nn.Module:
     return parametrize.register_parametrization(module, "weight", Symmetric())
 
 
+def norms_that_activate() -> nn.Module:
+    """Their activations write in place: a second one on their output would spoil the gradient."""
+    network = Network(block=lambda width: nn.Sequential(nn.Conv2d(width, width, 1), nn.ReLU()))
+    for module in list(network.modules()):
+        if isinstance(module, nn.Sequential) and isinstance(module[1], nn.BatchNorm2d):
+            module[1] = NormAct(module[1].num_features, nn.ReLU(inplace=True))
+            module[2] = nn.Identity()
+    return network
+
+
 ODDITIES: dict[str, Callable[[], nn.Module]] = {
     "attention pooling": lambda: Network(head=PlainAttentionPool()),
     "attention pooling with positions": lambda: Network(head=AttentionPool()),
@@ -405,4 +427,5 @@ ODDITIES: dict[str, Callable[[], nn.Module]] = {
     ),
     "position encoding": _of(PositionEncoding),
     "widths as integers": _of(InPlaceNorm),
+    "norms that activate": norms_that_activate,
 }

@@ -28,6 +28,7 @@ RESIZED = [
     "MLP head", "cosine classifier", *COMPUTED, "expand to the map", "coordinates in blocks",
     "attention pooling", "attention pooling with positions", "coordinates first", "RMS norm",
     "space to depth", "non-local", "position encoding", "widths as integers",
+    "norms that activate",
 ]  # fmt: skip
 # a table of positions or windows that fit the model's own resolutions only
 BOUND_TO_SIZE = ["window attention"]
