@@ -90,7 +90,18 @@ def load_topdown(
         OSError: the file can't be read.
 
     Example:
-        See `save_topdown`.
+        >>> import tempfile
+        >>> from torch import nn
+        >>> from td_transform import save_topdown, to_topdown
+        >>> bu = nn.Sequential(
+        ...     nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
+        ...     nn.Conv2d(8, 16, 3, padding=1), nn.ReLU(),
+        ...     nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 10),
+        ... )
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save_topdown(to_topdown(bu, input_size=(1, 28, 28)), f"{folder}/td.pt")
+        ...     len(load_topdown(f"{folder}/td.pt", bu).plan.levels)
+        2
     """
     content = _read(path, map_location)
     own = {"merge": merge, "lift": lift, "upsample": upsample, "pyramid": pyramid}

@@ -30,6 +30,7 @@ class Taps:
 
     @property
     def is_point(self) -> bool:
+        """Does each position read its own place alone?"""
         return self.step == 1 and self.offsets == ((0,),)
 
     @staticmethod

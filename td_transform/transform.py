@@ -84,6 +84,22 @@ def build(plan: Plan, model: nn.Module, *, init: Init | None = None) -> TopDownN
 
     Raises:
         TopDownError: the plan doesn't fit the model, or is no network.
+
+    Example:
+        >>> import dataclasses
+        >>> from torch import nn
+        >>> bu = nn.Sequential(
+        ...     nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
+        ...     nn.Conv2d(8, 16, 3, padding=1), nn.ReLU(),
+        ...     nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 10),
+        ... )
+        >>> plan = plan_topdown(bu, input_size=(1, 28, 28))
+        >>> coarse, fine = plan.levels
+        >>> lift = dataclasses.replace(fine.lift, kernel=(5, 5))
+        >>> edited = (coarse, dataclasses.replace(fine, lift=lift))
+        >>> td = build(dataclasses.replace(plan, levels=edited), bu)
+        >>> td.get_submodule("levels.1.lift.conv").kernel_size
+        (5, 5)
     """
     with unforeseen(model):
         bottom_up = _analysed(model, plan.options)

@@ -75,6 +75,7 @@ class Window:
 
     @property
     def is_pointwise(self) -> bool:
+        """Does it read one position of each axis?"""
         return set(self.kernel) <= {1}
 
     @property

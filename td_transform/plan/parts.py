@@ -233,6 +233,7 @@ class LevelPlan:
 
     @property
     def parts(self) -> tuple[Part, ...]:
+        """All of it, in the order in which it runs."""
         first = (self.lift,) if self.lift is not None else ()
         middle = (self.merge,) if self.merge is not None else ()
         return (*first, *self.transition, *middle, *self.stage)
@@ -250,6 +251,7 @@ class LevelPlan:
 
     @property
     def parameters(self) -> int:
+        """Of all its parts; a layer that is called twice counts once."""
         return parameters(self.parts)
 
 
