@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import takewhile
+import math
+from collections.abc import Sequence
+from itertools import product, takewhile
 
 from torch import fx, nn
 
@@ -14,32 +15,42 @@ def matched_modules(trunk: Trunk, own: Segment, form: Segment) -> dict[fx.Node, 
     """A block's own modules for the nodes of another block whose form it takes.
 
     Returns:
-        Per module node of `form` the path of the own module in its place; None where the two
-        differ by more than one contiguous stretch (a projection that one of them has).
+        Per module node of `form` the path of the own module in its place; None where neither block
+        does all that the other does, in order (one may have a projection or a pooling more).
     """
     left, right = _operations(trunk, own), _operations(trunk, form)
-    found = []
-    for kept_left, kept_right in _alignments(left, right):
-        if [_key(trunk, n) for n in kept_left] == [_key(trunk, n) for n in kept_right]:
-            pairs = list(zip(kept_left, kept_right, strict=True))
-            found.append([(a, b) for a, b in pairs if a.op == "call_module"])
-    if not found:
+    if len(left) < len(right):
+        pairs = _embedded(trunk, left, right)
+    else:
+        pairs = [(ours, theirs) for theirs, ours in _embedded(trunk, right, left)]
+    if not pairs:
         return None
-    # several stretches can fit (norms are alike); the names inside the blocks tell which is meant
-    best = max(found, key=lambda pairs: sum(_common_tail(a, b) for a, b in pairs))
-    return {theirs: str(ours.target) for ours, theirs in best}
+    return {theirs: str(ours.target) for ours, theirs in pairs if ours.op == "call_module"}
 
 
-def _alignments(
-    left: list[fx.Node], right: list[fx.Node]
-) -> Iterator[tuple[list[fx.Node], list[fx.Node]]]:
-    """The longer of two lists without one contiguous stretch, at every place."""
-    extra = len(right) - len(left)
-    for start in range(min(len(left), len(right)) + 1):
-        if extra < 0:
-            yield [*left[:start], *left[start - extra :]], right
-        else:
-            yield left, [*right[:start], *right[start + extra :]]
+def _embedded(
+    trunk: Trunk, shorter: Sequence[fx.Node], longer: Sequence[fx.Node]
+) -> list[tuple[fx.Node, fx.Node]]:
+    """All of one list found in another, in order; empty where it isn't there.
+
+    Several places can fit (norms are alike): the names inside the blocks tell which is meant.
+    """
+    keys = [_key(trunk, node) for node in shorter], [_key(trunk, node) for node in longer]
+    # the most names that agree when shorter[i:] is found in longer[j:]
+    agreeing = [[-math.inf] * (len(longer) + 1) for _ in shorter] + [[0.0] * (len(longer) + 1)]
+    for i, j in product(reversed(range(len(shorter))), reversed(range(len(longer)))):
+        taken = -math.inf
+        if keys[0][i] == keys[1][j]:
+            taken = agreeing[i + 1][j + 1] + _common_tail(shorter[i], longer[j])
+        agreeing[i][j] = max(taken, agreeing[i][j + 1])
+    if agreeing[0][0] == -math.inf:
+        return []
+    pairs, i = [], 0
+    for j, node in enumerate(longer):
+        if i < len(shorter) and agreeing[i][j] > agreeing[i][j + 1]:
+            pairs.append((shorter[i], node))
+            i += 1
+    return pairs
 
 
 def _common_tail(left: fx.Node, right: fx.Node) -> int:

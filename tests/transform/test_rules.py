@@ -97,3 +97,42 @@ def test_a_unit_before_a_pooling_carries_the_next_stages_width() -> None:
         if isinstance(part, SegmentPlan)
     ]
     assert carried == ["5"]
+
+
+class PooledBlock(nn.Module):
+    """Strides by poolings, in its body and in its shortcut (as CLIP's ResNets do)."""
+
+    def __init__(self, width_in: int, width: int, stride: int = 1) -> None:
+        super().__init__()
+        self.conv1 = nn.Sequential(nn.Conv2d(width_in, width, 1), nn.BatchNorm2d(width))
+        self.pool = nn.AvgPool2d(stride) if stride > 1 else nn.Identity()
+        self.conv2 = nn.Sequential(nn.Conv2d(width, width, 1), nn.BatchNorm2d(width))
+        self.shortcut: nn.Module = nn.Identity()
+        if stride > 1:
+            self.shortcut = nn.Sequential(
+                nn.AvgPool2d(stride), nn.Conv2d(width_in, width, 1), nn.BatchNorm2d(width)
+            )
+        self.act = nn.ReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.conv2(self.pool(self.conv1(x)))
+        return self.act(y + self.shortcut(x))
+
+
+def test_the_first_block_has_its_own_layers_in_the_repeated_blocks_form() -> None:
+    """More than one stretch of the block goes: both poolings, and the projection."""
+    model = nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(),
+        PooledBlock(8, 8), PooledBlock(8, 16, 2), PooledBlock(16, 16),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 7),
+    )  # fmt: skip
+    plan = plan_topdown(model, input_size=(3, 32, 32))
+    first = plan.levels[0].stage[0]
+    assert isinstance(first, SegmentPlan)
+    sources = [node.layer.source for node in first.nodes if node.layer is not None]
+    assert sources == [
+        "4.conv1.0", "4.conv1.1", "5.pool", "4.conv2.0", "4.conv2.1", "5.shortcut", "4.act",
+    ]  # fmt: skip
+    assert all(
+        node.layer.name.startswith("levels.0.stage.4.") for node in first.nodes if node.layer
+    )
