@@ -27,7 +27,7 @@ def test_runs(name: str) -> None:
     notebook = nbformat.read(EXAMPLES / name, as_version=4)
     NotebookClient(
         notebook,
-        timeout=300,
+        timeout=600,
         kernel_name="python3",
         resources={"metadata": {"path": str(EXAMPLES)}},
     ).execute()
