@@ -29,7 +29,7 @@ def check_graph(network: TopDownNetwork, bottom_up: BottomUp) -> Footprint:
     """
     trace = bottom_up.trace
     network.eval()
-    run = _Run(network, trace)
+    run = _Run(network, bottom_up)
     logits = run.on_images()
     size = network.plan.input_size[1:]
     for name, level in zip(network.level_ends, network.plan.levels, strict=True):
@@ -66,9 +66,11 @@ def _tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
 class _Run(MetaRun):
     """A run whose errors name the bottom-up node that they come from."""
 
-    def __init__(self, network: TopDownNetwork, trace: Trace) -> None:
+    def __init__(self, network: TopDownNetwork, bottom_up: BottomUp) -> None:
         super().__init__(network, network.graph, network.plan.input_size)
-        self._trace = trace
+        self._trace = bottom_up.trace
+        self._finest = bottom_up.stages[0]
+        self._is_finest = network.plan.levels[-1].strides == self._finest.strides
         self.shapes: dict[str, Any] = {}
 
     def run_node(self, n: fx.Node) -> Any:
@@ -87,8 +89,16 @@ class _Run(MetaRun):
             place,
             seen=f"in the top-down network {type(error).__name__}: {error}".splitlines()[0],
             expected="a node that runs at the planned widths and resolution",
-            remedy="pass output_stride= the bottom-up model's finest stride, where maps keep their "
-            "sizes, or register the module around this code with td_transform.register_operator",
+            remedy=f"{self._remedy()}, or register the module around this code with "
+            "td_transform.register_operator",
+        )
+
+    def _remedy(self) -> str:
+        if self._is_finest:  # what lowers the resolution itself doesn't run without doing so
+            return "let a convolution or pooling of its own lower the resolution before this code"
+        stride = agreed(self._finest.strides)
+        return (
+            f"pass output_stride={stride}, the bottom-up model's own, where maps keep their sizes"
         )
 
 

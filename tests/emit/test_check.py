@@ -81,6 +81,51 @@ def test_a_node_that_does_not_run_is_named_with_its_source() -> None:
     )
 
 
+class Positions(nn.Module):
+    """Adds a table of positions to a map of the size that it was made for."""
+
+    def __init__(self, side: int) -> None:
+        super().__init__()
+        self.table = nn.Parameter(torch.zeros(8, side, side))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.table
+
+
+class Crossing(nn.Module):
+    """A block that lowers the resolution by a view to the sizes that it was made for."""
+
+    def __init__(self, side: int) -> None:
+        super().__init__()
+        self.side = side // 2
+        self.conv = nn.Conv2d(8, 16, 1)
+        self.shortcut = nn.Conv2d(8, 16, 1, stride=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        parts = x.view(x.shape[0], 8, self.side, 2, self.side, 2)
+        return self.conv(parts.amax((3, 5))) + self.shortcut(x)
+
+
+@pytest.mark.parametrize(
+    ("middle", "stride", "remedy"),
+    [
+        ([Positions(16), nn.Conv2d(8, 16, 3, 2, 1)], 1, r"pass output_stride=2, .* keep their sizes"),
+        ([Crossing(16)], 2, r"let a convolution or pooling .* before this code"),
+    ],
+)  # fmt: skip
+def test_the_remedy_is_another_stride_only_where_it_helps(
+    middle: list[nn.Module], stride: int, remedy: str
+) -> None:
+    model = nn.Sequential(
+        nn.Conv2d(3, 8, 3, stride=2, padding=1), nn.ReLU(), *middle, nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 10),
+    )  # fmt: skip
+    with pytest.raises(
+        ConversionError, match=rf"Remedy: {remedy}, or register the module around this code"
+    ):
+        to_topdown(model, input_size=SIZE, output_stride=stride)
+
+
 class Shared(nn.Module):
     """A layer that gives itself out as its copy."""
 

@@ -33,6 +33,7 @@ def page(library: Library, rows: Sequence[Row], command: str) -> str:
         *_counts(built),
         *_errors(built),
         *_models(built),
+        *_steps(built),
         *_refused(built),
     ]
     return "\n".join(lines) + "\n"
@@ -95,6 +96,21 @@ def _model(row: Row, results: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     yield from (_figure(result, "parameters") for result in results)
     yield _millions(good[0].get("multiply_adds_bottom_up", 0))
     yield from (_figure(result, "multiply_adds") for result in results)
+
+
+def _steps(rows: Sequence[Row]) -> Iterator[str]:
+    """What a step on values did, where it was tried."""
+    results = [(r["model"], a, r[a]) for r in rows for a in _ARRANGEMENTS if "loss" in r.get(a, {})]
+    if not results:
+        return
+    yield "## A training step"
+    yield ""
+    yield "| model | arrangement | loss of two images | after the step |"
+    yield "| --- | --- | ---: | ---: |"
+    for model, arrangement, result in results:
+        before, after = result["loss"]
+        yield f"| {model} | {arrangement} | {before:.3f} | {after:.3f} |"
+    yield ""
 
 
 def _refused(rows: Sequence[Row]) -> Iterator[str]:
