@@ -63,9 +63,9 @@ class OnSizes(nn.Module):
         return self.conv(x) if x.shape[2] == x.shape[3] else -x
 
 
-class Rotate(nn.Module):
+class Sinc(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
-        return torch.roll(x, 1, 3)
+        return torch.sinc(x)
 
 
 class Stochastic(nn.Module):
@@ -209,9 +209,9 @@ def test_model_errors(case: str) -> None:
 
 UNKNOWN = {
     "element-wise": (
-        Rotate, r"node 'roll' in module '0\.1' \(\S*test_errors\.py:\d+\): the operator torch\.roll, "
+        Sinc, r"node 'sinc' in module '0\.1' \(\S*test_errors\.py:\d+\): the operator torch\.sinc, "
         r"which td_transform doesn't know and so keeps the 8 channels that it reads.*"
-        r"register_operator\(torch\.roll, like=torch\.nn\.ReLU\) if it works element-wise",
+        r"register_operator\(torch\.sinc, like=torch\.nn\.ReLU\) if it works element-wise",
     ),
     "a module": (Stochastic, r"the operator Stochastic, which .*register_operator\(Stochastic, like"),
     "another shape": (
@@ -239,8 +239,8 @@ def test_what_is_frozen_or_opaque_is_said_in_the_plan() -> None:
     assert re.search(
         r"fixed: bool\(\) of a tensor is fixed at \w+ \(\S*test_errors\.py:\d+\)", str(plan)
     )
-    plan = plan_topdown(with_layer(Rotate()), input_size=SIZE)
-    assert "\nopaque: torch.roll" in str(plan)
+    plan = plan_topdown(with_layer(Sinc()), input_size=SIZE)
+    assert "\nopaque: torch.sinc" in str(plan)
 
 
 def test_wrong_channel_count() -> None:
@@ -304,16 +304,16 @@ def test_a_registered_operator_is_known(monkeypatch: pytest.MonkeyPatch) -> None
     """The remedies of the texts above work."""
     monkeypatch.setattr(registry, "_operators", dict(registry._operators))
     register_operator(Stochastic, like=nn.ReLU)
-    register_operator(torch.roll, like=nn.ReLU)
+    register_operator(torch.sinc, like=nn.ReLU)
     register_operator(Branching, like=nn.Dropout)
-    for layer in (Stochastic(), Rotate(), Branching()):
+    for layer in (Stochastic(), Sinc(), Branching()):
         td = to_topdown(with_layer(layer), input_size=SIZE)
         assert td(torch.rand(2, *SIZE)).shape == (2, 7)
 
 
 def test_like_must_be_known() -> None:
     with pytest.raises(KeyError):
-        register_operator(Rotate, like=Branching)
+        register_operator(Sinc, like=Branching)
 
 
 @pytest.mark.parametrize(

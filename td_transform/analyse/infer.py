@@ -74,9 +74,14 @@ def _dims(trace: Trace, call: Call) -> Dims:
 
 
 def _parameter_dims(inference: Inference, node: fx.Node, info: object) -> Dims:
-    """Dimensions of a parameter used directly: variables, until an operator says what they are."""
+    """Dimensions of a parameter used directly: variables, until an operator says what they are.
+
+    Integers are data (an index, a mask), whose size stays.
+    """
     if not isinstance(info, TensorInfo):
         return ()
+    if not info.dtype.is_floating_point:
+        return tuple(map(Width.of, info.shape))
     return tuple(
         inference.widths.variable(Variable(str(node.target), f"dimension {i}"), size)
         if size > 1

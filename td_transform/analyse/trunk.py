@@ -217,7 +217,8 @@ class Trunk:
         axes = self.axes(asked[0])
         if axes is not None and axes.channels == node.args[1] and number == self.width(start):
             return 1
-        return 0 if node.args[1] == 0 else None
+        is_batch = node.args[1] == 0 and isinstance(dim, Width) and not dim.terms
+        return 0 if is_batch and number == self.trace.values[start].shape[0] else None
 
     def _asked(self, node: fx.Node) -> list[fx.Node]:
         """The tensors whose sizes a number is computed from."""

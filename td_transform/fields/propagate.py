@@ -13,7 +13,7 @@ from td_transform.errors import StructureError, WidthConflictError
 from td_transform.fields.maps import MapField, concatenated, united
 from td_transform.fields.opaque import OpaqueReaches
 from td_transform.operators import Call, Dims, Inference, Operator, Spatial, TensorInfo
-from td_transform.operators.opaque import OPAQUE
+from td_transform.operators.opaque import OPAQUE, everything
 from td_transform.operators.reach import axes_of, index_items
 from td_transform.operators.registry import FLAT
 from td_transform.operators.rules import is_along_channels
@@ -109,13 +109,15 @@ class Propagation:
         """The field of a node whose dimensions are known."""
         opaque = node in self._inference.opaque
         operator = OPAQUE if opaque else operator_of(self._trace, node)
+        # of what may read everything the registry knows widths alone
+        reads = OPAQUE if operator.reach is everything else operator
         call = call_of(self._trace, node, self._inference)
-        reach = self._reach(call, operator)
+        reach = self._reach(call, reads)
         if operator.role == "collapse":
             self._restore_axes(call)
         self._forget_widths(node)
         self.operators[node], self.reaches[node] = operator, reach
-        field = self._field(call, operator, reach)
+        field = self._field(call, reads, reach)
         if field is not None:
             self.fields[node] = field
 

@@ -13,7 +13,10 @@ from torch import nn
 from td_transform.layers import Pyramid, Upsample
 from td_transform.operators import (
     indexing,
+    making,
     mutation,
+    normalising,
+    products,
     reach,
     reshaping,
     resizing,
@@ -21,6 +24,7 @@ from td_transform.operators import (
     topdown_layers,
     windows,
 )
+from td_transform.operators.opaque import everything
 from td_transform.operators.registry import Call, Operator, Role, Window, register_operator
 from td_transform.taps import Reach
 
@@ -75,6 +79,24 @@ _ARITHMETIC = [
 ]  # fmt: skip
 
 
+_EVOLVED_NORMS = [
+    *(f"timm.layers.evo_norm.EvoNorm2d{kind}" for kind in ("B0", "B1", "B2", "S0", "S1", "S2")),
+    *(f"timm.layers.filter_response_norm.FilterResponseNorm{kind}2d" for kind in ("Tlu", "Act")),
+]
+_COMPARISONS = [
+    op.gt, op.ge, op.lt, op.le, op.eq, op.ne, op.and_, op.or_, torch.gt, torch.ge, torch.lt,
+    torch.le, torch.eq, torch.ne, torch.logical_and, torch.logical_or, "gt", "ge", "lt", "le", "eq",
+    "ne", torch.lerp, torch.atan2, "lerp", "addcmul", "masked_fill", "masked_fill_",
+]  # fmt: skip
+_ELEMENTWISE = [
+    op.invert, op.abs, torch.sin, torch.cos, torch.log, torch.log1p, torch.expm1, torch.floor,
+    torch.ceil, torch.round, torch.sign, torch.reciprocal, torch.erf, torch.isnan, torch.nan_to_num,
+    torch.logical_not, torch.zeros_like, torch.ones_like, torch.empty_like, torch.full_like,
+    torch.rand_like, torch.randn_like, "sin", "cos", "log", "floor", "ceil", "round", "sign", "half",
+    "bfloat16", "double", "bool", "long", "abs_", "exp_", "neg_", "sqrt_",
+]  # fmt: skip
+
+
 def _combine(call: Call) -> Any:
     """Arithmetic on tensors or on sizes."""
     return rules.same(call) if call.tensors else indexing.arithmetic(call)
@@ -107,6 +129,11 @@ _register(_INERT, "inert", rules.keep, reach=reach.first_input)
 _register([nn.LocalResponseNorm, F.local_response_norm], "inert", rules.keep)
 _register([F.normalize], "inert", rules.keep, reach=reach.along_dimension(2, 1))
 _register(_ARITHMETIC, "combine", _combine, reach=reach.pointwise)
+_register(_COMPARISONS, "combine", rules.same, reach=reach.pointwise)
+_register(_ELEMENTWISE, "inert", rules.keep, reach=reach.first_input)
+_register([torch.where, "where"], "combine", products.choice, reach=reach.pointwise)
+_register([torch.roll, "roll", torch.flip, "flip"], "inert", rules.keep, reach=everything)
+_register([torch.cumsum, "cumsum"], "inert", rules.keep, reach=reach.along_dimension(1))
 _register([torch.cat, torch.concat, torch.concatenate], "combine", rules.concat, channels="join")
 
 _register(
@@ -139,12 +166,31 @@ _register(
     "norm", rules.norm(1), None, resizing.resize_vectors, reach=reach.batch_norm, keeps_shape=True,
 )  # fmt: skip
 _register(
-    [nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d, nn.GroupNorm],
+    [nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d, nn.GroupNorm, *_EVOLVED_NORMS],
     "norm", rules.norm(1), None, resizing.resize_vectors, reach=reach.statistics, keeps_shape=True,
 )  # fmt: skip
 _register(
-    [nn.LayerNorm, nn.RMSNorm],
+    [nn.LayerNorm, nn.RMSNorm, "timm.layers.norm.RmsNorm", "timm.layers.norm.RmsNormFp32",
+     "timm.layers.norm.SimpleNorm", "timm.layers.norm.SimpleNormFp32"],
     "norm", rules.norm(None), None, resizing.resize_vectors, reach=reach.layer_norm, keeps_shape=True,
+)  # fmt: skip
+_register(
+    ["timm.layers.norm.RmsNorm2d", "timm.layers.norm.RmsNorm2dFp32",
+     "timm.layers.norm.SimpleNorm2d", "timm.layers.norm.SimpleNorm2dFp32"],
+    "norm", rules.norm(1), None, resizing.resize_vectors, reach=reach.layer_norm, keeps_shape=True,
+)  # fmt: skip
+_register(
+    ["timm.layers.norm_act.FrozenBatchNormAct2d"],
+    "norm", rules.norm(1), None, resizing.resize_vectors, reach=reach.pointwise, keeps_shape=True,
+)  # fmt: skip
+_register(
+    [F.batch_norm, torch.batch_norm, F.instance_norm, torch.instance_norm, F.group_norm,
+     torch.group_norm],
+    "norm", normalising.along_channels, reach=reach.statistics,
+)  # fmt: skip
+_register(
+    [F.layer_norm, torch.layer_norm, F.rms_norm, torch.rms_norm],
+    "norm", normalising.along_last, reach=reach.layer_norm,
 )  # fmt: skip
 _register(
     ["timm.layers.grn.GlobalResponseNorm"],
@@ -196,6 +242,26 @@ _register([torch.amin, "amin"], "collapse", rules.reduce, gathers="min")
 _register([torch.var, torch.std, "var", "std"], "collapse", rules.reduce)
 
 _register(
+    [torch.max, torch.min, "max", "min"],
+    "collapse",
+    products.extreme,
+)
+_register([torch.argmax, torch.argmin, "argmax", "argmin"], "collapse", products.extreme)
+_register([torch.topk, "topk"], "combine", products.largest, reach=reach.along_dimension(2, -1))
+_register([torch.sort, "sort"], "combine", products.in_order, reach=reach.along_dimension(1, -1))
+_register(
+    [op.matmul, torch.matmul, torch.bmm, "matmul", "bmm"],
+    "linear", products.matmul, reach=everything,
+)  # fmt: skip
+_register([torch.einsum], "linear", products.einsum, reach=everything)
+_register([F.scaled_dot_product_attention], "combine", products.attention, reach=everything)
+_register(
+    [nn.MultiheadAttention],
+    "linear", products.multihead, None, resizing.resize_attention, reach=everything,
+)  # fmt: skip
+_register([torch.unbind, "unbind"], "combine", products.unbind, reach=everything)
+
+_register(
     [nn.PixelUnshuffle, F.pixel_unshuffle, torch.pixel_unshuffle],
     "pool", rules.pixel_unshuffle, windows.unshuffle_window, reach=reach.rearranged,
 )  # fmt: skip
@@ -220,11 +286,22 @@ _register(
     [nn.Flatten, nn.Unflatten, torch.flatten, torch.reshape, "view", "reshape", "flatten", "unflatten"],
     "inert", reshaping.reshape, reach=reach.rearranged,
 )  # fmt: skip
+_register([nn.Unfold, F.unfold], "inert", reshaping.unfold, reach=everything)
+_register(["reshape_as", "view_as"], "inert", reshaping.reshape_as, reach=reach.rearranged)
 _register([torch.permute, "permute", "torchvision.ops.misc.Permute"], "inert", reshaping.permute)
 _register([torch.transpose, "transpose", torch.swapaxes, "swapaxes"], "inert", reshaping.transpose)
 _register([torch.squeeze, "squeeze"], "inert", reshaping.squeeze)
 _register([torch.unsqueeze, "unsqueeze"], "inert", reshaping.unsqueeze)
-_register(["expand", "expand_as"], "inert", reshaping.expand, reach=reach.first_input)
+_register(["expand", "expand_as"], "inert", making.expand, reach=reach.first_input)
+_register([torch.tile, "repeat", "tile"], "inert", making.repeat, reach=everything)
+_register(
+    [torch.repeat_interleave, "repeat_interleave"],
+    "inert", making.repeat_interleave, reach=everything,
+)  # fmt: skip
+_register([torch.zeros, torch.ones, torch.empty, torch.rand, torch.randn], "inert", making.made)
+_register([torch.eye], "inert", making.eye)
+_register([torch.arange], "inert", making.counted)
+_register([torch.linspace], "inert", making.divided)
 _register([torch.stack], "combine", reshaping.stack)
 _register([torch.chunk, "chunk"], "combine", rules.chunk, channels="part")
 _register([torch.split, "split"], "combine", rules.split, channels="part")

@@ -6,10 +6,11 @@ import operator as op
 from fractions import Fraction
 from typing import Any
 
+import torch
 from torch import fx
 
 from td_transform.operators.registry import Call, Dim, Dims, Spatial, TensorInfo
-from td_transform.operators.widths import Variable, Width
+from td_transform.operators.widths import Conflict, Variable, Width
 
 
 def size(call: Call) -> Any:
@@ -30,6 +31,8 @@ def arithmetic(call: Call) -> Dim | None:
     target = call.node.target
     if isinstance(left, int) and target is op.mul:
         left, right = right, left
+    if isinstance(right, Width) and not right.terms and target is op.mul:
+        right = int(right.const)  # the number of images, say
     if not isinstance(right, int) or left is None or isinstance(left, int):
         return None
     if target is op.mul:
@@ -67,8 +70,23 @@ def getitem(call: Call) -> Any:
         if isinstance(item, slice):
             path = (1,) if single else (1, place)
             result.append(_slice(call, dims[axis], item, shape[axis], axis, path))
+        elif isinstance(call.values.get(item) if isinstance(item, fx.Node) else None, TensorInfo):
+            result.extend(_gathered(call, item, dims[axis], shape[axis]))
         axis += 1
     return (*result, *dims[axis:])
+
+
+def _gathered(call: Call, places: fx.Node, dim: Dim, size: int) -> Dims:
+    """What a tensor of places picks is shaped like it; what it picks from keeps its size.
+
+    Raises:
+        Conflict: a mask, of which as many are picked as are true.
+    """
+    if call.values[places].dtype == torch.bool:
+        raise Conflict("a mask as an index")
+    if isinstance(dim, Width) and dim.terms:
+        call.inference.widths.equate(dim, Width.of(size))
+    return call.dims(places)
 
 
 def spelt_out(index: Any, rank: int) -> list[Any]:

@@ -1,4 +1,4 @@
-"""Channel rules of operators that only rearrange: permute, view, flatten, squeeze, expand."""
+"""Channel rules of operators that only rearrange: permute, view, flatten, squeeze."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 from fractions import Fraction
 from typing import Any
 
+import torch
 from torch import fx
 
 from td_transform.operators.registry import FLAT, Call, Dim, Dims, Spatial
@@ -57,7 +58,6 @@ def stack(call: Call) -> Dims:
 def reshape(call: Call) -> Dims:
     """view, reshape, flatten: dimensions that are split or joined, the channels among them."""
     before, after = call.shape(), call.values[call.node].shape
-    literals = _shape_literals(call, len(after))
     result: list[Dim] = []
     for ins, outs in _factor_groups(before, after):
         dims = [call.dims()[i] for i in ins]
@@ -69,12 +69,27 @@ def reshape(call: Call) -> Dims:
             result.extend(_positions(call, ins, [after[o] for o in outs]))
         else:
             total = _product(call, dims, [before[i] for i in ins])
-            result.extend(_split_product(call, total, [after[o] for o in outs], outs, literals))
-    for i, given in literals.items():
-        dim = result[i]
-        if isinstance(dim, Width) and dim.terms and given is not None:
-            call.literal(given, dim)
+            result.extend(_split_product(call, total, [after[o] for o in outs], outs))
+    _equate_asked(call, result)
+    _literals(call, result)
+    if not any(isinstance(dim, Spatial) for dim in result):
+        result = _with_named_axes(call, result)
     return remembered(call, tuple(result), after)
+
+
+def reshape_as(call: Call) -> Dims:
+    """x.view_as(y): shaped as y, with as many channels.
+
+    Raises:
+        Conflict: it joins two widths.
+    """
+    other = call.option("other", 1)
+    before, after, dims = call.shape(), call.shape(other), call.dims(other)
+    for ins, outs in _factor_groups(before, after):
+        ours = _product(call, [call.dims()[i] for i in ins], [before[i] for i in ins])
+        theirs = _product(call, [dims[o] for o in outs], [after[o] for o in outs])
+        call.inference.widths.equate(ours, theirs)
+    return dims
 
 
 def _named_axes(
@@ -82,21 +97,52 @@ def _named_axes(
 ) -> list[Dim] | None:
     """The axes of a map whose sizes the code asks for: x.view(n, c, h, w) with another's h and w,
     among them where numbers alone were joined (a batch of windows)."""
-    arguments = call.node.args[1:]
-    if arguments and isinstance(arguments[0], (tuple, list)):
-        arguments = tuple(arguments[0])
-    if call.module is not None or len(arguments) != len(after):
-        return None
-    given: list[Any] = [
-        call.inference.dims.get(argument) if isinstance(argument, fx.Node) else None
-        for argument in (arguments[o] for o in outs)
-    ]
+    asked = _asked(call, len(after))
+    given = [asked[o] for o in outs] if asked else []
     axes = [dim.axis for dim in given if isinstance(dim, Spatial)]
     alone = not any(isinstance(dim, Width) and dim.terms for dim in before)
     if len(outs) < 2 or axes != list(range(call.axes)) or not (alone or len(outs) == call.axes):
         return None
     sizes = [Width.of(after[o]) for o in outs]
     return [d if isinstance(d, Spatial) else n for d, n in zip(given, sizes, strict=True)]
+
+
+def _with_named_axes(call: Call, dims: list[Dim]) -> list[Dim]:
+    """What windows are put together to: a map whose sizes the code asks for."""
+    asked = _asked(call, len(dims))
+    named = [dim.axis for dim in asked if isinstance(dim, Spatial)]
+    if named != list(range(call.axes)):
+        return dims
+    return [a if isinstance(a, Spatial) else dim for dim, a in zip(dims, asked, strict=True)]
+
+
+def _asked(call: Call, rank: int) -> list[Any]:
+    """Per output dimension what the code gives for it: an integer, or the dimension that it asked of
+    a tensor (None where it computed with that). Empty where it gives none."""
+    arguments, _ = _given(call)
+    if len(arguments) != rank:
+        return []
+    found = [call.inference.dims.get(a) if isinstance(a, fx.Node) else a for a in arguments]
+    return [call.inference.widths.resolve(a) if isinstance(a, Width) else a for a in found]
+
+
+def _given(call: Call) -> tuple[tuple[Any, ...], tuple[str | int, ...]]:
+    """The sizes that a view is given, and the path to them among the node's arguments."""
+    if call.module is not None or call.node.target in (torch.flatten, "flatten", "unflatten"):
+        return (), ()
+    arguments = call.node.args[1:]
+    if arguments and isinstance(arguments[0], (tuple, list)):
+        return tuple(arguments[0]), (1,)
+    return arguments, ()
+
+
+def _equate_asked(call: Call, result: list[Dim]) -> None:
+    """A width that the code asks for is the one that comes out; other numbers that it computes stay."""
+    after = call.values[call.node].shape
+    for dim, size, asked in zip(result, after, _asked(call, len(result)), strict=False):
+        if isinstance(dim, Width) and not isinstance(asked, int):
+            known = asked if isinstance(asked, Width) else Width.of(size)
+            call.inference.widths.equate(dim, known)
 
 
 def _holds_positions(call: Call, dims: list[Dim], sizes: list[int]) -> bool:
@@ -130,6 +176,8 @@ def _moved(call: Call, ins: list[int], sizes: list[int]) -> list[Dim]:
     first, rest = dims[0], axes[1:]
     if len(dims) == len(sizes) == 1:
         return dims
+    if axes == [FLAT] and isinstance(first, Spatial) and first.sizes == tuple(sizes):
+        return list(first.along)
     if axes == list(range(call.axes)) and len(sizes) == 1:
         along = tuple(dim for dim in dims if isinstance(dim, Spatial))
         return [Spatial(FLAT, Fraction(1), along, tuple(call.shape()[i] for i in ins))]
@@ -143,21 +191,14 @@ def _moved(call: Call, ins: list[int], sizes: list[int]) -> list[Dim]:
     return [Width.of(sizes[0])]
 
 
-def _shape_literals(call: Call, rank: int) -> dict[int, tuple[str | int, ...] | None]:
-    """Which output dimensions are integers in the code, and at which place of the arguments."""
-    if call.module is not None or call.node.target in ("flatten", "unflatten"):
-        return {}
-    arguments = call.node.args[1:]
-    path: tuple[str | int, ...] = ()
-    if arguments and isinstance(arguments[0], (tuple, list)):
-        arguments, path = tuple(arguments[0]), (1,)
-    if len(arguments) != rank:
-        return {}
-    places: dict[int, tuple[str | int, ...] | None] = {}
-    for i, argument in enumerate(arguments):
-        if isinstance(argument, int) and argument >= 0:
-            places[i] = (*path, i) if path else (i + 1,)
-    return places
+def _literals(call: Call, dims: list[Dim]) -> None:
+    """Integers in the code that are widths."""
+    arguments, path = _given(call)
+    if len(arguments) != len(dims):
+        return
+    for i, (argument, dim) in enumerate(zip(arguments, dims, strict=True)):
+        if isinstance(argument, int) and argument >= 0 and isinstance(dim, Width) and dim.terms:
+            call.literal((*path, i) if path else (i + 1,), dim)
 
 
 def _factor_groups(
@@ -191,27 +232,55 @@ def _product(call: Call, dims: list[Dim], sizes: list[int]) -> Width:
     return total
 
 
-def _split_product(
-    call: Call,
-    total: Width,
-    sizes: list[int],
-    outs: list[int],
-    literals: dict[int, tuple[str | int, ...] | None],
-) -> list[Dim]:
-    """One factor takes the width, the others stay: a computed one rather than one in the code."""
-    if not outs:
-        return []
-    if not total.terms:
-        return [Width.of(s) for s in sizes]
-    movable = [k for k, o in enumerate(outs) if o not in literals and sizes[k] != 1]
-    chosen = movable[-1] if movable else max(range(len(sizes)), key=lambda k: (sizes[k], k))
-    rest = math.prod(s for k, s in enumerate(sizes) if k != chosen)
+def _split_product(call: Call, total: Width, sizes: list[int], outs: list[int]) -> list[Dim]:
+    """One factor takes the width, the others stay."""
+    result: list[Dim] = [Width.of(size) for size in sizes]
+    total = call.inference.widths.resolve(total)
+    if not outs or not total.terms:
+        return result
+    chosen = _movable(call, sizes, outs)
+    rest = math.prod(size for k, size in enumerate(sizes) if k != chosen)
     call.inference.widths.require_multiple(total, rest)
-    return [total * Fraction(1, rest) if k == chosen else Width.of(s) for k, s in enumerate(sizes)]
+    result[chosen] = total * Fraction(1, rest)
+    return result
 
 
-def expand(call: Call) -> Dims:
-    after = call.values[call.node].shape
-    dims = (*(Width.of(1) for _ in range(len(after) - len(call.dims()))), *call.dims())
-    before = (*(1 for _ in range(len(after) - len(call.shape()))), *call.shape())
-    return tuple(d if b == a else Width.of(a) for d, b, a in zip(dims, before, after, strict=True))
+def _movable(call: Call, sizes: list[int], outs: list[int]) -> int:
+    """Which factor takes the width: one that the code asks of a tensor where its channels stand, one
+    that is left to follow from the others, or else the largest integer in the code.
+
+    Raises:
+        Conflict: none is, as where the code computes them from other sizes than channels.
+    """
+    asked = _asked(call, len(call.values[call.node].shape))
+    places = [k for k, size in enumerate(sizes) if size != 1] or [len(sizes) - 1]
+    if len(places) == 1:
+        return places[0]
+    for group in (
+        ()
+        if not asked
+        else (
+            [k for k in places if isinstance(asked[outs[k]], Width) and asked[outs[k]].terms],
+            [k for k in places if asked[outs[k]] == -1],
+            [k for k in places if isinstance(asked[outs[k]], int)],
+        )
+    ):
+        if group:
+            return max(group, key=lambda k: (sizes[k], k))
+    raise Conflict("sizes that are none of the channels', where those are split")
+
+
+def unfold(call: Call) -> Dims:
+    """A window around every position of a map, its pixels beside each other as channels.
+
+    Raises:
+        Conflict: there are fewer windows than positions.
+    """
+    batch, channels, *axes = call.dims()
+    sizes = call.shape()[2:]
+    kernel: Any = call.option("kernel_size", 1)
+    pixels = kernel**2 if isinstance(kernel, int) else math.prod(kernel)
+    if call.values[call.node].shape[-1] != math.prod(sizes) or isinstance(channels, Spatial):
+        raise Conflict("windows that are further apart than the pixels of the map")
+    along = tuple(dim for dim in axes if isinstance(dim, Spatial))
+    return (batch, channels * pixels, Spatial(FLAT, Fraction(1), along, sizes))

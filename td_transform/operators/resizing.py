@@ -52,12 +52,24 @@ def resize_vectors(module: Any, sizes: Sizes) -> None:
             setattr(module, attribute, new)
     if hasattr(module, "normalized_shape"):
         module.normalized_shape = (new,)
-    if hasattr(module, "num_groups"):
-        module.num_groups = nearest_divisor(module.num_groups, new)
+    for attribute in ("num_groups", "groups"):
+        if hasattr(module, attribute):
+            setattr(module, attribute, nearest_divisor(getattr(module, attribute), new))
     for name, tensor in [*module._parameters.items(), *module._buffers.items()]:
         if tensor is not None and tensor.dim():
             shape = tuple(new if size != 1 else 1 for size in tensor.shape)
             set_parameter(module, name, shape)
+
+
+def resize_attention(module: Any, sizes: Sizes) -> None:
+    """`nn.MultiheadAttention` with as many heads."""
+    old, new = module.embed_dim, sizes["channels"]
+    module.embed_dim = module.kdim = module.vdim = new
+    module.head_dim = new // module.num_heads
+    for name, tensor in module._parameters.items():
+        if tensor is not None:
+            set_parameter(module, name, tuple(size * new // old for size in tensor.shape))
+    resize_linear(module.out_proj, {"in": new, "out": new})
 
 
 def set_parameter(module: nn.Module, name: str, shape: tuple[int, ...]) -> None:

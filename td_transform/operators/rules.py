@@ -36,6 +36,9 @@ def _agree(call: Call, present: list[tuple[Dim, int]]) -> Dim:
     spatial = next((dim for dim in wide if isinstance(dim, Spatial)), None)
     size = max(size for _, size in present)
     chosen = spatial or wide[0]
+    for dim, own in present:
+        if isinstance(dim, Width) and dim.terms and own == 1 < size:
+            call.inference.widths.equate(dim, Width.of(1))
     for dim in wide:
         if isinstance(dim, Width):
             other = chosen if isinstance(chosen, Width) else Width.of(size)

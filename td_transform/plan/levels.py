@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -28,6 +27,7 @@ from td_transform.plan.copies import CopySpec, SegmentPlanner
 from td_transform.plan.head import plan_head
 from td_transform.plan.parts import LevelPlan, OwnPlan, Part, UnitPlan
 from td_transform.plan.plan import Plan
+from td_transform.plan.uniform import uniform_width
 
 
 @dataclass
@@ -64,7 +64,7 @@ class LevelPlanner:
         self._style = bottom_up.style
         self._uniform: int | None = None
         if options.arrangement == "uniform":
-            self._uniform = int(statistics.median(stage.width for stage in bottom_up.stages))
+            self._uniform = uniform_width(bottom_up.trunk, bottom_up.stages)
 
     def plan(self) -> Plan:
         """The whole plan, from coarse to fine."""
@@ -312,12 +312,20 @@ class LevelPlanner:
 
     def _enter_crossing(self, level: _Level, stage: Stage) -> Sequence[Segment]:
         if not stage.entry_sets_width:
-            self._adapt(level, self._uniform or self._trunk.width(stage.entry.start))
+            self._adapt(level, self._entry_width(stage))
         spec = replace(self._spec(level, stage.entry), factors=level.factors, drop_identities=True)
         self._cross(level, spec)
         self._upsample_rest(level, stage.entry)
         self._merge(level)
         return stage.rest
+
+    def _entry_width(self, stage: Stage) -> int:
+        """What flows into an entry that multiplies it (a grouped convolution with several filters a
+        channel) so that the level's width comes out."""
+        start, end = (self._trunk.width(node) for node in (stage.entry.start, stage.entry.end))
+        if self._uniform is None or self._uniform * start % end:
+            return self._uniform or start
+        return self._uniform * start // end
 
     def _enter_pooled(self, level: _Level, stage: Stage) -> Sequence[Segment]:
         self._upsample(level)

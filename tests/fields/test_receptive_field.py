@@ -210,6 +210,11 @@ class Roll(nn.Module):
         return torch.roll(x, 1, 3)
 
 
+class Sinc(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.sinc(x)
+
+
 class Blocks(nn.Module):
     """Windows of the map go to the batch."""
 

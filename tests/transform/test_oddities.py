@@ -24,12 +24,9 @@ COMPUTED = [
     "weight_norm by hooks", "spectral_norm by hooks", "weight_norm", "spectral_norm",
     "custom parametrization",
 ]  # fmt: skip
-RESIZED = [
-    "MLP head", "cosine classifier", *COMPUTED, "expand to the map", "coordinates in blocks",
-    "attention pooling", "attention pooling with positions", "coordinates first", "RMS norm",
-    "space to depth", "non-local", "position encoding", "widths as integers",
-    "norms that activate",
-]  # fmt: skip
+# a kernel of C x C mixed from others is no linear function of C
+OF_FIXED_WIDTH = ["conditional convolution"]
+RESIZED = sorted(set(ODDITIES) - set(OF_FIXED_WIDTH))
 # a table of positions or windows that fit the model's own resolutions only
 BOUND_TO_SIZE = ["window attention"]
 
