@@ -245,6 +245,61 @@ class MultiheadAttention(nn.Module):
         return out
 
 
+class HeadedAttention(nn.Module):
+    """The numbers of heads and of their channels are integers of the module (MetaFormer)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.heads, self.channels, self.width = 2, width // 2, width
+        self.norm = nn.LayerNorm(width)
+        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, c, h, w = x.shape
+        tokens = self.norm(x.flatten(2).transpose(1, 2))
+        qkv = self.qkv(tokens).reshape(n, h * w, 3, self.heads, self.channels)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
+        mixed = F.scaled_dot_product_attention(q, k, v).transpose(1, 2)
+        return self.out(mixed.reshape(n, h * w, self.width)).transpose(1, 2).view(n, c, h, w)
+
+
+class BatchNormOfTokens(nn.Module):
+    """All tokens in one dimension for their norm (LeViT)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.linear, self.norm = nn.Linear(width, width), nn.BatchNorm1d(width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = self.linear(x.flatten(2).transpose(1, 2))
+        return self.norm(tokens.flatten(0, 1)).reshape_as(tokens).transpose(1, 2).reshape_as(x)
+
+
+class Shuffled(nn.Module):
+    """Channels in groups, whose order is turned around."""
+
+    def __init__(self, width: int, groups: int = 4) -> None:
+        super().__init__()
+        self.groups, self.mix = groups, nn.Conv2d(width, width, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, c, h, w = x.shape
+        groups = x.view(n, self.groups, c // self.groups, h, w)
+        return self.mix(groups.flip(1).reshape(n, c, h, w))
+
+
+class FunctionalNorms(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.scale, self.shift = nn.Parameter(torch.ones(width)), nn.Parameter(torch.zeros(width))
+        self.mix = nn.Conv2d(width, width, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.group_norm(x, 4, self.scale, self.shift)
+        last = F.layer_norm(x.permute(0, 2, 3, 1), (len(self.scale),), self.scale)
+        return self.mix(last.permute(0, 3, 1, 2))
+
+
 class WindowAttention(nn.Module):
     """In windows of 4x4, with a table of biases by relative position."""
 
@@ -420,6 +475,22 @@ ODDITIES: dict[str, Callable[[], nn.Module]] = {
     "non-local": _of(NonLocal),
     "multi-head attention": _of(MultiheadAttention),
     "window attention": _of(WindowAttention),
+    "heads as integers": _of(HeadedAttention),
+    "norm of tokens": _of(BatchNormOfTokens),
+    "groups in another order": _of(Shuffled),
+    "functional norms": _of(FunctionalNorms),
+    "repeated": _block(lambda x: x.mean(1, keepdim=True).repeat(1, x.shape[1], 1, 1) * x),
+    "repeated in place": _block(
+        lambda x: x[:, :2].repeat_interleave(x.shape[1] // 2, 1) + torch.roll(x, 1, 3)
+    ),
+    "largest": _block(lambda x: x * x.topk(2, dim=1)[0].sum(1, keepdim=True)),
+    "power": _block(lambda x: x * torch.rsqrt(1 + (x**2).sum(1, keepdim=True))),
+    "linspace": _block(
+        lambda x: x * torch.linspace(0, 1, x.shape[1], device=x.device).view(1, -1, 1, 1)
+    ),
+    "channel by channel": _block(
+        lambda x: (torch.einsum("nchw,ndhw->ncd", x, x).softmax(-1) @ x.flatten(2)).view_as(x)
+    ),
     "unfold": _of(Unfold),
     "conditional convolution in a chain": lambda: in_a_chain(ConditionalConv),
     "there and back": lambda: in_a_chain(

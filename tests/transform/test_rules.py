@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from td_transform import TopDownNetwork, plan_topdown, to_topdown
 from td_transform.plan import SegmentPlan
 from tests.paper_networks import STYLES
+from tests.transform.oddities import Residual, Shuffled
 
 
 class Block(nn.Module):
@@ -69,6 +70,19 @@ def test_the_first_block_has_identity_shortcuts() -> None:
     first = td.levels[0].stage
     assert not [name for name, _ in first.named_modules() if name.endswith("down")]
     assert td(torch.rand(2, 3, 32, 32)).shape == (2, 7)
+
+
+def test_the_uniform_width_is_one_that_every_block_can_split() -> None:
+    """The median of 12 and 30 is 21; what has three groups of channels takes the multiple of 3 next
+    to it, what has six the multiple of 6."""
+    for groups, width in ((1, 21), (2, 20), (3, 21), (6, 18)):
+        model = nn.Sequential(
+            nn.Conv2d(3, 12, 3, padding=1), nn.ReLU(), Residual(Shuffled(12, groups)),
+            nn.Conv2d(12, 30, 3, 2, padding=1), nn.ReLU(), Residual(Shuffled(30, groups)),
+            nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(30, 7),
+        )  # fmt: skip
+        plan = plan_topdown(model, input_size=(3, 32, 32), arrangement="uniform")
+        assert [level.width for level in plan.levels] == [width, width]
 
 
 class Dense(nn.Module):
