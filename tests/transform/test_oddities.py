@@ -25,7 +25,7 @@ COMPUTED = [
     "custom parametrization",
 ]  # fmt: skip
 # a kernel of C x C mixed from others is no linear function of C
-OF_FIXED_WIDTH = ["conditional convolution"]
+OF_FIXED_WIDTH = ["conditional convolution", "conditional convolution in a chain"]
 RESIZED = sorted(set(ODDITIES) - set(OF_FIXED_WIDTH))
 # a table of positions or windows that fit the model's own resolutions only
 BOUND_TO_SIZE = ["window attention"]
