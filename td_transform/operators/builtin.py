@@ -133,7 +133,7 @@ _register(_COMPARISONS, "combine", rules.same, reach=reach.pointwise)
 _register(_ELEMENTWISE, "inert", rules.keep, reach=reach.first_input)
 _register([torch.where, "where"], "combine", products.choice, reach=reach.pointwise)
 _register([torch.roll, "roll", torch.flip, "flip"], "inert", rules.keep, reach=everything)
-_register([torch.cumsum, "cumsum"], "inert", rules.keep, reach=reach.along_dimension(1))
+_register([torch.cumsum, "cumsum"], "inert", rules.keep, reach=everything)
 _register([torch.cat, torch.concat, torch.concatenate], "combine", rules.concat, channels="join")
 
 _register(

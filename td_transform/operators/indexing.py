@@ -80,10 +80,12 @@ def _gathered(call: Call, places: fx.Node, dim: Dim, size: int) -> Dims:
     """What a tensor of places picks is shaped like it; what it picks from keeps its size.
 
     Raises:
-        Conflict: a mask, of which as many are picked as are true.
+        Conflict: a mask, of which as many are picked as are true; or it picks from a map.
     """
     if call.values[places].dtype == torch.bool:
         raise Conflict("a mask as an index")
+    if any(isinstance(dim, Spatial) for dim in call.dims()):
+        raise Conflict("a map's channels or positions by their number")
     if isinstance(dim, Width) and dim.terms:
         call.inference.widths.equate(dim, Width.of(size))
     return call.dims(places)
