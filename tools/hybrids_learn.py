@@ -111,11 +111,12 @@ def main(chosen: Arguments) -> None:
             steps = train(network, pixels, found.train_labels, chosen.seconds)
             share = tested(network, test_pixels, found.test_labels)
             parameters = sum(p.numel() for p in network.parameters())
-            shown = [f"{part:.1%}" for part in (share.estimate, share.low, share.high, chance)]
-            rows.append([f"{name}, {kind}", f"{parameters:,}", str(steps), *shown])
+            interval = f"{share.low:.1%} to {share.high:.1%}"
+            accuracy = [f"{share.estimate:.1%}", interval, f"{chance:.0%}"]
+            rows.append([f"{name}, {kind}", f"{parameters:,}", str(steps), *accuracy])
             print(*rows[-1], sep=", ", file=sys.stderr, flush=True)
             learned.append(share.low > chance)
-    header = ["network", "parameters", "steps", "test accuracy", "from", "to (95 %)", "chance"]
+    header = ["network", "parameters", "steps", "test accuracy", "95 % interval", "chance"]
     print(Table(header, rows))
     sys.exit(not all(learned))
 
