@@ -299,6 +299,7 @@ _register(
     "inert", making.repeat_interleave, reach=everything,
 )  # fmt: skip
 _register([torch.zeros, torch.ones, torch.empty, torch.rand, torch.randn], "inert", making.made)
+_register(["new_zeros", "new_ones", "new_empty", "new_full"], "inert", making.made_like)
 _register([torch.eye], "inert", making.eye)
 _register([torch.arange], "inert", making.counted)
 _register([torch.linspace], "inert", making.divided)

@@ -18,6 +18,12 @@ def made(call: Call) -> Dims:
     return _asked(call, sizes)
 
 
+def made_like(call: Call) -> Dims:
+    """x.new_zeros and others: of the sizes that they are given, of x they take the type alone."""
+    sizes: Any = call.option("size", 1)
+    return _asked(call, sizes if isinstance(sizes, (tuple, list)) else call.node.args[1:])
+
+
 def eye(call: Call) -> Dims:
     return _asked(call, [call.option("n", 0), call.option("m", 1, call.option("n", 0))])
 
