@@ -16,9 +16,12 @@ def matched_modules(trunk: Trunk, own: Segment, form: Segment) -> dict[fx.Node, 
 
     Returns:
         Per module node of `form` the path of the own module in its place; None where neither block
-        does all that the other does, in order (one may have a projection or a pooling more).
+        does all that the other does, in order (one may have a projection or a pooling more), or one
+        does more than twice as much: then they are no siblings.
     """
     left, right = _operations(trunk, own), _operations(trunk, form)
+    if max(len(left), len(right)) > 2 * min(len(left), len(right)):
+        return None
     if len(left) < len(right):
         pairs = _embedded(trunk, left, right)
     else:
