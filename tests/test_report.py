@@ -52,7 +52,7 @@ addEventListener("message", event => {{
 
 
 class Net(nn.Module):
-    """Two stages; no rule knows `roll`."""
+    """Two stages; no rule knows `logcumsumexp`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -63,7 +63,7 @@ class Net(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.fine(x)
-        x = x + self.mix(torch.roll(x, 1, dims=3))
+        x = x + self.mix(torch.logcumsumexp(x, 3))
         return self.head(self.coarse(x).mean((2, 3)))
 
 
@@ -128,7 +128,7 @@ def test_what_the_user_said_and_what_no_rule_knew_is_there(page: Path) -> None:
     text = page.read_text()
     assert "<h1>a &lt;b&gt; net, upside down</h1>" in text
     assert "to_topdown(model, input_size=(3, 24, 32), merge=&#39;concat&#39;)" in text
-    assert re.search(r"<h3>Opaque operators</h3>.*?<li>[^<]*roll", text, re.DOTALL)
+    assert re.search(r"<h3>Opaque operators</h3>.*?<li>[^<]*logcumsumexp", text, re.DOTALL)
 
 
 def test_the_drawing_says_what_the_plan_says(page: Path) -> None:

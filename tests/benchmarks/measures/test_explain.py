@@ -157,11 +157,13 @@ def test_no_digit_that_a_trained_network_gets_right_has_a_black_heatmap(topdown:
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = 0.1
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9, nesterov=True)
+    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, total_iters=100)
     for _ in range(10):
         for batch in torch.randperm(600).split(60):
             optimizer.zero_grad()
             F.cross_entropy(network(images[batch]), labels[batch]).backward()
             optimizer.step()
+            schedule.step()
     network.eval()
     right = network(images).argmax(1) == labels
     assert right.float().mean() > 0.7
