@@ -25,7 +25,13 @@ def made_like(call: Call) -> Dims:
 
 
 def eye(call: Call) -> Dims:
-    return _asked(call, [call.option("n", 0), call.option("m", 1, call.option("n", 0))])
+    """As many rows and columns as there are channels; a matrix of positions by positions is no map."""
+    rows = call.option("n", 0)
+    dims = _asked(call, [rows, call.option("m", 1, rows)])
+    sizes = call.values[call.node].shape
+    return tuple(
+        Width.of(n) if isinstance(dim, Spatial) else dim for dim, n in zip(dims, sizes, strict=True)
+    )
 
 
 def counted(call: Call) -> Dims:

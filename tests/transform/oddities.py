@@ -461,6 +461,7 @@ ODDITIES: dict[str, Callable[[], nn.Module]] = {
     "maximum of maps": _block(lambda x: torch.max(x, torch.flip(x, [3]))),
     "zeros_like": _block(lambda x: torch.where(x > 0, x, torch.zeros_like(x))),
     "eye": _block(lambda x: torch.einsum("nchw,cd->ndhw", x, torch.eye(x.shape[1]).to(x))),
+    "eye of positions": _block(lambda x: x @ torch.eye(x.shape[3]).to(x)),
     "arange": _block(
         lambda x: x * (1 + torch.arange(x.shape[1], device=x.device).to(x)).view(1, -1, 1, 1)
     ),

@@ -24,8 +24,10 @@ COMPUTED = [
     "weight_norm by hooks", "spectral_norm by hooks", "weight_norm", "spectral_norm",
     "custom parametrization",
 ]  # fmt: skip
-# a kernel of C x C mixed from others is no linear function of C
-OF_FIXED_WIDTH = ["conditional convolution", "conditional convolution in a chain"]
+# a kernel of C x C mixed from others is no linear function of C; a product along rows is opaque
+OF_FIXED_WIDTH = [
+    "conditional convolution", "conditional convolution in a chain", "eye of positions",
+]  # fmt: skip
 RESIZED = sorted(set(ODDITIES) - set(OF_FIXED_WIDTH))
 # a table of positions or windows that fit the model's own resolutions only
 BOUND_TO_SIZE = ["window attention"]
