@@ -112,12 +112,8 @@ def ends(network: Network, tiles: Sequence[fx.Node]) -> list[fx.Node]:
         if reach <= i and network.is_map(node):
             alone.append(node)
         reach = max(reach, last_use[node])
-    following = [*alone[1:], None]
-    return [
-        node
-        for node, after in zip(alone, following, strict=True)
-        if after is None or network.size(after) != network.size(node)
-    ]
+    sizes = [*map(network.size, alone), None]
+    return [node for i, node in enumerate(alone) if sizes[i] != sizes[i + 1]]
 
 
 def stretches(
@@ -145,7 +141,7 @@ def stretches(
     found: list[Stretch] = []
     held, start = 0, 0
     cuts = [n for n in ends(network, tiles) if batch * _whole(network, n) <= _KEPT * budget]
-    for target in dict.fromkeys([*cuts, tiles[-1]]):
+    for target in dict.fromkeys([*cuts, *tiles[-1:]]):
         end = tiles.index(target) + 1
         own = {node: readings[node] for node in tiles[start:end]}
         kept = target is not tiles[-1] or not pooled

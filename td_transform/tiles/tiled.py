@@ -88,7 +88,15 @@ class TiledNetwork(nn.Module):
         size = tuple(images.shape[1:])
         if size not in self._networks:
             self._networks[size] = Network(trace(self.model, size, any_output=True))
-        return _Run(self._networks[size], self.model, images, self.tile, self.budget).result()
+        run = _Run(self._networks[size], self.model, images, self.tile, self.budget)
+        try:
+            return run.result()
+        except (IndexError, RuntimeError, ValueError) as error:
+            raise TopDownError(
+                f"model {type(self.model).__name__}", seen=f"on tiles {type(error).__name__}: {error}",
+                expected="operators whose parts fit together",
+                remedy="run the network on the whole image",
+            ) from error  # fmt: skip
 
 
 class _Run:
