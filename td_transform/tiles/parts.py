@@ -152,9 +152,8 @@ class Network:
             TopDownError: it needs the whole map; the text names it.
         """
         propagation = self.propagation
-        reach = propagation.reaches[node]
         sources = [n for n in node.all_input_nodes if n in propagation.fields]
-        sources = sources[: reach.sources]
+        sources = sources[: propagation.reaches[node].sources]
         fault = self._fault(node, sources)
         if fault is not None:
             raise TopDownError(
@@ -165,10 +164,13 @@ class Network:
         return Reading(
             node,
             tuple(sources),
-            per_axis(reach.taps, len(self.size(node))),
+            self._taps(node),
             self.size(node),
             self.size(sources[0]),
         )
+
+    def _taps(self, node: fx.Node) -> tuple[Taps, ...]:
+        return per_axis(self.propagation.reaches[node].taps, len(self.size(node)))
 
     def _fault(self, node: fx.Node, sources: Sequence[fx.Node]) -> str | None:
         """Why a node can't be run on parts."""
@@ -177,6 +179,8 @@ class Network:
             return "which reads the whole map (statistics, attention)"
         if not self.is_map(node) or not all(self.is_map(source) for source in sources):
             return "which takes a map's positions apart, or pools them"
+        if any(t.boundary in ("reflect", "circular") and t.step > 1 for t in self._taps(node)):
+            return "which mirrors or repeats the border at a stride"
         if reach.measured:
             return "whose windows are known for the whole map only"
         if reach.sized:

@@ -23,6 +23,7 @@ QUICK = ["resnet10t", "vgg11", "dla46_c", "selecsls60", "lcnet_035"]
 # where timm counts otherwise than the design, and why
 EXPLAINED = {
     "mobilenetv5*": "its head fuses the maps at strides 16 and 32, so the trunk ends at 16",
+    "tresnet_*": "the list says 2 of the stem, which reads the image folded four by four",
     "vit_*": "the list is of the transformer's blocks; the convolutions before them are left out",
     "vitamin*": "the list is of the transformer's blocks; the convolutions before them are left out",
     "xception*p": "the list is of maps inside the crossing blocks, before they are strided",
