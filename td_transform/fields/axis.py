@@ -17,6 +17,7 @@ from math import gcd, lcm
 import numpy as np
 import numpy.typing as npt
 
+from td_transform.operators.widths import Conflict
 from td_transform.taps import Boundary, Taps
 
 Ints = npt.NDArray[np.int64]
@@ -169,6 +170,8 @@ def unite_tracks(tracks: Sequence[Track]) -> Track:
     distinct = list(dict.fromkeys(tracks))
     if len(distinct) == 1:
         return distinct[0]
+    if len({len(track.first) for track in distinct}) > 1:
+        raise Conflict("maps of several sizes that are joined")
     widest = distinct[0].widest
     for other in distinct[1:]:
         widest = _unite(widest, other.widest, len(other.first))
