@@ -91,6 +91,8 @@ class TiledNetwork(nn.Module):
         run = _Run(self._networks[size], self.model, images, self.tile, self.budget)
         try:
             return run.result()
+        except TopDownError:
+            raise
         except (IndexError, RuntimeError, ValueError) as error:
             raise TopDownError(
                 f"model {type(self.model).__name__}", seen=f"on tiles {type(error).__name__}: {error}",

@@ -13,6 +13,7 @@ from td_transform import receptive_field
 from tests.fields.networks import Apply
 from tests.fields.oracle import compare
 from tests.transform.oddities import MultiheadAttention, Unfold, WindowAttention
+from tests.transform.random_graphs import Recurrent
 
 SIZE = (3, 24, 32)
 
@@ -23,19 +24,6 @@ class Shift(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         up, down = x.chunk(2, 1)
         return torch.cat([torch.roll(up, -1, 2), torch.roll(down, 1, 2)], 1)
-
-
-class Recurrent(nn.Module):
-    """Along the columns, from the left."""
-
-    def __init__(self, width: int = 4) -> None:
-        super().__init__()
-        self.rnn = nn.GRU(width, width, batch_first=True)
-
-    def forward(self, x: Tensor) -> Tensor:
-        n, c, h, w = x.shape
-        rows, _ = self.rnn(x.permute(0, 2, 3, 1).reshape(n * h, w, c))
-        return rows.reshape(n, h, w, c).permute(0, 3, 1, 2)
 
 
 LOCAL: dict[str, Callable[[], nn.Module]] = {
@@ -90,7 +78,7 @@ def test_without_a_gradient_the_whole_map_is_a_bound() -> None:
 
 
 def test_the_model_is_only_read() -> None:
-    net = nn.Sequential(nn.Conv2d(3, 4, 3), Recurrent())
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), Recurrent(4))
     before = {name: value.clone() for name, value in net.state_dict().items()}
     state = torch.get_rng_state()
     fields = receptive_field(net, SIZE)
