@@ -48,7 +48,7 @@ class Options:
     """How an experiment is run.
 
     Args:
-        profile: smoke (seconds), cpu (an hour on two cores), core (10 epochs on all images: a day on a
+        profile: smoke (seconds), cpu (an hour on two cores), core (10 epochs on all images: days on a
             core) or paper (the authors' recipe).
         model: lenet-fc, nin-light, nin, resnet32, resnet18-imagenette, a torchvision name
             (resnet18), a timm name (timm:resnet26) or package.module:callable; all of the

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Literal
 
 from torch import nn
 
-from td_transform.analyse import BottomUp, Stage, analyse, entry_kernel
+from td_transform.analyse import BottomUp, Stage, entry_kernel
 from td_transform.emit import TopDownNetwork
 from td_transform.errors import TopDownError
 from td_transform.layers import name_of
 from td_transform.plan import LevelPlan, OwnPlan, Part, Plan, SegmentPlan, UnitPlan, UpsamplePlan
-from td_transform.trace import trace
+from td_transform.transform import analysed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -121,11 +121,9 @@ def draw(
         )  # fmt: skip
     import matplotlib
 
-    own = td.plan.options
-    traced = trace(model, own.input_size, leaf_modules=own.leaf_modules, output=own.output)
-    analysed = analyse(traced, own.stages)
-    _check_origin(analysed, td.plan)
-    figure = _figure(analysed, td.plan, title or f"{td.plan.model}, {_by(td.plan.input_size)}")
+    bottom_up = analysed(model, td.plan.options)
+    _check_origin(bottom_up, td.plan)
+    figure = _figure(bottom_up, td.plan, title or f"{td.plan.model}, {_by(td.plan.input_size)}")
     # an SVG with its letters as letters can be searched, and without a date it is reproducible
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "td_transform"}):
         figure.savefig(path, dpi=150, metadata={"Date": None})

@@ -144,7 +144,7 @@ def _not_ours(path: str | os.PathLike[str], seen: str) -> TopDownError:
 def _plan(path: str | os.PathLike[str], text: Any) -> Plan:
     try:
         return Plan.from_json(text)
-    except (KeyError, TypeError, ValueError, StopIteration) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise _not_ours(path, "a plan of another version of td_transform") from error
 
 

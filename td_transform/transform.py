@@ -102,12 +102,13 @@ def build(plan: Plan, model: nn.Module, *, init: Init | None = None) -> TopDownN
         (5, 5)
     """
     with unforeseen(model):
-        bottom_up = _analysed(model, plan.options)
+        bottom_up = analysed(model, plan.options)
         drafted = draft(bottom_up, counted(plan, bottom_up.trace))
     return emit(drafted, init=init)
 
 
-def _analysed(model: nn.Module, options: Options) -> BottomUp:
+def analysed(model: nn.Module, options: Options) -> BottomUp:
+    """What the options let the analysis see of a model."""
     traced = trace(
         model, options.input_size, leaf_modules=options.leaf_modules, output=options.output
     )
@@ -116,6 +117,6 @@ def _analysed(model: nn.Module, options: Options) -> BottomUp:
 
 def _drafted(model: nn.Module, options: Options) -> Draft:
     with unforeseen(model):
-        bottom_up = _analysed(model, options)
+        bottom_up = analysed(model, options)
         plan = LevelPlanner(bottom_up, options).plan()
         return draft(bottom_up, counted(plan, bottom_up.trace))

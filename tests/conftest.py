@@ -43,6 +43,12 @@ def pytest_collection_finish() -> None:
 
 
 @pytest.fixture(autouse=True)
+def seeded() -> None:
+    """A test draws the same weights and images whichever ran before it."""
+    torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
 def collected() -> Iterator[None]:
     """A graph is a cycle of references: Python frees its tensors when it gets round to it."""
     yield

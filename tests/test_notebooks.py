@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
-import nbformat
 import pytest
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
@@ -13,15 +13,16 @@ NOTEBOOKS = sorted(path.name for path in EXAMPLES.glob("*.ipynb"))
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_is_committed_without_outputs(name: str) -> None:
-    cells = nbformat.read(EXAMPLES / name, as_version=4).cells
-    code = [cell for cell in cells if cell.cell_type == "code"]
+    cells = json.loads((EXAMPLES / name).read_text())["cells"]
+    code = [cell for cell in cells if cell["cell_type"] == "code"]
     assert code
-    assert not any(cell.outputs or cell.execution_count for cell in code)
+    assert not any(cell["outputs"] or cell["execution_count"] for cell in code)
 
 
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_runs(name: str) -> None:
+    import nbformat
     from nbclient import NotebookClient
 
     notebook = nbformat.read(EXAMPLES / name, as_version=4)

@@ -13,11 +13,10 @@ import resource
 import sys
 
 import torch
-from torch import fx, nn
-from torch.fx.passes.shape_prop import ShapeProp
 
 from td_transform import plan_topdown, to_topdown
 from td_transform.cli.model_names import load_model
+from tools.perf.measures import trace_and_propagate
 from tools.perf.timing import in_turn
 
 SIZE = (3, 224, 224)
@@ -37,7 +36,7 @@ def main() -> None:
     del td
     on_meta = copy.deepcopy(model).to("meta")
     runs = {
-        "symbolic_trace + shape propagation": lambda: trace_and_propagate(on_meta),
+        "symbolic_trace + shape propagation": lambda: trace_and_propagate(on_meta, SIZE),
         "plan_topdown": lambda: plan_topdown(model, input_size=SIZE),
         "to_topdown of the model on meta": lambda: to_topdown(on_meta, input_size=SIZE),
         'to_topdown with device="meta"': lambda: to_topdown(model, input_size=SIZE, device="meta"),
@@ -51,13 +50,6 @@ def main() -> None:
         print(f"{time.seconds:7.3f} s  {time!s:>20} x  {what}")
     print(f"parameters and buffers of the result {(parameters + buffers) / 1e6:,.0f} MB, ", end="")
     print(f"peak memory grew by {grown / 1e6:,.0f} MB")
-
-
-def trace_and_propagate(model: nn.Module) -> None:
-    """The baseline: what any graph tool has to do."""
-    graph = fx.symbolic_trace(model.eval())
-    with torch.no_grad():
-        ShapeProp(graph).propagate(torch.empty(1, *SIZE, device="meta"))
 
 
 def _peak_bytes() -> int:

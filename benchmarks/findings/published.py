@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.findings.aggregate import Cell, Group
-from benchmarks.measures.attacks import ATTACKS
 from benchmarks.subjects.datasets import data_title
 from benchmarks.subjects.networks import model_title
 
@@ -70,13 +69,6 @@ def published_scales(cell: Cell, attack: str) -> dict[str, float]:
         for figure in figures
         for levels, accuracy in figure.get(attack, {}).items()
     }
-
-
-def least_published_accuracy(group: Group) -> float | None:
-    """A bound from below: a curve of Fig. 6 cannot lose more than there was."""
-    curves = (published_curve(group, attack) for attack in ATTACKS)
-    plateaus = [curve.plateau / 100 for curve in curves if curve]
-    return max(plateaus, default=None)
 
 
 @cache

@@ -1,8 +1,8 @@
-"""Intervals and tests over runs and over counts: all that verdicts decide by.
+"""Intervals and tests over runs, and what chance does to counts.
 
 Differences between means over runs: Welch's interval (unequal variances). "The same": two one-sided
-tests (TOST) against a stated margin, as the inclusion of an interval. Counts: exact tests. Nothing is
-decided from a single run, nor from runs without any spread.
+tests (TOST) against a stated margin, as the inclusion of an interval. Nothing is decided from a single
+run, nor from runs without any spread.
 """
 
 from __future__ import annotations
@@ -163,23 +163,6 @@ def all_equivalent(
     return False if any(apart) else None
 
 
-def above_half(count: int, cases: int, *, alpha: float = ALPHA) -> bool | None:
-    """Is a share of cases above one half? Exact binomial tests, one-sided, at `alpha` each.
-
-    Returns:
-        True: more than half, beyond chance. False: less than half, beyond chance. None: open.
-
-    Example:
-        >>> above_half(9, 10), above_half(6, 10), above_half(1, 10)
-        (True, None, False)
-    """
-    if not cases:
-        return None
-    if chance_of_as_many(count, cases) < alpha:
-        return True
-    return False if stats.binomtest(count, cases, alternative="less").pvalue < alpha else None
-
-
 def chance_of_as_many(count: int, cases: int) -> float:
     """How often as many cases or more would go one way if either were as likely (exact).
 
@@ -200,45 +183,6 @@ def share_interval(count: int, cases: int, *, confidence: float = CONFIDENCE) ->
     """
     found = stats.binomtest(count, cases).proportion_ci(confidence, method="exact")
     return Interval(count / cases, float(found.low), float(found.high))
-
-
-def higher_share(
-    one: tuple[int, int], other: tuple[int, int], *, alpha: float = ALPHA
-) -> bool | None:
-    """Is one share of images above another's? Fisher's exact test, two-sided.
-
-    Args:
-        one, other: (how many, of how many), of independent images.
-        alpha: the error that the decision may make.
-
-    Returns:
-        True: above. False: below. None: open.
-
-    Example:
-        >>> higher_share((90, 100), (50, 100)), higher_share((51, 100), (50, 100))
-        (True, None)
-    """
-    table = [[count, cases - count] for count, cases in (one, other)]
-    if stats.fisher_exact(table).pvalue >= alpha:
-        return None
-    return one[0] / one[1] > other[0] / other[1]
-
-
-def more_often(gained: int, lost: int, *, alpha: float = ALPHA) -> bool | None:
-    """Of two networks on the same images, is one right more often? McNemar's exact test, two-sided.
-
-    Args:
-        gained: images that only this network gets right.
-        lost: images that only the other one does.
-        alpha: the error that the decision may make.
-
-    Example:
-        >>> more_often(12, 1), more_often(5, 4), more_often(0, 0)
-        (True, None, None)
-    """
-    if gained + lost == 0 or stats.binomtest(gained, gained + lost).pvalue >= alpha:
-        return None
-    return gained > lost
 
 
 def _without_spread(values: Sequence[float]) -> bool:

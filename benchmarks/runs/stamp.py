@@ -27,7 +27,7 @@ def stamp(device: torch.device) -> Row:
     on_gpu = device.type == "cuda"
     return {
         "device": torch.cuda.get_device_name(device) if on_gpu else device.type,
-        "cpu": _processor(),
+        "cpu": processor(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
@@ -38,7 +38,8 @@ def stamp(device: torch.device) -> Row:
     }
 
 
-def _processor() -> str:
+def processor() -> str:
+    """The CPU's name, where the system tells it."""
     table = Path("/proc/cpuinfo")
     lines = table.read_text().splitlines() if table.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]

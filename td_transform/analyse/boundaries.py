@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
-from functools import reduce
 from itertools import pairwise
 
 from torch import fx
 
 from td_transform.analyse.blocks import scope
+from td_transform.analyse.stem import joined_stem
 from td_transform.analyse.trunk import Segment, Trunk
 from td_transform.errors import TopDownError
 
@@ -50,7 +50,7 @@ def named_stages(
         for start, end in pairwise([*starts, len(segments)])
     ]  # fmt: skip
     _check_strides(groups, paths)
-    return _stem(segments[: starts[0]]), groups
+    return joined_stem(segments[: starts[0]]), groups
 
 
 def _segments_of(trunk: Trunk, segments: Sequence[Segment], path: str) -> tuple[int, int]:
@@ -120,13 +120,6 @@ def _check_strides(groups: Sequence[Group], paths: Sequence[str]) -> None:
                 "every stage at a coarser resolution than the one before",
                 f"leave '{path_after}' out: it belongs to the stage before",
             )  # fmt: skip
-
-
-def _stem(segments: Sequence[Segment]) -> Segment | None:
-    """What stands before the first stage; its last poolings aren't copied, as no stem is."""
-    last = max((i for i, s in enumerate(segments) if s.kind != "pool"), default=-1)
-    leading = segments[: last + 1]
-    return reduce(lambda a, b: a.joined(b, a.kind), leading) if leading else None
 
 
 def _refused(seen: str, expected: str, remedy: str) -> TopDownError:

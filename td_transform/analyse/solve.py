@@ -23,8 +23,6 @@ def solve(
         asked = trunk.asks(node, segment.start)
         if asked is not None:
             inference.dims[node] = inflow if asked == 1 else trunk.inference.dims[node]
-        elif node.target is getattr and node.args[1] in ("dtype", "device"):
-            inference.dims[node] = None
     infer(trunk.trace, segment.nodes, inference, passed=passed)
     axes = trunk.axes(segment.end)
     out = inference.dims[segment.end][1 if axes is None else axes.channels]

@@ -26,10 +26,15 @@ def split_stem(
         resolutions = {s.stride_out for s in segments[first:]}
         if not leading or len(resolutions) < 2 or _are_stages(trunk, leading, segments[first:]):
             continue
-        last = segments.index(leading[-1]) + 1
-        stem = reduce(lambda left, right: left.joined(right, left.kind), segments[:last])
-        return stem, segments[first:]
+        return joined_stem(segments[:first]), segments[first:]
     return None, segments
+
+
+def joined_stem(segments: Sequence[Segment]) -> Segment | None:
+    """What stands before the stages, in one; its last poolings aren't copied, as no stem is."""
+    last = max((i for i, s in enumerate(segments) if s.kind != "pool"), default=-1)
+    leading = segments[: last + 1]
+    return reduce(lambda a, b: a.joined(b, a.kind), leading) if leading else None
 
 
 def _first_of_container(trunk: Trunk, segments: Sequence[Segment]) -> int | None:

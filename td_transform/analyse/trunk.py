@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import networkx as nx
 from torch import fx, nn
@@ -152,7 +152,7 @@ class Trunk:
         for node in self.trace.graph.nodes:
             sources = node.all_input_nodes
             if node.op == "get_attr":
-                value = attribute_of(self.trace.skeleton, node)
+                value = attribute_of(self.trace.skeleton, str(node.target))
                 found[node] = isinstance(value, nn.Parameter)
             elif node.op.startswith("call") and sources and all(n in found for n in sources):
                 found[node] = any(found[n] for n in sources)
@@ -238,9 +238,9 @@ class Trunk:
         return node not in self.constants and self.order[node] < self.order[start]
 
 
-def attribute_of(root: nn.Module, node: fx.Node) -> object:
-    """What a `get_attr` node reads."""
-    path, _, name = str(node.target).rpartition(".")
+def attribute_of(root: nn.Module, target: str) -> Any:
+    """A parameter, buffer or other attribute by its path: what a `get_attr` node reads."""
+    path, _, name = target.rpartition(".")
     return getattr(root.get_submodule(path), name)
 
 

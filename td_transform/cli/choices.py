@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args, get_origin
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
 from td_transform.cli.model_names import load_function
-from td_transform.layers import name_of
+from td_transform.layers import is_own, name_of
 from td_transform.options import Options, as_keywords
 
 REGISTRY = ConstructorRegistry()
@@ -41,5 +41,5 @@ def with_functions(options: Options) -> dict[str, Any]:
     return given | {
         option: load_function(option, choice)
         for option, choice in named.items()
-        if isinstance(choice, str) and ":" in choice
+        if isinstance(choice, str) and is_own(choice)
     }

@@ -129,14 +129,16 @@ class LayerBuilder:
         return self._computed(conv, str(self._nodes[plan.conv].target))
 
     def _resized(self, name: str | None, width: int) -> nn.Module | None:
-        source = self._trace.module(self._nodes[name]) if name is not None else None
+        if name is None:
+            return None
+        source = self._trace.module(self._nodes[name])
         if source is None:
             return None
         norm = _copy(source)
         operator = module_operator(norm)
         if operator is not None and operator.resize is not None:
             operator.resize(norm, {"channels": width})
-        return self._computed(norm, str(self._nodes[name].target)) if name is not None else norm
+        return self._computed(norm, str(self._nodes[name].target))
 
     def _activation(self, plan: UnitPlan) -> nn.Module | None:
         if plan.activation is None:

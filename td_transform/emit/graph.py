@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import fx, nn
 
-from td_transform.analyse import BottomUp
+from td_transform.analyse import BottomUp, attribute_of
 from td_transform.emit.build import LayerBuilder
 from td_transform.errors import ConversionError, TopDownError
 from td_transform.layers import Scope
@@ -118,7 +118,9 @@ class GraphWriter:
             placed[node] = graph.node_copy(node, lambda n: placed[n])
         graph.output(placed[image])
         targets = {str(n.target) for n in graph.nodes if n.op in ("call_module", "get_attr")}
-        modules = {target: copy.deepcopy(_get(trace.skeleton, target)) for target in targets}
+        modules = {
+            target: copy.deepcopy(attribute_of(trace.skeleton, target)) for target in targets
+        }
         module = fx.GraphModule(modules, graph, "Preprocess")
         self.modules.append(Placed(module, trace.model, "copied"))
         return module
@@ -377,11 +379,6 @@ def _present(node: fx.Node | None) -> fx.Node:
             expected="a first level without a transition", remedy="build the plan as it was made",
         )  # fmt: skip
     return node
-
-
-def _get(model: nn.Module, target: str) -> Any:
-    path, _, name = target.rpartition(".")
-    return getattr(model.get_submodule(path), name)
 
 
 def _replaced(args: Any, path: tuple[str | int, ...], value: Any) -> Any:

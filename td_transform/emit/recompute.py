@@ -77,8 +77,9 @@ def _cut(nodes: Sequence[fx.Node], found: Footprint) -> tuple[Piece, ...]:
 
 
 def _needed(pieces: tuple[Piece, ...], found: Footprint) -> int:
-    between = {found.made[n] for piece in pieces for n in inputs(piece) if n in found.made}
-    return sum(found.sizes[key] for key in between) + max(_saves(p, found) for p in pieces)
+    return sum(found.sizes[key] for key in _starts(pieces, found)) + max(
+        _saves(p, found) for p in pieces
+    )
 
 
 def _saves(nodes: Iterable[fx.Node], found: Footprint) -> int:
@@ -114,8 +115,12 @@ def _kept(found: Footprint, pieces: Sequence[Piece]) -> int:
     within = {node for piece in pieces for node in piece}
     outside = (keys for node, keys in found.saved.items() if node not in within)
     saved = {key for keys in outside for key in keys}
-    starts = {found.made[n] for piece in pieces for n in inputs(piece) if n in found.made}
-    return sum(found.sizes[key] for key in saved | starts - found.own) // BATCH
+    return sum(found.sizes[key] for key in saved | _starts(pieces, found) - found.own) // BATCH
+
+
+def _starts(pieces: Sequence[Piece], found: Footprint) -> set[int]:
+    """The maps that the pieces start from."""
+    return {found.made[n] for piece in pieces for n in inputs(piece) if n in found.made}
 
 
 def inputs(piece: Sequence[fx.Node]) -> list[fx.Node]:

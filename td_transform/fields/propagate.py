@@ -33,7 +33,6 @@ class Propagation:
         trace: the traced network.
 
     Raises:
-        UnknownOperatorError: an operator is not in the registry.
         StructureError: an operator is used in a way that its rule doesn't cover.
     """
 
@@ -42,7 +41,6 @@ class Propagation:
         self.operators: dict[fx.Node, Operator] = {}
         self.reaches: dict[fx.Node, Reach] = {}
         self._trace = trace
-        self.measured: set[fx.Node] = set()
         self._count = len(trace.input_size) - 1
         self._inference = Inference(follows_positions=True)
         self._alone = OpaqueReaches(trace)
@@ -123,10 +121,7 @@ class Propagation:
 
     def _reach(self, call: Call, operator: Operator) -> Reach:
         if operator is OPAQUE:
-            reach = self._alone.reach(call)
-            if reach.measured:
-                self.measured.add(call.node)
-            return reach
+            return self._alone.reach(call)
         return operator.reach(call) if operator.reach else Reach()
 
     def _restore_axes(self, call: Call) -> None:

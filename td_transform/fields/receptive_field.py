@@ -331,7 +331,6 @@ def receptive_field(
         A mapping from names to rows that prints as a table.
 
     Raises:
-        UnknownOperatorError: the registry doesn't know an operator.
         TopDownError: the model can't be traced, or an operator's use has no rule.
 
     Example:

@@ -83,6 +83,7 @@ def make_row(traced: Trace, propagation: Propagation, node: fx.Node, depth: int)
     sizes = traced.input_size[1:]
     sources = [propagation.fields[n] for n in node.all_input_nodes if n in propagation.fields]
     saw_all = [isinstance(s, MapField) and _sees_all(s, sizes) for s in sources]
+    reach = propagation.reaches.get(node)  # the image has none
     return FieldRow(
         name=node.name,
         module_path=next(iter(reversed(module_paths(node))), ""),
@@ -93,7 +94,7 @@ def make_row(traced: Trace, propagation: Propagation, node: fx.Node, depth: int)
         size_max=tuple(fact.largest for fact in facts),
         start=tuple(fact.start for fact in facts),
         covers_image=_sees_all(field, sizes),
-        measured=node in propagation.measured,
+        measured=reach is not None and reach.measured,
         adds_nothing=slides(propagation, node) and bool(saw_all) and all(saw_all),
         gated=any(axis.track is not None and axis.whole is not None for axis in field.axes),
         depth=depth,

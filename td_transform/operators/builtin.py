@@ -46,14 +46,14 @@ def _register(
 
 _ACTIVATIONS = [
     nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish,
-    nn.Sigmoid, nn.Tanh, nn.Softplus, nn.Softsign, nn.Softmax, nn.LogSoftmax, nn.LogSigmoid,
+    nn.Sigmoid, nn.Tanh, nn.Softplus, nn.Softsign, nn.LogSigmoid,
     nn.Hardtanh, nn.Hardswish, nn.Hardsigmoid, nn.Hardshrink, nn.Softshrink, nn.RReLU,
-    nn.Tanhshrink, nn.Threshold, nn.Softmax2d,
+    nn.Tanhshrink, nn.Threshold,
     F.relu, F.relu_, F.relu6, F.leaky_relu, F.elu, F.selu, F.celu, F.gelu, F.silu, F.mish,
-    F.softplus, F.softsign, F.softmax, F.log_softmax, F.logsigmoid, F.hardtanh, F.hardswish,
+    F.softplus, F.softsign, F.logsigmoid, F.hardtanh, F.hardswish,
     F.hardsigmoid, F.rrelu, F.sigmoid, F.tanh, F.threshold,
-    torch.relu, torch.relu_, torch.sigmoid, torch.tanh, torch.softmax, torch.log_softmax, torch.clamp,
-    "relu", "relu_", "sigmoid", "sigmoid_", "tanh", "softmax", "clamp", "clamp_", "log_softmax",
+    torch.relu, torch.relu_, torch.sigmoid, torch.tanh, torch.clamp,
+    "relu", "relu_", "sigmoid", "sigmoid_", "tanh", "clamp", "clamp_",
 ]  # fmt: skip
 _DROPOUTS = [
     nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout,
@@ -83,7 +83,7 @@ _EVOLVED_NORMS = [
     *(f"timm.layers.evo_norm.EvoNorm2d{kind}" for kind in ("B0", "B1", "B2", "S0", "S1", "S2")),
     *(f"timm.layers.filter_response_norm.FilterResponseNorm{kind}2d" for kind in ("Tlu", "Act")),
 ]
-_COMPARISONS = [
+_OF_SEVERAL_TENSORS = [
     op.gt, op.ge, op.lt, op.le, op.eq, op.ne, op.and_, op.or_, torch.gt, torch.ge, torch.lt,
     torch.le, torch.eq, torch.ne, torch.logical_and, torch.logical_or, "gt", "ge", "lt", "le", "eq",
     "ne", torch.lerp, torch.atan2, "lerp", "addcmul", "masked_fill", "masked_fill_",
@@ -129,7 +129,7 @@ _register(_INERT, "inert", rules.keep, reach=reach.first_input)
 _register([nn.LocalResponseNorm, F.local_response_norm], "inert", rules.keep)
 _register([F.normalize], "inert", rules.keep, reach=reach.along_dimension(2, 1))
 _register(_ARITHMETIC, "combine", _combine, reach=reach.pointwise)
-_register(_COMPARISONS, "combine", rules.same, reach=reach.pointwise)
+_register(_OF_SEVERAL_TENSORS, "combine", rules.same, reach=reach.pointwise)
 _register(_ELEMENTWISE, "inert", rules.keep, reach=reach.first_input)
 _register([torch.where, "where"], "combine", products.choice, reach=reach.pointwise)
 _register([torch.roll, "roll", torch.flip, "flip"], "inert", rules.keep, reach=everything)
@@ -314,7 +314,6 @@ _register(
     [op.getitem],
     "combine",
     indexing.getitem,
-    windows.index_window,
     reach=reach.indexed,
     channels="index",
 )

@@ -153,17 +153,3 @@ def _bound(
     )
     call.literal(path, width if bound > 0 else width - dim)
     return width
-
-
-def slice_window(index: Any, rank: int, axes: int) -> tuple[Fraction, ...]:
-    """The steps of an index over the last dimensions, as many as a map has axes."""
-    items = list(index) if isinstance(index, tuple) else [index]
-    if Ellipsis in items:
-        place = items.index(Ellipsis)
-        items[place : place + 1] = [slice(None)] * (rank - len(items) + 1)
-    items += [slice(None)] * (rank - len(items))
-    last = items[-axes:]
-    return tuple(Fraction(i.step or 1) if isinstance(i, slice) else Fraction(1) for i in last)
-
-
-__all__ = ["Dims", "arithmetic", "attribute", "getitem", "size", "slice_window", "spelt_out"]

@@ -12,7 +12,7 @@ from td_transform.layers.dimensions import per_axis
 from td_transform.operators.indexing import spelt_out
 from td_transform.operators.registry import FLAT, Call, Spatial, TensorInfo, Window
 from td_transform.operators.widths import Conflict
-from td_transform.operators.windows import transposed_numbers
+from td_transform.operators.windows import transposed_padding
 from td_transform.taps import POINT, Boundary, Plane, Reach, Taps
 
 _PADDING: dict[str, Boundary] = {
@@ -94,7 +94,7 @@ def same_padded(call: Call) -> Reach:
 def transposed(call: Call) -> Reach:
     """A transposed convolution: an output position reads the inputs whose windows reach it."""
     window = call.window()
-    padding = transposed_numbers(call, "padding", 4, 0)
+    padding = transposed_padding(call)
     return Reach(
         tuple(
             Taps.transposed(kernel, int(1 / step), dilation=dilation, padding=before)

@@ -50,7 +50,7 @@ def _check_pointwise(module: nn.Module) -> None:
     sliding = [
         n.name
         for n, o in zip(calls, operators, strict=True)
-        if o is None or (o.name != "getitem" and (o.window or o.role in ("conv", "pool")))
+        if o is None or o.window or o.role in ("conv", "pool")
     ]
     if sliding or not nodes:
         raise Conflict(f"a pyramid after {sliding or type(module).__name__}")

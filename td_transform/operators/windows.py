@@ -6,8 +6,7 @@ from fractions import Fraction
 from typing import Any
 
 from td_transform.layers.dimensions import per_axis
-from td_transform.operators.indexing import slice_window
-from td_transform.operators.registry import Call, TensorInfo, Window
+from td_transform.operators.registry import Call, Window
 
 
 def _numbers(call: Call, value: Any) -> tuple[int, ...]:
@@ -56,9 +55,9 @@ def transposed_window(call: Call) -> Window:
     )
 
 
-def transposed_numbers(call: Call, name: str, position: int, default: int) -> tuple[int, ...]:
-    """An argument of a transposed convolution, for each axis."""
-    return _numbers(call, call.number(name, position, default))
+def transposed_padding(call: Call) -> tuple[int, ...]:
+    """Of a transposed convolution, along each axis."""
+    return _numbers(call, call.number("padding", 4, 0))
 
 
 def max_pool_window(call: Call) -> Window:
@@ -92,13 +91,3 @@ def shuffle_window(call: Call) -> Window:
 def resize_window(call: Call) -> Window:
     sizes = zip(call.shape()[2:], call.values[call.node].shape[2:], strict=True)
     return Window(stride=tuple(Fraction(before, after) for before, after in sizes))
-
-
-def index_window(call: Call) -> Window:
-    """Slicing a map with a step."""
-    if not isinstance(call.values.get(call.input), TensorInfo):
-        return Window()
-    rank = len(call.shape())
-    if rank < call.axes + 2:
-        return Window()
-    return Window(stride=slice_window(call.node.args[1], rank, call.axes))

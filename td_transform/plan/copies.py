@@ -279,7 +279,9 @@ class SegmentPlanner:
             solved.width(dim) if isinstance(dim, Width) else size
             for dim, size in zip(solved.inference.dims[node], info.shape, strict=True)
         )
-        trains = isinstance(attribute_of(self._trunk.trace.skeleton, node), nn.Parameter)
+        trains = isinstance(
+            attribute_of(self._trunk.trace.skeleton, str(node.target)), nn.Parameter
+        )
         return NodePlan(node.name, shape=shape, parameters=math.prod(shape) if trains else 0)
 
     def _layer(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 
@@ -51,7 +50,10 @@ class PlanCost:
     @property
     def total(self) -> Work:
         """The whole top-down network's."""
-        return total((self.pyramid, *self.levels, self.head))
+        parts = (self.pyramid, *self.levels, self.head)
+        return Work(
+            sum(part.multiply_adds for part in parts), sum(part.activation_bytes for part in parts)
+        )
 
     @property
     def ratio(self) -> float:
@@ -62,11 +64,3 @@ class PlanCost:
     def memory_ratio(self) -> float:
         """Bytes that the top-down network keeps per byte of the bottom-up model."""
         return self.total.activation_bytes / max(self.bottom_up.activation_bytes, 1)
-
-
-def total(parts: Iterable[Work]) -> Work:
-    """The sum."""
-    parts = tuple(parts)
-    return Work(
-        sum(part.multiply_adds for part in parts), sum(part.activation_bytes for part in parts)
-    )

@@ -9,6 +9,7 @@ from typing import Any
 
 from td_transform.layers import name_of
 from td_transform.layers.axes import MapAxes
+from td_transform.layers.dimensions import by
 from td_transform.options import Options
 from td_transform.plan.cost import PlanCost, Recomputation, Work
 from td_transform.plan.parts import (
@@ -134,7 +135,7 @@ def _counted(opaque: tuple[str, ...]) -> list[str]:
 
 
 def _title(plan: Plan) -> str:
-    size, options = "x".join(map(str, plan.input_size)), plan.options
+    size, options = by(plan.input_size), plan.options
     lift = "" if options.lift is None else f"{name_of(options.lift)}, "
     return (
         f"{plan.model}, {size}: {options.arrangement}, output stride {options.output_stride}, "

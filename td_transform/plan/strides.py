@@ -110,7 +110,7 @@ def without_identities(
             pre-activation net: before the norm)?
     """
     result = dict(changes)
-    for path in projections(trunk, segment):
+    for path in _projections(trunk, segment):
         conv = next(n for n in path if trunk.role(n) == "conv")
         if conv not in sizes or sizes[conv]["in"] != sizes[conv]["out"]:
             continue
@@ -146,7 +146,7 @@ def _leave_at(
         changes[first] = _without_layer(change, start, upsampling, start.name)
 
 
-def projections(trunk: Trunk, segment: Segment) -> list[tuple[fx.Node, ...]]:
+def _projections(trunk: Trunk, segment: Segment) -> list[tuple[fx.Node, ...]]:
     """The shortcuts of a segment that hold a 1x1 convolution: the nodes of each such path, from
     the sum back to where the paths fork."""
     members = set(segment.nodes)

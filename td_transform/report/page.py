@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import jinja2
@@ -16,7 +16,7 @@ from td_transform.emit import TopDownNetwork
 from td_transform.errors import TopDownError
 from td_transform.fields import compare, receptive_field
 from td_transform.layers import name_of
-from td_transform.options import Options
+from td_transform.options import Options, as_keywords
 from td_transform.plan import Plan
 from td_transform.report.pictures import inline_svg
 from td_transform.table import Table
@@ -94,7 +94,7 @@ def _facts(plan: Plan) -> list[tuple[str, str]]:
     options = plan.options
     return [
         ("model", plan.model),
-        ("input", f"{_by(plan.input_size)} (channels, height, width)"),
+        ("input", _by(plan.input_size)),
         ("arrangement", options.arrangement),
         ("output stride", f"{options.output_stride} input pixels per step of the last map"),
         ("merge", name_of(options.merge)),
@@ -107,7 +107,7 @@ def _facts(plan: Plan) -> list[tuple[str, str]]:
 def _call(options: Options) -> str:
     """The line of Python that makes the network."""
     default = Options()
-    given = {field.name: getattr(options, field.name) for field in fields(options)}
+    given = as_keywords(options)
     changed = (
         f"{name}={name_of(value).rpartition(':')[2] if callable(value) else repr(value)}"
         for name, value in given.items()

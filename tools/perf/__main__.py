@@ -11,17 +11,18 @@ import platform
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 import tyro
 
+from benchmarks.runs.stamp import processor
 from td_transform.table import format_table
 from tools.perf.growth import Point, growth
 from tools.perf.measures import Row, Setting, measured
 from tools.perf.subjects import subjects
 
-_GROUPS = ("LeNetFC", "NIN-light", "NIN", "ResNet32")
+# networks small enough for the whole batch
+_FULL_BATCH = ("LeNetFC", "NIN-light", "NIN", "ResNet32")
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def main(arguments: Arguments) -> None:
     rows: list[Row] = []
     print(header(arguments), flush=True)
     for name in arguments.networks or known:
-        batch = arguments.batch if name in _GROUPS else max(2, arguments.batch // 8)
+        batch = arguments.batch if name in _FULL_BATCH else max(2, arguments.batch // 8)
         row = measured(name, known[name], _setting(arguments, batch))
         rows.append(row)
         print("\n".join(["", *row_table(row)]), flush=True)
@@ -66,16 +67,12 @@ def main(arguments: Arguments) -> None:
     print("\n".join(["", *summary(rows), "", *growth_table(points)]))
     if arguments.json is not None:
         content = {"header": header(arguments), "rows": rows, "growth": points}
-        arguments.json.write_text(json.dumps(content, indent=1, default=_plain))
+        arguments.json.write_text(json.dumps(content, indent=1, default=asdict))
 
 
 def _setting(arguments: Arguments, batch: int) -> Setting:
     device = torch.device(arguments.device)
     return Setting(device, batch, arguments.rounds, arguments.compile)
-
-
-def _plain(value: Any) -> Any:
-    return asdict(value)
 
 
 def header(arguments: Arguments) -> str:
@@ -88,14 +85,6 @@ def header(arguments: Arguments) -> str:
         f"{max(2, arguments.batch // 8)} at {arguments.side} px), output_stride=1; "
         f"{arguments.rounds} rounds in turn, median [quartiles]"
     )
-
-
-def processor() -> str:
-    """The CPU's name, where the system tells it."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
 
 
 def row_table(row: Row) -> list[str]:

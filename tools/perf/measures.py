@@ -133,18 +133,20 @@ def _share(multiply_adds: int, times: dict[str, Ratio]) -> float:
     return multiply_adds / times["TD"].seconds / (_SIDE**3 / times["peak"].seconds)
 
 
+def trace_and_propagate(model: nn.Module, size: Size) -> None:
+    """The baseline of a conversion: what any graph tool has to do, on meta tensors."""
+    graph = fx.symbolic_trace(model)
+    with torch.no_grad():
+        ShapeProp(graph).propagate(torch.empty(1, *size, device="meta"))
+
+
 def _conversion(model: nn.Module, size: Size, rounds: int) -> Ratio:
     on_meta = copy.deepcopy(model).to("meta").eval()
-
-    def trace_and_propagate() -> None:
-        with torch.no_grad():
-            graph = fx.symbolic_trace(on_meta)
-            ShapeProp(graph).propagate(torch.empty(1, *size, device="meta"))
 
     def convert() -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             to_topdown(on_meta, input_size=size)
 
-    runs = {"baseline": trace_and_propagate, "conversion": convert}
+    runs = {"baseline": lambda: trace_and_propagate(on_meta, size), "conversion": convert}
     return in_turn(runs, torch.device("cpu"), rounds=rounds)["conversion"]

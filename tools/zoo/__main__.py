@@ -63,8 +63,18 @@ def main(arguments: Arguments) -> None:
         real=arguments.real, retry=arguments.retry, jobs=arguments.jobs,
     )  # fmt: skip
     if arguments.table is not None:
-        command = f"python -m tools.zoo --library {library.name}"
-        arguments.table.write_text(page(library, list(read(path).values()), command))
+        arguments.table.write_text(page(library, list(read(path).values()), _command(arguments)))
+
+
+def _command(arguments: Arguments) -> str:
+    """What was typed, less where it went."""
+    typed = ["python -m tools.zoo --library", arguments.library]
+    for name in ("arrangement", "filter", "family", "per_family", "real"):
+        value = getattr(arguments, name)
+        if value != getattr(Arguments, name):
+            values = value if isinstance(value, tuple) else () if value is True else (value,)
+            typed += [f"--{name.replace('_', '-')}", *map(str, values)]
+    return " ".join(typed)
 
 
 def _matches(text: str, patterns: tuple[str, ...]) -> bool:

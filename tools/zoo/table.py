@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -26,7 +27,7 @@ def page(library: Library, rows: Sequence[Row], command: str) -> str:
     lines = [
         f"# {library.name}'s models, turned upside down",
         "",
-        f"Written by `{command}` ({library.name} {library.version}, torch {torch.__version__}): every "
+        f"Written by `{command}` ({library.name} {library.version}, torch {torch.__version__}): each "
         "model at its own input size, at `output_stride` = its own finest stride, on the meta device. "
         "Parameters and multiply-adds (of one image) in millions.",
         "",
@@ -129,7 +130,7 @@ def _refused(rows: Sequence[Row]) -> Iterator[str]:
 
 def _placeless(text: str) -> str:
     """Without the path of the installation."""
-    return text.replace(str(torch.__path__[0]).removesuffix("torch"), "")
+    return re.sub(r"[^\s(]*/site-packages/", "", text)
 
 
 def _figure(result: Mapping[str, Any], key: str) -> str:
