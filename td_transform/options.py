@@ -132,12 +132,12 @@ class Conversion(Options):
     device: Literal["meta"] | None = None
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         if self.device not in (None, "meta"):
             raise TopDownError(
                 "argument 'device'", seen=repr(self.device), expected="None or 'meta'",
                 remedy="call td.to(device) on the result, or convert a model that lives there",
             )  # fmt: skip
+        super().__post_init__()
 
 
 def keywords(

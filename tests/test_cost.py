@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
-from td_transform import Plan, TopDownError, plan_topdown, to_topdown
+from td_transform import Plan, TopDownError, build, plan_topdown, to_topdown
 from td_transform.cost import Cost, measure
 from td_transform.plan import Work
 from td_transform.torchvision_cpu import import_torchvision
@@ -158,6 +158,8 @@ def test_ten_times_the_multiply_adds_is_warned_of_once(output_stride: int, warne
     assert td.plan.cost is not None
     texts = [str(w.message) for w in caught if "multiply-adds" in str(w.message)]
     assert len(texts) == warned == (td.plan.cost.ratio > 10)
+    # and a plan that is built once more, as an edited one is, says it once
+    assert build(td.plan, model).plan.warnings == td.plan.warnings
     for text in texts:
         assert f"makes {td.plan.cost.ratio:.0f} times" in text
         assert "output_stride=4 costs about" in text

@@ -9,9 +9,11 @@ from itertools import pairwise
 from torch import fx
 
 from td_transform.analyse.blocks import scope
+from td_transform.analyse.segments import beside_pooling
 from td_transform.analyse.stem import joined_stem
-from td_transform.analyse.trunk import Segment, Trunk
+from td_transform.analyse.trunk import Segment, Trunk, is_coarser
 from td_transform.errors import TopDownError
+from td_transform.layers.dimensions import agreed
 
 Group = tuple[list[Segment], list[Segment]]
 
@@ -103,20 +105,17 @@ def _group(trunk: Trunk, segments: Sequence[Segment]) -> Group:
 
 
 def _without_pooling(trunk: Trunk, segment: Segment) -> Segment | None:
-    """A pooling within a stage goes; what stands beside it (dropout) stays."""
-    if segment.kind != "pool":
-        return segment
-    kept = tuple(n for n in segment.nodes if trunk.keeps_shape(n))
-    stride = segment.stride_out
-    return Segment("unit", trunk.call(kept[0]).input, kept, stride, stride) if kept else None
+    """A pooling within a stage goes; what stands beside it stays."""
+    return beside_pooling(trunk, segment) if segment.kind == "pool" else segment
 
 
 def _check_strides(groups: Sequence[Group], paths: Sequence[str]) -> None:
-    strides = [max(body[-1].stride_out) for _, body in groups]
+    strides = [body[-1].stride_out for _, body in groups]
     for (before, path_before), (after, path_after) in pairwise(zip(strides, paths, strict=True)):
-        if after <= before:
+        if not is_coarser(after, before):
             raise _refused(
-                f"'{path_after}' at stride {after}, behind '{path_before}' at stride {before}",
+                f"'{path_after}' at stride {agreed(after)}, behind '{path_before}' at stride "
+                f"{agreed(before)}",
                 "every stage at a coarser resolution than the one before",
                 f"leave '{path_after}' out: it belongs to the stage before",
             )  # fmt: skip

@@ -102,3 +102,10 @@ def uncuttable(trunk: Trunk, start: fx.Node, nodes: Sequence[fx.Node]) -> Struct
         remedy="convert a network with a single trunk; multi-branch networks that exchange "
         "resolutions (HRNet, NASNet) have no coarse-to-fine order",
     )
+
+
+def beside_pooling(trunk: Trunk, pool: Segment) -> Segment | None:
+    """What stands beside a pooling and keeps the map's shape (dropout)."""
+    kept = tuple(n for n in pool.nodes if trunk.keeps_shape(n))
+    stride = pool.stride_out
+    return Segment("unit", trunk.call(kept[0]).input, kept, stride, stride) if kept else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json as json_text
 import warnings as python_warnings
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,6 +16,7 @@ from td_transform.cli.choices import with_functions
 from td_transform.cli.files import check_folder, check_libraries
 from td_transform.cli.model_names import ModelName, load_model
 from td_transform.cli.terminal import progress
+from td_transform.errors import TopDownError
 from td_transform.fields import Comparison, ReceptiveFields, compare, receptive_field
 from td_transform.options import Options
 from td_transform.trace import make_skeleton
@@ -60,6 +62,10 @@ def rf(
         with progress("following those of the top-down network"):
             shown = versus = _of_topdown(bu, options)
         comparison = compare(fields, versus)
+    elif plot is not None:
+        # a model that can't be converted has a curve of its own all the same
+        with suppress(TopDownError), progress("following those of the top-down network"):
+            versus = _of_topdown(bu, options)
     if not json:
         print(shown)
         if comparison is not None:

@@ -26,7 +26,9 @@ def costed(network: TopDownNetwork, found: Footprint, bottom_up: BottomUp) -> Pl
     bottom = run.footprint.work(trace.graph.nodes, set())
     cost = PlanCost(pyramid, tuple(levels), head, bottom)
     finest = bottom_up.stages[0].stride
-    return replace(plan, cost=cost, warnings=(*plan.warnings, *_warned(plan, cost, finest)))
+    # a plan that is built once more has been warned of already
+    warnings = dict.fromkeys((*plan.warnings, *_warned(plan, cost, finest)))
+    return replace(plan, cost=cost, warnings=tuple(warnings))
 
 
 def parts(network: TopDownNetwork) -> Iterator[list[fx.Node]]:

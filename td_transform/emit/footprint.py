@@ -102,7 +102,7 @@ class MetaRun(fx.Interpreter):
 
     def _passed(self, module: nn.Module, n: fx.Node) -> Tensor | None:
         """A stranger's layer that is known to keep shapes: perhaps it can't run on meta tensors."""
-        if not isinstance(n.args[0], fx.Node):
+        if n.kwargs or len(n.args) != 1 or not isinstance(n.args[0], fx.Node):
             return None
         x: Tensor = self.env[n.args[0]]
         operator = module_operator(module)

@@ -124,7 +124,10 @@ _register(
 _register([nn.GLU, F.glu], "combine", rules.glu)
 _register(_DROPOUTS, "inert", rules.keep, reach=reach.pointwise, keeps_shape=True)
 for function, kind in _FUNCTIONAL_DROPOUTS.items():
-    _register([function], "inert", rules.keep, reach=reach.pointwise, as_module=_dropout_as(kind))
+    _register(
+        [function], "inert", rules.keep, reach=reach.pointwise, keeps_shape=True,
+        as_module=_dropout_as(kind),
+    )  # fmt: skip
 _register(_INERT, "inert", rules.keep, reach=reach.first_input)
 _register([nn.LocalResponseNorm, F.local_response_norm], "inert", rules.keep)
 _register([F.normalize], "inert", rules.keep, reach=reach.along_dimension(2, 1))

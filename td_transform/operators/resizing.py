@@ -137,13 +137,15 @@ def conv_without_stride(call: Call) -> Arguments:
 
 def max_pool_without_stride(call: Call) -> nn.Module:
     kind: Any = DIMENSIONS[call.axes].max_pool
-    pool: nn.Module = preserve_size(kind(call.number("kernel_size", 1)))
+    kernel, dilation = call.number("kernel_size", 1), call.number("dilation", 4, 1)
+    pool: nn.Module = preserve_size(kind(kernel, dilation=dilation))
     return pool
 
 
 def average_pool_without_stride(call: Call) -> nn.Module:
     kind: Any = DIMENSIONS[call.axes].average_pool
-    pool: nn.Module = preserve_size(kind(call.number("kernel_size", 1)))
+    counts = bool(call.option("count_include_pad", 5, True))
+    pool: nn.Module = preserve_size(kind(call.number("kernel_size", 1), count_include_pad=counts))
     return pool
 
 

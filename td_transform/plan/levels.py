@@ -11,6 +11,7 @@ from td_transform.analyse import (
     BottomUp,
     Segment,
     Stage,
+    beside_pooling,
     entry_conv,
     entry_kernel,
     is_coarser,
@@ -236,9 +237,6 @@ class LevelPlanner:
             return
         coarser = stages[k + 1] if self._options.arrangement == "reversed" else stages[k]
         for pool in coarser.pools:
-            kept = [n for n in pool.nodes if self._trunk.keeps_shape(n)]
-            if kept:
-                start = self._trunk.call(kept[0]).input
-                stride = pool.stride_out
-                between = Segment("unit", start, tuple(kept), stride, stride)
+            between = beside_pooling(self._trunk, pool)
+            if between is not None:
                 self._parts.append(level, self._parts.spec(level, between))

@@ -46,7 +46,7 @@ def downsampling(trunk: Trunk, node: fx.Node) -> UnknownOperatorError:
         seen=f"the operator {name_of(trunk, node)}, which {_why(trunk.inference, node)} and "
         "lowers the resolution",
         expected="downsampling whose stride can be taken away",
-        remedy=_remedy(trunk, node),
+        remedy=_register(trunk, node),
     )
 
 
@@ -62,9 +62,15 @@ def _remedy(trunk: Trunk, node: fx.Node) -> str:
             f"td_transform.register_operator({name}, like=torch.nn.ReLU) if it works element-wise, "
             "else with an Operator of its own"
         )
+    return _register(trunk, node) + (
+        ", or use arrangement='td' where only 'uniform' changes these widths"
+    )
+
+
+def _register(trunk: Trunk, node: fx.Node) -> str:
     return (
-        f"td_transform.register_operator({name}, Operator(...)) with a rule that gives its output's "
-        "dimensions, or use arrangement='td' where only 'uniform' changes these widths"
+        f"td_transform.register_operator({name_of(trunk, node)}, Operator(...)) with a rule that "
+        "gives its output's dimensions"
     )
 
 

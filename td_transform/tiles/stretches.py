@@ -180,7 +180,7 @@ def _stretch(
                 "argument 'budget'", seen=f"{room:,} bytes an image for the tiles up to "
                 f"node '{target.name}'",
                 expected=f"at least {needed:,}, for tiles of one position",
-                remedy=f"add {needed - room:,} bytes to the budget, or pass tile=",
+                remedy="pass fewer images at a time, a larger budget, or pass tile=",
             )  # fmt: skip
         largest = ceil(largest / 2)
 

@@ -19,6 +19,7 @@ from td_transform import Plan, TopDownError, receptive_field, to_topdown
 from td_transform.cli import main
 from td_transform.cli.model_names import load_model
 from td_transform.cost import Cost, cost_table
+from td_transform.fields import ReceptiveFields
 from td_transform.saving import load_topdown
 from td_transform.torchvision_cpu import import_torchvision
 
@@ -409,6 +410,27 @@ def test_rf_of_the_topdown_network_compares_draws_and_writes(
     assert text.rstrip().endswith("drawn to rf.png")
     assert (tmp_path / "rf.png").stat().st_size > 10_000
     assert (tmp_path / "rf.csv").read_text().startswith("name,module_path,operator")
+
+
+def test_rf_draws_the_network_that_the_options_ask_for(
+    user_model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[ReceptiveFields | None] = []
+
+    def plot(
+        fields: ReceptiveFields, path: Path, *, versus: ReceptiveFields | None, title: str
+    ) -> Path:
+        drawn.append(versus)
+        return path
+
+    monkeypatch.setattr(ReceptiveFields, "plot", plot)
+    main([
+        "rf", f"{user_model}:build", "--input-size", "1", "28", "28", "--output-stride", "2",
+        "--plot", "rf.png",
+    ])  # fmt: skip
+    (versus,) = drawn
+    assert versus is not None
+    assert [row.stride for row in versus.values() if row.operator == "Conv2d"][-1] == (2, 2)
 
 
 def test_rf_into_a_folder_that_is_not_there(

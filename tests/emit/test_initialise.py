@@ -64,7 +64,8 @@ def test_weights_loaded_afterwards_need_no_values_before() -> None:
 
 
 def test_another_device_is_refused() -> None:
-    with pytest.raises(TopDownError, match="argument 'device': 'cuda'"):
+    text = r"argument 'device': 'cuda'; expected None or 'meta'. Remedy: call td.to\(device\)"
+    with pytest.raises(TopDownError, match=text):
         to_topdown(TOPOLOGIES["chain"](), device="cuda")
 
 

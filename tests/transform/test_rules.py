@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from td_transform import TopDownNetwork, plan_topdown, to_topdown
@@ -53,8 +55,9 @@ def test_both_paths_of_a_block_share_one_upsampling() -> None:
     assert upsamplings == ["levels.1.upsample", "levels.2.upsample"]
 
 
-def test_what_stands_beside_a_pooling_stays_on_its_coarse_side() -> None:
-    td = to_topdown(STYLES["NIN-light"]["modules"](), input_size=(1, 28, 28))
+@pytest.mark.parametrize("style", ["modules", "functional"])
+def test_what_stands_beside_a_pooling_stays_on_its_coarse_side(style: str) -> None:
+    td = to_topdown(STYLES["NIN-light"][style](), input_size=(1, 28, 28))
     modules = dict(td.named_modules())
     order = [
         type(modules[str(n.target)]).__name__
@@ -150,3 +153,31 @@ def test_the_first_block_has_its_own_layers_in_the_repeated_blocks_form() -> Non
     assert all(
         node.layer.name.startswith("levels.0.stage.4.") for node in first.nodes if node.layer
     )
+
+
+class Pooled(nn.Module):
+    """Blocks of a convolution and a pooling that is called as a function, without padding."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fine, self.mix = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3)
+        self.coarse, self.more = nn.Conv2d(8, 8, 3, 2), nn.Conv2d(8, 8, 3)
+        self.head = nn.Linear(8, 7)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.fine(input=x))
+        x = F.relu(self.mix(x) + F.max_pool2d(x, 3, 1, 1, dilation=2))
+        x = F.relu(self.coarse(input=x))
+        x = F.relu(self.more(x) + F.avg_pool2d(x, 3, 1, count_include_pad=False))
+        return self.head(x.mean((2, 3)))
+
+
+def test_poolings_as_functions_keep_their_arguments() -> None:
+    td = to_topdown(Pooled(), input_size=(3, 32, 32))
+    assert td(torch.rand(2, 3, 32, 32)).shape == (2, 7)
+    pools = [m for m in td.levels.modules() if isinstance(m, (nn.MaxPool2d, nn.AvgPool2d))]
+    assert [m.padding for m in pools] == [(1, 1), 0]
+    assert isinstance(pools[0], nn.AvgPool2d)
+    assert isinstance(pools[1], nn.MaxPool2d)
+    assert not pools[0].count_include_pad
+    assert pools[1].dilation == 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,16 @@ def test_other_stages_than_those_found(
 def test_stages_that_are_none(stages: list[str], text: str) -> None:
     with pytest.raises(TopDownError, match=text):
         planned(Staged(), stages=stages)
+
+
+def test_a_stage_may_be_coarser_along_one_axis_alone() -> None:
+    model = nn.Sequential(OrderedDict(
+        one=nn.Sequential(nn.Conv2d(3, 8, 3, (2, 1), 1), nn.ReLU(), nn.Conv2d(8, 8, 3, 1, 1), nn.ReLU()),
+        two=nn.Sequential(nn.Conv2d(8, 16, 3, (1, 2), 1), nn.ReLU(), nn.Conv2d(16, 16, 3, 1, 1), nn.ReLU()),
+        pool=nn.AdaptiveAvgPool2d(1), flat=nn.Flatten(), head=nn.Linear(16, 7),
+    ))  # fmt: skip
+    found, named = planned(model), planned(model, stages=["one", "two"])
+    assert [level.strides for level in named.levels] == [level.strides for level in found.levels]
 
 
 # Levels to skip
