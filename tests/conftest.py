@@ -50,9 +50,13 @@ def seeded() -> None:
 
 @pytest.fixture(autouse=True)
 def collected() -> Iterator[None]:
-    """A graph is a cycle of references: Python frees its tensors when it gets round to it."""
+    """A graph is a cycle of references: Python frees its tensors when it gets round to it.
+
+    What is left was imported meanwhile, and needn't be looked at after every test.
+    """
     yield
     gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,8 @@ models = import_torchvision().models
 NAMES: list[str] = models.list_models(module=models)
 TRANSFORMERS = [n for n in NAMES if n.startswith(("vit_", "swin_", "maxvit_"))]
 CNNS = [n for n in NAMES if n not in TRANSFORMERS]
+# a plain one, residual, dense, branching, and with gates: what `make test` has time for
+DAILY = ["densenet121", "googlenet", "mobilenet_v3_small", "resnet18", "vgg11_bn"]
 # one of each family
 FAMILIES = [
     "alexnet", "convnext_tiny", "densenet121", "efficientnet_b0", "efficientnet_v2_s", "googlenet",

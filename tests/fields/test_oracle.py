@@ -18,7 +18,7 @@ from td_transform.trace import make_skeleton, trace
 from tests.fields.networks import random_network
 from tests.fields.oracle import compare
 from tests.networks import TOPOLOGIES
-from tests.torchvision_networks import CNNS, FAMILIES, build, each
+from tests.torchvision_networks import CNNS, DAILY, build, each
 from tests.transform.lines_and_volumes import NETWORKS, Space
 
 Record = Callable[[str, object], None]
@@ -122,7 +122,7 @@ def test_squeeze_excite_is_told_apart(record_property: Record) -> None:
 
 
 @pytest.mark.parametrize("kind", ["bottom-up", "top-down"])
-@each(CNNS, FAMILIES)
+@each(CNNS, DAILY)
 def test_torchvision(name: str, kind: str, record_property: Record) -> None:
     side = SMALLEST.get(name, SIDE)
     size = (3, side, side)
