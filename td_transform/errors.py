@@ -38,7 +38,17 @@ class WidthConflictError(TopDownError):
 
 
 class ConversionError(TopDownError):
-    """The network was planned, but what was built is not the network of the plan."""
+    """The network was planned, but what was built is not the network of the plan.
+
+    Args:
+        node: the bottom-up node whose copy doesn't run, where it is one.
+    """
+
+    def __init__(
+        self, place: str, *, seen: str, expected: str, remedy: str, node: str | None = None
+    ) -> None:
+        super().__init__(place, seen=seen, expected=expected, remedy=remedy)
+        self.node = node
 
 
 class StructureError(TopDownError):

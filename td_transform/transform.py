@@ -8,9 +8,9 @@ from torch import nn
 
 from td_transform.analyse import BottomUp, analyse
 from td_transform.emit import Draft, TopDownNetwork, counted, draft, emit
-from td_transform.errors import unforeseen
+from td_transform.errors import ConversionError, TopDownError, unforeseen
 from td_transform.options import Conversion, Init, Options, keywords, shaping
-from td_transform.plan import LevelPlanner, Plan
+from td_transform.plan import LevelPlanner, Plan, replaceable
 from td_transform.trace import trace
 
 
@@ -116,7 +116,16 @@ def analysed(model: nn.Module, options: Options) -> BottomUp:
 
 
 def _drafted(model: nn.Module, options: Options) -> Draft:
+    """A network that runs: a block that lowers the resolution and can't do without is replaced."""
     with unforeseen(model):
         bottom_up = analysed(model, options)
-        plan = LevelPlanner(bottom_up, options).plan()
-        return draft(bottom_up, counted(plan, bottom_up.trace))
+        replaced: dict[int, TopDownError] = {}
+        while True:
+            plan = LevelPlanner(bottom_up, options, replaced).plan()
+            try:
+                return draft(bottom_up, counted(plan, bottom_up.trace))
+            except ConversionError as error:
+                stage = replaceable(bottom_up, plan, error.node)
+                if stage is None or stage in replaced:
+                    raise
+                replaced[stage] = error

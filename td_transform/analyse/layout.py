@@ -9,6 +9,7 @@ from torch import fx
 from td_transform.analyse.blocks import join_blocks
 from td_transform.analyse.regions import cut_points, regions
 from td_transform.analyse.segments import group_regions, uncuttable
+from td_transform.analyse.solve import carries_width
 from td_transform.analyse.trunk import Segment, Trunk
 from td_transform.errors import StructureError
 
@@ -22,12 +23,15 @@ class Layout:
         segments: the units, blocks and poolings, fine to coarse.
         head_start: the map that the head reads.
         pre_activation: does a norm and activation stand between the last block and the pooling?
+        classifies: is a learned layer in the head? The features of a network without one are as many
+            as its last map has channels.
     """
 
     image: fx.Node
     segments: tuple[Segment, ...]
     head_start: fx.Node
     pre_activation: bool
+    classifies: bool
 
 
 def lay_out(trunk: Trunk) -> Layout:
@@ -57,9 +61,16 @@ def lay_out(trunk: Trunk) -> Layout:
         body = body[:tail]
     segments = join_blocks(trunk, group_regions(trunk, body, pre_activation))
     head_start = body[-1].nodes[-1] if body else points[-1]
-    if segments and not _learned_after(trunk, points[-1]):
+    classifies = _learned_after(trunk, points[-1])
+    if segments and not classifies and _sets_width(trunk, segments[-1]):
         head_start, segments = _classifier_start(trunk, segments)
-    return Layout(image, tuple(segments), head_start, pre_activation)
+        classifies = True
+    return Layout(image, tuple(segments), head_start, pre_activation, classifies)
+
+
+def _sets_width(trunk: Trunk, segment: Segment) -> bool:
+    """Could it be the classifier: a unit, or a block that sets its own width?"""
+    return segment.kind == "unit" or (not segment.crosses and carries_width(trunk, segment))
 
 
 def _classifier_start(trunk: Trunk, segments: list[Segment]) -> tuple[fx.Node, list[Segment]]:

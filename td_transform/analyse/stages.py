@@ -58,6 +58,11 @@ class Stage:
         return (self.entry, *self.rest)
 
     @property
+    def has_repeated_blocks(self) -> bool:
+        """Are there blocks behind the entry, which keep the resolution?"""
+        return any(s.kind == "block" and not s.crosses for s in self.rest)
+
+    @property
     def is_chain(self) -> bool:
         """Is it a plain chain of units, without blocks?"""
         return all(s.kind == "unit" for s in self.segments)

@@ -34,7 +34,8 @@ def check_graph(network: TopDownNetwork, bottom_up: BottomUp) -> Footprint:
     size = network.plan.input_size[1:]
     for name, level in zip(network.level_ends, network.plan.levels, strict=True):
         _check_level(level, tuple(run.shapes[name]), size)
-    _check_classes(tuple(logits.shape), trace)
+    if bottom_up.layout.classifies:
+        _check_classes(tuple(logits.shape), trace)
     _check_reached(network, _reached(logits) | run.not_run, bottom_up)
     return run.footprint
 
@@ -91,6 +92,7 @@ class _Run(MetaRun):
             expected="a node that runs at the planned widths and resolution",
             remedy=f"{self._remedy()}, or register the module around this code with "
             "td_transform.register_operator",
+            node=source.name if source is not None else None,
         )
 
     def _remedy(self) -> str:

@@ -24,6 +24,7 @@ from td_transform.plan.parts import (
     UpsamplePlan,
 )
 from td_transform.plan.plan import Plan
+from td_transform.plan.replacing import replaceable
 
 __all__ = [
     "Change",
@@ -45,4 +46,5 @@ __all__ = [
     "UpsamplePlan",
     "Upsampled",
     "Work",
+    "replaceable",
 ]

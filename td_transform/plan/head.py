@@ -43,7 +43,17 @@ def plan_head(
             for source, node in zip(nodes, plan.nodes, strict=True)
         )
         warnings = [_pooled(trunk, start, size, "works on the positions of")]
+    if not bottom_up.layout.classifies:
+        warnings.append(_features(trunk, start, width))
     return replace(plan, nodes=planned), tuple(warnings)
+
+
+def _features(trunk: Trunk, start: fx.Node, width: int) -> str:
+    return (
+        f"{trunk.trace.place(start)}: no learned layer follows the last map, whose "
+        f"{trunk.width(start)} channels are the bottom-up model's output; the top-down network "
+        f"returns the {width} of its own last map"
+    )
 
 
 def _takes_positions_apart(trunk: Trunk, node: fx.Node) -> bool:

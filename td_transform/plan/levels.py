@@ -18,6 +18,7 @@ from td_transform.analyse import (
     matched_modules,
     scope,
 )
+from td_transform.errors import TopDownError, UnknownOperatorError, WidthConflictError
 from td_transform.options import Options
 from td_transform.plan.copies import CopySpec, SegmentPlanner
 from td_transform.plan.head import plan_head
@@ -30,14 +31,27 @@ from td_transform.plan.uniform import uniform_width
 
 class LevelPlanner:
     """Plans a top-down network, level by level; a `slot` is the bottom-up stage whose resolution a
-    level takes, its `stage` the one that it is made from."""
+    level takes, its `stage` the one that it is made from.
 
-    def __init__(self, bottom_up: BottomUp, options: Options) -> None:
+    Args:
+        bottom_up: the analysed model.
+        options: how it is turned.
+        replaced: the stages, counted from 1 at the finest, whose transition is known not to run
+            when it upsamples, and why.
+    """
+
+    def __init__(
+        self,
+        bottom_up: BottomUp,
+        options: Options,
+        replaced: Mapping[int, TopDownError] | None = None,
+    ) -> None:
         self._bottom_up = bottom_up
         self._trunk = bottom_up.trunk
         self._options = options
         self._segments = SegmentPlanner(bottom_up, options)
         self._resolutions = Resolutions(bottom_up, options)
+        self._replaced = dict(replaced or {})
         self._uniform: int | None = None
         if options.arrangement == "uniform":
             self._uniform = uniform_width(bottom_up.trunk, bottom_up.stages)
@@ -64,7 +78,8 @@ class LevelPlanner:
         options = replace(self._options, input_size=trace.input_size)
         opaque = tuple(self._segments.opaque.values())
         name = type(trace.model).__name__
-        return Plan(name, options, tuple(levels), head, warnings, opaque, trace.notes)
+        replaced = tuple(f"{why.place}: {why.seen}" for why in self._replaced.values())
+        return Plan(name, options, tuple(levels), head, warnings, opaque, trace.notes, replaced)
 
     def _begin(self, stage: Stage, slot: Stage, before: Sequence[LevelPlan]) -> UnfinishedLevel:
         path, strides = f"levels.{len(before)}", self._resolutions.strides(slot)
@@ -83,12 +98,15 @@ class LevelPlanner:
         return LevelPlan(
             level.path,
             level.strides,
-            self._bottom_up.stages.index(stage) + 1,
+            self._number(stage),
             self._parts.lift(level, slot),
             tuple(level.transition),
             level.merge,
             tuple(level.stage),
         )
+
+    def _number(self, stage: Stage) -> int:
+        return self._bottom_up.stages.index(stage) + 1
 
     # Stages
 
@@ -147,6 +165,24 @@ class LevelPlanner:
         return stage.segments
 
     def _enter_crossing(self, level: UnfinishedLevel, stage: Stage) -> Sequence[Segment]:
+        """A block that lowers the resolution by means that can't be taken from it is replaced by what
+        a plain chain has, where others of its stage stay."""
+        current = level.current
+        if self._number(stage) not in self._replaced:
+            try:
+                return self._cross(level, stage)
+            except (UnknownOperatorError, WidthConflictError) as error:
+                if not stage.has_repeated_blocks:
+                    raise
+                self._replaced[self._number(stage)] = error
+        level.transition.clear()
+        level.current = current
+        self._parts.adapt(level, self._uniform or self._trunk.width(stage.entry.end))
+        self._parts.upsample(level)
+        self._parts.merge(level)
+        return stage.rest
+
+    def _cross(self, level: UnfinishedLevel, stage: Stage) -> Sequence[Segment]:
         if not stage.entry_sets_width:
             self._parts.adapt(level, self._entry_width(stage))
         spec = replace(
@@ -175,7 +211,8 @@ class LevelPlanner:
 
     def _enter_as_sibling(self, level: UnfinishedLevel, stage: Stage) -> Sequence[Segment]:
         """The finest stage's first block takes the form of its siblings' transition blocks."""
-        for form in stage.forms:
+        is_replaced = self._number(stage) in self._replaced
+        for form in () if is_replaced else stage.forms:
             spec = replace(
                 self._in_form_of(level, stage.entry, form),
                 factors=level.factors, drop_identities=True, target=level.width,

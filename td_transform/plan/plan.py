@@ -43,6 +43,8 @@ class Plan:
         warnings: what the user should know before training.
         opaque: the operators that no rule knows, with their modules: carried along as they stand.
         frozen: what the trace fixed as the input size or a value decided it.
+        replaced: the blocks that lower the resolution by means that can't be taken from them, and
+            why: a 1x1 unit and an upsampling stand for each.
         cost: what an image costs.
         recomputation: what `memory_budget` asks for.
     """
@@ -54,6 +56,7 @@ class Plan:
     warnings: tuple[str, ...] = ()
     opaque: tuple[str, ...] = ()
     frozen: tuple[str, ...] = ()
+    replaced: tuple[str, ...] = ()
     cost: PlanCost | None = None
     recomputation: Recomputation | None = None
 
@@ -97,13 +100,15 @@ class Plan:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What the table can't hold: what is inherited, opaque, fixed or recomputed, and warnings."""
+        """What the table can't hold: what is inherited, opaque, fixed, replaced or recomputed, and
+        warnings."""
         lines = []
         if self.options.weights == "inherit":
             lines.append(f"inherited: {', '.join(self.inherited) or 'nothing'}")
         if self.opaque:
             lines.append(f"opaque: {', '.join(_counted(self.opaque))}")
         lines += [f"fixed: {note}" for note in self.frozen]
+        lines += [f"replaced by a 1x1 unit and an upsampling: {note}" for note in self.replaced]
         if self.recomputation is not None and self.cost is not None:
             lines.append(_recomputed(self.recomputation, self.cost))
         return (*lines, *(f"warning: {w}" for w in self.warnings))

@@ -74,12 +74,24 @@ def _at_rest(trunk: Trunk, node: fx.Node) -> Change | None:
     before, after = call.shape(), trunk.trace.values[node].shape
     if window.is_pointwise:
         pads = before[2:] != after[2:] and before[1] == after[1] and not window.steps
+        pads = pads and _leads_to_window(trunk, node)
         # between two blocks: what pads nothing at these sizes would pad an odd map
         idle = trunk.role(node) == "pool" and before == after and node in trunk.tensors
         return Drop() if pads or idle else None
     if window.keeps_size or window.steps or is_cut_back(trunk, node):
         return None
     return SizePreserving()
+
+
+def _leads_to_window(trunk: Trunk, node: fx.Node) -> bool:
+    """Is what pads read by a window (one that is size-preserving pads by itself)? Attention that cuts
+    its windows out of a padded map needs the padding."""
+    for user in node.users:
+        if trunk.role(user) in ("conv", "pool") and not trunk.is_opaque(user):
+            return True
+        if trunk.keeps_shape(user) and _leads_to_window(trunk, user):
+            return True
+    return False
 
 
 def is_cut_back(trunk: Trunk, node: fx.Node) -> bool:

@@ -94,6 +94,7 @@ def _transformers(name: str) -> nn.Module:
 
 def _classifiers() -> dict[str, tuple[Any, Any]]:
     """Per model type, its configuration and the class that classifies images."""
+    import_torchvision()
     auto = importlib.import_module("transformers.models.auto.modeling_auto")
     kinds = auto.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING
     first = {c: k[0] if isinstance(k, tuple) else k for c, k in kinds.items()}
@@ -108,6 +109,7 @@ def _configured(model: nn.Module) -> Size:
 
 
 def _pytorchcv_families() -> dict[str, str]:
+    import_torchvision()
     builders: Mapping[str, Any] = importlib.import_module("pytorchcv.model_provider")._models
     return {name: _module(builder) for name, builder in builders.items()}
 
