@@ -13,18 +13,16 @@ from __future__ import annotations
 
 import argparse
 import time
-from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from benchmarks.experiments.exp2 import Subject, subject
+from benchmarks.experiments.exp2 import subject
 from benchmarks.measures.attacks import ATTACKS
 from benchmarks.measures.robustness import Perturbations, minimal_perturbations
-from benchmarks.runs.jobs import Job, TrainConfig
 from benchmarks.runs.workspace import Place, Workspace
 from td_transform.table import format_table
+from tools.trained import trained
 
 
 def main() -> None:
@@ -32,7 +30,11 @@ def main() -> None:
     options = _options()
     torch.set_num_threads(1)
     place = Place(root=options.results, data_root=options.data_root, quiet=True)
-    tried = _subject(Workspace(place), options)
+    workspace = Workspace(place)
+    job, _ = trained(
+        workspace, model=options.model, data=options.data, arrangement=options.arrangement
+    )
+    tried = subject(job, options.images, workspace)
     rows, total = [], 0.0
     found: dict[str, Perturbations] = {}
     for name, attack in ATTACKS.items():
@@ -67,18 +69,6 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--of", type=int, default=1000)
     parser.add_argument("--repeats", type=int, default=3)
     return parser.parse_args()
-
-
-def _subject(workspace: Workspace, options: argparse.Namespace) -> Subject:
-    """The first trained network that fits, and its test images."""
-    wanted = {name: getattr(options, name) for name in ("model", "data", "arrangement")}
-    for row in workspace.store.rows():
-        if row["kind"] == "train" and wanted.items() <= row.items():
-            config: dict[str, Any] = {f.name: row[f.name] for f in fields(TrainConfig)}
-            job = Job("train", TrainConfig(**config))
-            if job.id == row["job"]:
-                return subject(job, options.images, workspace)
-    raise SystemExit(f"no trained {wanted} in {options.results}: run exp1 with --results first")
 
 
 if __name__ == "__main__":

@@ -106,6 +106,7 @@ def jobs(profile: Profile) -> list[Job]:
         for setting in profile.settings
         for arrangement in attacked(setting, profile)
         for job in _jobs_of(training(setting, arrangement, run, profile), profile)
+        if job.kind in profile.parts
     ]
 
 

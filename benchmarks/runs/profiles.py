@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import tyro
 
@@ -13,6 +13,9 @@ from benchmarks.runs.jobs import Precision, Scaling
 from benchmarks.subjects.arrangements import ARRANGEMENTS, PAIR, Arrangement
 
 ProfileName = Literal["smoke", "cpu", "core", "paper"]
+# of exp2, by the kind of their rows
+Part = Literal["robustness", "strong", "corruptions"]
+PARTS: tuple[Part, ...] = get_args(Part)
 
 # what rows say instead of a profile's name where a value of it was replaced
 CUSTOM = "custom"
@@ -64,6 +67,7 @@ class Profile:
         arrangements: which networks of every setting; bu is the model itself.
         runs: repetitions of every training.
         attacked_runs: how many of these are attacked.
+        parts: of exp2: the ten attacks (robustness), the strong ones, the corruptions.
         epochs: passes through the training images.
         batch: images per step.
         learning_rate: of the first half of the epochs.
@@ -96,6 +100,7 @@ class Profile:
     arrangements: tuple[Arrangement, ...] = ARRANGEMENTS
     runs: int = 4
     attacked_runs: int = 1
+    parts: tuple[Part, ...] = PARTS
     epochs: Annotated[int | None, or_else("the authors'", "INT")] = None
     batch: Annotated[int | None, or_else("the authors'", "INT")] = None
     learning_rate: Annotated[float | None, or_else("the authors'", "FLOAT")] = None
@@ -214,14 +219,14 @@ PROFILES: dict[ProfileName, Profile] = {
 def is_changed(profile: Profile) -> bool:
     """Does a value differ from the named profile's that a result depends on?
 
-    How many networks are trained, and which, changes none of their results.
+    How many networks are trained, which, and what is measured, changes none of the results.
 
     Example:
         >>> is_changed(replace(PROFILES["paper"], runs=1)), is_changed(replace(PROFILES["cpu"], epochs=2))
         (False, True)
     """
     named = PROFILES[profile.name]
-    chosen = ("settings", "explained", "arrangements", "runs", "attacked_runs")
+    chosen = ("settings", "explained", "arrangements", "runs", "attacked_runs", "parts")
     return replace(profile, **{name: getattr(named, name) for name in chosen}) != named
 
 

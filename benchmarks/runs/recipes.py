@@ -9,7 +9,7 @@ from benchmarks.runs.jobs import Job, TrainConfig
 from benchmarks.runs.profiles import Profile, Setting
 from benchmarks.subjects.arrangements import Arrangement
 from benchmarks.subjects.augment import Augmentation
-from benchmarks.subjects.datasets import ON_BLACK
+from benchmarks.subjects.datasets import IMAGENETTE, ON_BLACK
 
 Normalisation = Literal["none", "pixel-mean", "channel"]
 
@@ -49,7 +49,7 @@ def recipe(setting: Setting, arrangement: Arrangement) -> Recipe:
         return Recipe(epochs=30 if (setting.model, arrangement) == ("lenet-fc", "td") else 50)
     if setting.data == "fashion-mnist":
         return Recipe(epochs=40 if setting.model == "lenet-fc" else 50)
-    if setting.data == "imagenette":
+    if setting.data in IMAGENETTE:
         if arrangement == "bu":
             return Recipe(epochs=50, l2=1e-3)
         return Recipe(epochs=50, l2=1e-3, learning_rate=0.05, batch=64)
@@ -62,7 +62,7 @@ def augmentation_of(data: str, augmented: bool) -> Augmentation:
     """How training images are changed; other images never are."""
     if not augmented:
         return Augmentation()
-    if data == "imagenette":
+    if data in IMAGENETTE:
         return Augmentation(flip=True, random_crop=True, colour_jitter=0.1)
     if data in ON_BLACK:
         return Augmentation(shift=0.1)

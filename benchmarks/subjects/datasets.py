@@ -30,6 +30,18 @@ _DIGITS_SIDE = 28
 # the authors cut 128 pixels out of images of 156
 _IMAGENETTE_SIDE = 156
 _IMAGENETTE_CROP = 128
+_IMAGENETTE_CLASSES = {
+    "n01440764": "tench",
+    "n02102040": "English springer",
+    "n02979186": "cassette player",
+    "n03000684": "chain saw",
+    "n03028079": "church",
+    "n03394916": "French horn",
+    "n03417042": "garbage truck",
+    "n03425413": "gas pump",
+    "n03445777": "golf ball",
+    "n03888257": "parachute",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +86,8 @@ def load(
     Args:
         spec: `digits` (scikit-learn's, enlarged to 28 x 28; needs no files), `mnist`,
             `fashion-mnist`, `cifar10` (torchvision's files, or the folders cifar10/train and
-            cifar10/test with a folder of images per class), `imagenette` (160 px), or
+            cifar10/test with a folder of images per class), `imagenette` (160 px; 128 are
+            cut out of 156), `imagenette-64` (the same at half the size), or
             `imagefolder:/path` with the folders train and test (or val), or only a folder per class,
             of which a fifth is kept for testing. `imagefolder:/path@64` makes images of 64 pixels.
         root: where data sets lie; `default_root()` where None.
@@ -188,17 +201,20 @@ def _cifar10(root: Path) -> ImageSet:
     return _torchvision_set(root, name="CIFAR10")
 
 
-def _imagenette(root: Path) -> ImageSet:
+def _imagenette(root: Path, *, shrunk: int = 1) -> ImageSet:
+    """With sides a whole part, one in `shrunk`, of the authors'."""
+    side, crop = _IMAGENETTE_SIDE // shrunk, _IMAGENETTE_CROP // shrunk
     tree = root / "imagenette2-160"
     if not tree.is_dir():
         make = import_torchvision().datasets.Imagenette
         _downloaded("Imagenette", root, partial(make, root, size="160px"))
-    images = _cached("data 'imagenette'", tree, side=_IMAGENETTE_SIDE)
-    margin = (_IMAGENETTE_SIDE - _IMAGENETTE_CROP) // 2
-    centre = slice(margin, margin + _IMAGENETTE_CROP)
+    images = _cached("data 'imagenette'", tree, side=side)
+    margin = (side - crop) // 2
+    centre = slice(margin, margin + crop)
     test = images.test_images[..., centre, centre].contiguous()
     labels = images.train_labels, images.test_labels
-    return ImageSet("", images.classes, images.train_images, labels[0], test, labels[1])
+    classes = tuple(_IMAGENETTE_CLASSES.get(name, name) for name in images.classes)
+    return ImageSet("", classes, images.train_images, labels[0], test, labels[1])
 
 
 def _downloaded(name: str, root: Path, make: Callable[..., Any]) -> Any:
@@ -277,5 +293,7 @@ _SOURCES: dict[str, _Source] = {
     ),
     "cifar10": _Source("CIFAR10", _cifar10),
     "imagenette": _Source("Imagenette", _imagenette),
+    "imagenette-64": _Source("Imagenette, 64 pixels", partial(_imagenette, shrunk=2)),
 }
 ON_BLACK = tuple(name for name, source in _SOURCES.items() if source.on_black)
+IMAGENETTE = tuple(name for name in _SOURCES if name.startswith("imagenette"))

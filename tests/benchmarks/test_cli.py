@@ -23,7 +23,8 @@ import torch
 from PIL import Image
 
 from benchmarks.cli import main
-from benchmarks.runs.profiles import Profile
+from benchmarks.experiments import EXPERIMENTS
+from benchmarks.runs.profiles import PARTS, PROFILES, Part, Profile, narrowed
 
 ROOT = Path(__file__).resolve().parents[2]
 MODEL = "tests.benchmarks.measures.test_training:small_network"
@@ -328,3 +329,9 @@ def test_what_cannot_be_run_is_one_line(
     error = capsys.readouterr().err
     assert text in error
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_exp2_runs_the_parts_that_are_asked_for(part: Part) -> None:
+    jobs = EXPERIMENTS["exp2"].jobs(narrowed(PROFILES["smoke"], parts=(part,)))
+    assert {job.kind for job in jobs} == {part}

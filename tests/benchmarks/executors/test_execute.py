@@ -102,6 +102,7 @@ def test_a_setting_is_inherited_from_the_training() -> None:
         ("resnet32", "cifar10", True, "td", (200, 1e-4, 0.1, 128)),
         ("resnet18-imagenette", "imagenette", True, "bu", (50, 1e-3, 0.1, 128)),
         ("resnet18-imagenette", "imagenette", True, "td", (50, 1e-3, 0.05, 64)),
+        ("resnet18-imagenette", "imagenette-64", True, "td", (50, 1e-3, 0.05, 64)),
         ("timm:resnet26", "imagefolder:/x", False, "bu", (100, 5e-4, 0.1, 128)),
     ],
 )

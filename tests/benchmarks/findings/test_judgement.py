@@ -75,6 +75,7 @@ def test_the_papers_own_epochs_differ_between_networks() -> None:
 def test_a_profile_is_custom_where_a_result_changes() -> None:
     paper = PROFILES["paper"]
     assert not is_changed(replace(paper, runs=1, arrangements=("bu",), settings=()))
+    assert not is_changed(replace(paper, attacked_runs=4, parts=("strong",)))
     assert is_changed(replace(paper, epochs=1))
     assert is_changed(replace(paper, seed=1))
 

@@ -85,11 +85,24 @@ def test_cifar10_is_read_from_folders_of_images(tmp_path: Path) -> None:
     assert images.train_images[4, :, 0, 0].tolist() == [43, 212, 7]
 
 
-def test_imagenette_is_cropped_only_for_testing(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "side", "crop"), [("imagenette", 156, 128), ("imagenette-64", 78, 64)]
+)
+def test_imagenette_is_cropped_only_for_testing(
+    tmp_path: Path, name: str, side: int, crop: int
+) -> None:
     _tree(tmp_path / "imagenette2-160", splits=("train", "val"), sizes=((200, 160), (160, 213)))
-    images = load("imagenette", root=tmp_path)
-    assert images.size == (3, 128, 128)
-    assert images.train_images.shape == (4, 3, 156, 156)
+    images = load(name, root=tmp_path)
+    assert images.size == (3, crop, crop)
+    assert images.train_images.shape == (4, 3, side, side)
+
+
+def test_imagenettes_classes_have_names(tmp_path: Path) -> None:
+    for split in ("train", "val"):
+        folder = tmp_path / "imagenette2-160" / split / "n03028079"
+        folder.mkdir(parents=True)
+        Image.new("RGB", (160, 160)).save(folder / "one.JPEG")
+    assert load("imagenette-64", root=tmp_path).classes == ("church",)
 
 
 @pytest.mark.parametrize(
