@@ -53,7 +53,7 @@ class Options:
         model: lenet-fc, nin-light, nin, resnet32, resnet18-imagenette, a torchvision name
             (resnet18), a timm name (timm:resnet26) or package.module:callable; all of the
             profile's where left out.
-        data: digits, mnist, fashion-mnist, cifar10, imagenette, imagenette-64 (at half the size) or
+        data: digits, mnist, fashion-mnist, cifar10, imagenette, imagenette-64, imagenette-32 (smaller) or
             imagefolder:/path; as above.
         augmented: train on changed images; as above.
         results: the folder of the results; several processes may share it.

@@ -2,7 +2,7 @@
 
     python -m tools.gradcam_pictures --photographs RESULTS --garments RESULTS --data-root DATA
 
-The first RESULTS holds ResNet18 bottom-up and top-down, trained on imagenette-64; the second LeNetFC
+The first RESULTS holds ResNet18 bottom-up and top-down, trained on imagenette-32; the second LeNetFC
 of both, trained on Fashion-MNIST. Imagenette's photographs may not be passed on, so the one that is
 drawn is scikit-learn's china.jpg (by danielbuechele, CC BY 2.0). What is printed goes into the captions.
 """
@@ -79,7 +79,7 @@ def main() -> None:
     parser.add_argument("--garments", type=Path, required=True)
     parser.add_argument("--data-root", type=Path, required=True)
     options = parser.parse_args()
-    photograph(Pair(options.photographs, options.data_root, "resnet18-imagenette", "imagenette-64"))
+    photograph(Pair(options.photographs, options.data_root, "resnet18-imagenette", "imagenette-32"))
     garments(Pair(options.garments, options.data_root, "lenet-fc", "fashion-mnist"))
 
 

@@ -87,8 +87,9 @@ def load(
         spec: `digits` (scikit-learn's, enlarged to 28 x 28; needs no files), `mnist`,
             `fashion-mnist`, `cifar10` (torchvision's files, or the folders cifar10/train and
             cifar10/test with a folder of images per class), `imagenette` (160 px; 128 are
-            cut out of 156), `imagenette-64` (the same at half the size), or
-            `imagefolder:/path` with the folders train and test (or val), or only a folder per class,
+            cut out of 156), `imagenette-64` and `imagenette-32` (the same at a half and a quarter of
+            the size), or `imagefolder:/path` with the folders train and test (or val), or only a
+            folder per class,
             of which a fifth is kept for testing. `imagefolder:/path@64` makes images of 64 pixels.
         root: where data sets lie; `default_root()` where None.
         limits: how many training and test images at most; of each, the first ones in a fixed shuffle that
@@ -294,6 +295,7 @@ _SOURCES: dict[str, _Source] = {
     "cifar10": _Source("CIFAR10", _cifar10),
     "imagenette": _Source("Imagenette", _imagenette),
     "imagenette-64": _Source("Imagenette, 64 pixels", partial(_imagenette, shrunk=2)),
+    "imagenette-32": _Source("Imagenette, 32 pixels", partial(_imagenette, shrunk=4)),
 }
 ON_BLACK = tuple(name for name, source in _SOURCES.items() if source.on_black)
 IMAGENETTE = tuple(name for name in _SOURCES if name.startswith("imagenette"))

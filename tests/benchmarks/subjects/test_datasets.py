@@ -86,7 +86,7 @@ def test_cifar10_is_read_from_folders_of_images(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "side", "crop"), [("imagenette", 156, 128), ("imagenette-64", 78, 64)]
+    ("name", "side", "crop"), [("imagenette", 156, 128), ("imagenette-32", 39, 32)]
 )
 def test_imagenette_is_cropped_only_for_testing(
     tmp_path: Path, name: str, side: int, crop: int
@@ -102,7 +102,7 @@ def test_imagenettes_classes_have_names(tmp_path: Path) -> None:
         folder = tmp_path / "imagenette2-160" / split / "n03028079"
         folder.mkdir(parents=True)
         Image.new("RGB", (160, 160)).save(folder / "one.JPEG")
-    assert load("imagenette-64", root=tmp_path).classes == ("church",)
+    assert load("imagenette-32", root=tmp_path).classes == ("church",)
 
 
 @pytest.mark.parametrize(
