@@ -42,13 +42,22 @@ class ConversionError(TopDownError):
 
     Args:
         node: the bottom-up node whose copy doesn't run, where it is one.
+        level: the number of the level that doesn't run, or comes out otherwise than planned.
     """
 
     def __init__(
-        self, place: str, *, seen: str, expected: str, remedy: str, node: str | None = None
+        self,
+        place: str,
+        *,
+        seen: str,
+        expected: str,
+        remedy: str,
+        node: str | None = None,
+        level: int | None = None,
     ) -> None:
         super().__init__(place, seen=seen, expected=expected, remedy=remedy)
         self.node = node
+        self.level = level
 
 
 class StructureError(TopDownError):

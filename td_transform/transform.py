@@ -116,16 +116,22 @@ def analysed(model: nn.Module, options: Options) -> BottomUp:
 
 
 def _drafted(model: nn.Module, options: Options) -> Draft:
-    """A network that runs: a block that lowers the resolution and can't do without is replaced."""
+    """A network that runs: a block that lowers the resolution and can't do without is replaced; what
+    is bound to another resolution than its level's gives way to what had that resolution."""
     with unforeseen(model):
         bottom_up = analysed(model, options)
         replaced: dict[int, TopDownError] = {}
+        bound: dict[int, TopDownError] = {}
         while True:
-            plan = LevelPlanner(bottom_up, options, replaced).plan()
+            planner = LevelPlanner(bottom_up, options, replaced, bound)
+            plan = planner.plan()
             try:
                 return draft(bottom_up, counted(plan, bottom_up.trace))
             except ConversionError as error:
                 stage = replaceable(bottom_up, plan, error.node)
-                if stage is None or stage in replaced:
+                if stage is not None and stage not in replaced:
+                    replaced[stage] = error
+                elif error.level is not None and planner.can_bind(error.level):
+                    bound[error.level] = error
+                else:
                     raise
-                replaced[stage] = error

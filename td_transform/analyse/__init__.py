@@ -9,7 +9,7 @@ from td_transform.analyse.blocks import scope
 from td_transform.analyse.bottom_up import BottomUp, analyse
 from td_transform.analyse.infer import call_of, infer, operator_of
 from td_transform.analyse.segments import beside_pooling, entry_conv, entry_kernel
-from td_transform.analyse.siblings import matched_modules
+from td_transform.analyse.siblings import matched_modules, operations
 from td_transform.analyse.solve import pinned_inflow, solve
 from td_transform.analyse.stages import Stage
 from td_transform.analyse.style import UnitStyle
@@ -31,6 +31,7 @@ __all__ = [
     "infer",
     "is_coarser",
     "matched_modules",
+    "operations",
     "operator_of",
     "pinned_inflow",
     "scope",

@@ -56,6 +56,11 @@ def _embedded(
     return pairs
 
 
+def operations(trunk: Trunk, segment: Segment) -> tuple[object, ...]:
+    """What a segment does, in order, whatever its widths and strides."""
+    return tuple(_key(trunk, node) for node in _operations(trunk, segment))
+
+
 def _common_tail(left: fx.Node, right: fx.Node) -> int:
     """How many names, from the last, two module paths share."""
     names = zip(str(left.target).split(".")[::-1], str(right.target).split(".")[::-1], strict=False)

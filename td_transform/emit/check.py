@@ -32,8 +32,10 @@ def check_graph(network: TopDownNetwork, bottom_up: BottomUp) -> Footprint:
     run = _Run(network, bottom_up)
     logits = run.on_images()
     size = network.plan.input_size[1:]
-    for name, level in zip(network.level_ends, network.plan.levels, strict=True):
-        _check_level(level, tuple(run.shapes[name]), size)
+    for number, (name, level) in enumerate(
+        zip(network.level_ends, network.plan.levels, strict=True)
+    ):
+        _check_level(number, level, tuple(run.shapes[name]), size)
     if bottom_up.layout.classifies:
         _check_classes(tuple(logits.shape), trace)
     _check_reached(network, _reached(logits) | run.not_run, bottom_up)
@@ -72,6 +74,8 @@ class _Run(MetaRun):
         self._trace = bottom_up.trace
         self._finest = bottom_up.stages[0]
         self._is_finest = network.plan.levels[-1].strides == self._finest.strides
+        self._ends = network.level_ends
+        self._level = 0
         self.shapes: dict[str, Any] = {}
 
     def run_node(self, n: fx.Node) -> Any:
@@ -81,6 +85,8 @@ class _Run(MetaRun):
             raise self._explained(n, error) from error
         if isinstance(result, Tensor):
             self.shapes[n.name] = result.shape
+        if n.name in self._ends:
+            self._level += 1
         return result
 
     def _explained(self, node: fx.Node, error: Exception) -> ConversionError:
@@ -93,6 +99,7 @@ class _Run(MetaRun):
             remedy=f"{self._remedy()}, or register the module around this code with "
             "td_transform.register_operator",
             node=source.name if source is not None else None,
+            level=self._level if source is not None and self._level < len(self._ends) else None,
         )
 
     def _remedy(self) -> str:
@@ -109,7 +116,9 @@ def _origin(node: fx.Node, trace: Trace) -> fx.Node | None:
     return next((n for n in trace.graph.nodes if n.name == name), None)
 
 
-def _check_level(level: LevelPlan, shape: tuple[int, ...], size: tuple[int, ...]) -> None:
+def _check_level(
+    number: int, level: LevelPlan, shape: tuple[int, ...], size: tuple[int, ...]
+) -> None:
     sides = (-(-side // stride) for side, stride in zip(size, level.strides, strict=True))
     wanted = (2, level.width, *sides)
     if shape != wanted:
@@ -118,6 +127,7 @@ def _check_level(level: LevelPlan, shape: tuple[int, ...], size: tuple[int, ...]
             seen=f"a map of shape {shape}",
             expected=f"{wanted}, as planned",
             remedy="pass an input_size whose sides are multiples of the coarsest stride",
+            level=number,
         )
 
 

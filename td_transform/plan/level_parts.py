@@ -21,6 +21,7 @@ class UnfinishedLevel:
         width: channels of its lift.
         current: channels of the last tensor.
         factors: of the upsampling from the coarser level; None where there is none.
+        scaled: the one width that its blocks are scaled to; None where they keep their own.
     """
 
     path: str
@@ -28,6 +29,7 @@ class UnfinishedLevel:
     width: int
     current: int
     factors: tuple[int, ...] | None = None
+    scaled: int | None = None
     transition: list[Part] = field(default_factory=list)
     merge: UnitPlan | OwnPlan | None = None
     stage: list[Part] = field(default_factory=list)
@@ -40,18 +42,14 @@ class LevelParts:
         bottom_up: the analysed model.
         options: how it is turned.
         segments: plans copies of stretches of the model.
-        uniform: the width of every level; None where each has its own.
     """
 
-    def __init__(
-        self, bottom_up: BottomUp, options: Options, segments: SegmentPlanner, uniform: int | None
-    ) -> None:
+    def __init__(self, bottom_up: BottomUp, options: Options, segments: SegmentPlanner) -> None:
         self._bottom_up = bottom_up
         self._trunk = bottom_up.trunk
         self._style = bottom_up.style
         self._options = options
         self._segments = segments
-        self._uniform = uniform
 
     def _unit(self, name: str, width_in: int, width_out: int, kernel: tuple[int, ...]) -> UnitPlan:
         """A unit in the network's own style."""
@@ -120,8 +118,8 @@ class LevelParts:
             segment,
             level.path,
             level.current,
-            target=self._uniform,
-            scale=self._uniform is not None,
+            target=level.scaled,
+            scale=level.scaled is not None,
         )
 
     def append(self, level: UnfinishedLevel, spec: CopySpec) -> None:
@@ -133,7 +131,7 @@ class LevelParts:
 
     def _place(self, level: UnfinishedLevel, parts: list[Part], spec: CopySpec) -> None:
         """A copy, behind a 1x1 unit where an opaque operator fixes another width than flows in."""
-        fixed = pinned_inflow(self._trunk, spec.segment) if self._uniform is None else None
+        fixed = pinned_inflow(self._trunk, spec.segment) if level.scaled is None else None
         if fixed is not None and fixed != level.current:
             number = sum(isinstance(part, UnitPlan) for part in (*level.transition, *level.stage))
             name = f"{level.path}.adapter_{number}" if number else f"{level.path}.adapter"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -21,12 +22,13 @@ from td_transform.analyse import (
 from td_transform.errors import TopDownError, UnknownOperatorError, WidthConflictError
 from td_transform.options import Options
 from td_transform.plan.copies import CopySpec, SegmentPlanner
+from td_transform.plan.depth import at_depth_of
 from td_transform.plan.head import plan_head
 from td_transform.plan.level_parts import LevelParts, UnfinishedLevel
 from td_transform.plan.parts import LevelPlan
 from td_transform.plan.plan import Plan
 from td_transform.plan.resolutions import Resolutions
-from td_transform.plan.uniform import uniform_width
+from td_transform.plan.uniform import splittable_width, uniform_width
 
 
 class LevelPlanner:
@@ -38,6 +40,8 @@ class LevelPlanner:
         options: how it is turned.
         replaced: the stages, counted from 1 at the finest, whose transition is known not to run
             when it upsamples, and why.
+        bound: the numbers of levels at whose resolution the blocks of their stage are known not to
+            run, and why: they have those of their slot, as wide and as deep as their stage.
     """
 
     def __init__(
@@ -45,49 +49,97 @@ class LevelPlanner:
         bottom_up: BottomUp,
         options: Options,
         replaced: Mapping[int, TopDownError] | None = None,
+        bound: Mapping[int, TopDownError] | None = None,
     ) -> None:
         self._bottom_up = bottom_up
         self._trunk = bottom_up.trunk
         self._options = options
+        self._bound = dict(bound or {})
         self._segments = SegmentPlanner(bottom_up, options)
         self._resolutions = Resolutions(bottom_up, options)
         self._replaced = dict(replaced or {})
         self._uniform: int | None = None
         if options.arrangement == "uniform":
             self._uniform = uniform_width(bottom_up.trunk, bottom_up.stages)
-        self._parts = LevelParts(bottom_up, options, self._segments, self._uniform)
+        self._parts = LevelParts(bottom_up, options, self._segments)
 
     def plan(self) -> Plan:
         """The whole plan, from coarse to fine."""
-        slots = tuple(reversed(self._bottom_up.stages))
+        slots, stages = self._slots, self._stages
         self._resolutions.check_skipped()
-        stages = self._bottom_up.stages if self._options.arrangement == "reversed" else slots
         levels: list[LevelPlan] = []
-        if is_coarser(slots[0].strides, self._resolutions.strides(slots[0])):
+        if self._opens:
             levels.append(self._opening(stages[0], slots[0]))
         for k, (stage, slot) in enumerate(zip(stages, slots, strict=True)):
-            level = self._begin(stage, slot, levels)
+            is_bound = len(levels) in self._bound
+            level = self._begin(stage, slot, levels, is_bound=is_bound)
+            source = at_depth_of(self._trunk, slot, stage) if is_bound else stage
             if k:
-                self._next_stage(level, stage, slot)
+                self._next_stage(level, source, slot)
             else:
-                self._first_stage(level, stage, slot)
+                self._first_stage(level, source, slot)
             self._border(level, stages, k)
-            levels.append(self._finished(level, stage, slot))
+            levels.append(self._finished(level, source, slot))
         head, warnings = plan_head(self._bottom_up, self._segments, levels[-1].width)
         trace = self._bottom_up.trace
         options = replace(self._options, input_size=trace.input_size)
         opaque = tuple(self._segments.opaque.values())
         name = type(trace.model).__name__
-        replaced = tuple(f"{why.place}: {why.seen}" for why in self._replaced.values())
-        return Plan(name, options, tuple(levels), head, warnings, opaque, trace.notes, replaced)
+        made_from = {level.made_from for level in levels}
+        replaced = (why for number, why in self._replaced.items() if number in made_from)
+        return Plan(
+            name, options, tuple(levels), head, warnings, opaque, trace.notes,
+            tuple(f"{why.place}: {why.seen}" for why in replaced),
+            tuple(map(self._named, sorted(self._bound))),
+        )  # fmt: skip
 
-    def _begin(self, stage: Stage, slot: Stage, before: Sequence[LevelPlan]) -> UnfinishedLevel:
+    def can_bind(self, number: int) -> bool:
+        """Would a level be another with the blocks of its slot, and these at their resolution?"""
+        stage, slot = self._made_of(number)
+        at_home = self._resolutions.strides(slot) == slot.strides
+        return at_home and stage is not slot and number not in self._bound
+
+    def _made_of(self, number: int) -> tuple[Stage, Stage]:
+        """The stage and the slot of a level."""
+        k = max(0, number - self._opens)
+        return self._stages[k], self._slots[k]
+
+    def _named(self, number: int) -> str:
+        """What is bound, and why."""
+        stage, slot = map(self._number, self._made_of(number))
+        why = self._bound[number]
+        return (
+            f"level {number} has the blocks of stage {slot}, with the width and depth of stage "
+            f"{stage}, whose own don't run at this resolution ({why.place}: {why.seen})"
+        )
+
+    @property
+    def _slots(self) -> tuple[Stage, ...]:
+        return self._bottom_up.stages[::-1]
+
+    @property
+    def _stages(self) -> tuple[Stage, ...]:
+        is_reversed = self._options.arrangement == "reversed"
+        return self._bottom_up.stages if is_reversed else self._slots
+
+    @property
+    def _opens(self) -> bool:
+        """Does a level open the network that is a lift alone?"""
+        coarsest = self._slots[0]
+        return is_coarser(coarsest.strides, self._resolutions.strides(coarsest))
+
+    def _begin(
+        self, stage: Stage, slot: Stage, before: Sequence[LevelPlan], *, is_bound: bool
+    ) -> UnfinishedLevel:
         path, strides = f"levels.{len(before)}", self._resolutions.strides(slot)
-        width = self._uniform or stage.width
+        scaled = self._uniform
+        if is_bound:
+            scaled = splittable_width(self._trunk, [slot], stage.width)
+        width = scaled or stage.width
         if not before:
-            return UnfinishedLevel(path, strides, width, width)
+            return UnfinishedLevel(path, strides, width, width, scaled=scaled)
         factors = self._resolutions.whole(slot, before[-1].strides, strides)
-        return UnfinishedLevel(path, strides, width, before[-1].width, factors)
+        return UnfinishedLevel(path, strides, width, before[-1].width, factors, scaled)
 
     def _opening(self, stage: Stage, slot: Stage) -> LevelPlan:
         """The extra lift at the bottom-up model's own coarsest stride."""
@@ -106,7 +158,9 @@ class LevelPlanner:
         )
 
     def _number(self, stage: Stage) -> int:
-        return self._bottom_up.stages.index(stage) + 1
+        """Counted from 1 at the finest; a stage is told by its entry, whatever its depth now."""
+        entries = [other.entry for other in self._bottom_up.stages]
+        return entries.index(stage.entry) + 1
 
     # Stages
 
@@ -119,8 +173,7 @@ class LevelPlanner:
             self._units(level, stage, slot, skip=1 if level.factors is None else 0)
             return
         self._first_block(level, stage)
-        for segment in stage.rest:
-            self._parts.append(level, self._parts.spec(level, segment))
+        self._rest(level, stage.rest)
 
     def _next_stage(self, level: UnfinishedLevel, stage: Stage, slot: Stage) -> None:
         """T_2 .. T_n: a transition to the level's width and resolution, the merge, the rest."""
@@ -135,8 +188,16 @@ class LevelPlanner:
         if stage.is_chain:
             self._units(level, stage, slot)
             return
-        for segment in rest:
-            self._parts.append(level, self._parts.spec(level, segment))
+        self._rest(level, rest)
+
+    def _rest(self, level: UnfinishedLevel, segments: Sequence[Segment]) -> None:
+        """Copies in order; one that is there already gets layers of its own."""
+        copies: Counter[Segment] = Counter()
+        for segment in segments:
+            spec = self._parts.spec(level, segment)
+            again = copies[segment]
+            self._parts.append(level, replace(spec, part=f"repeat_{again}") if again else spec)
+            copies[segment] += 1
 
     def _units(self, level: UnfinishedLevel, stage: Stage, slot: Stage, *, skip: int = 0) -> None:
         """The units of a plain stage; kernel sizes stay with their resolution."""
@@ -177,14 +238,14 @@ class LevelPlanner:
                 self._replaced[self._number(stage)] = error
         level.transition.clear()
         level.current = current
-        self._parts.adapt(level, self._uniform or self._trunk.width(stage.entry.end))
+        self._parts.adapt(level, level.scaled or self._trunk.width(stage.entry.end))
         self._parts.upsample(level)
         self._parts.merge(level)
         return stage.rest
 
     def _cross(self, level: UnfinishedLevel, stage: Stage) -> Sequence[Segment]:
         if not stage.entry_sets_width:
-            self._parts.adapt(level, self._entry_width(stage))
+            self._parts.adapt(level, self._entry_width(level, stage))
         spec = replace(
             self._parts.spec(level, stage.entry), factors=level.factors, drop_identities=True
         )
@@ -193,13 +254,13 @@ class LevelPlanner:
         self._parts.merge(level)
         return stage.rest
 
-    def _entry_width(self, stage: Stage) -> int:
+    def _entry_width(self, level: UnfinishedLevel, stage: Stage) -> int:
         """What flows into an entry that multiplies it (a grouped convolution with several filters a
         channel) so that the level's width comes out."""
         start, end = (self._trunk.width(node) for node in (stage.entry.start, stage.entry.end))
-        if self._uniform is None or self._uniform * start % end:
-            return self._uniform or start
-        return self._uniform * start // end
+        if level.scaled is None or level.scaled * start % end:
+            return level.scaled or start
+        return level.scaled * start // end
 
     def _enter_pooled(self, level: UnfinishedLevel, stage: Stage) -> Sequence[Segment]:
         self._parts.upsample(level)
@@ -241,7 +302,7 @@ class LevelPlanner:
             return
         spec = replace(self._parts.spec(level, entry), drop_identities=True)
         plan = self._segments.attempt(spec)
-        expected = self._uniform or self._trunk.width(entry.end)
+        expected = level.scaled or self._trunk.width(entry.end)
         if plan is None and not entry.crosses:
             self._parts.append(level, spec)
         elif plan is not None and (plan.width_out == expected or not entry.crosses):

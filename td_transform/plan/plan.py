@@ -45,6 +45,7 @@ class Plan:
         frozen: what the trace fixed as the input size or a value decided it.
         replaced: the blocks that lower the resolution by means that can't be taken from them, and
             why: a 1x1 unit and an upsampling stand for each.
+        bound: the levels whose blocks are those of their resolution's own stage, and why.
         cost: what an image costs.
         recomputation: what `memory_budget` asks for.
     """
@@ -57,6 +58,7 @@ class Plan:
     opaque: tuple[str, ...] = ()
     frozen: tuple[str, ...] = ()
     replaced: tuple[str, ...] = ()
+    bound: tuple[str, ...] = ()
     cost: PlanCost | None = None
     recomputation: Recomputation | None = None
 
@@ -100,8 +102,8 @@ class Plan:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What the table can't hold: what is inherited, opaque, fixed, replaced or recomputed, and
-        warnings."""
+        """What the table can't hold: what is inherited, opaque, fixed, replaced, bound or recomputed,
+        and warnings."""
         lines = []
         if self.options.weights == "inherit":
             lines.append(f"inherited: {', '.join(self.inherited) or 'nothing'}")
@@ -109,6 +111,7 @@ class Plan:
             lines.append(f"opaque: {', '.join(_counted(self.opaque))}")
         lines += [f"fixed: {note}" for note in self.frozen]
         lines += [f"replaced by a 1x1 unit and an upsampling: {note}" for note in self.replaced]
+        lines += [f"bound: {note}" for note in self.bound]
         if self.recomputation is not None and self.cost is not None:
             lines.append(_recomputed(self.recomputation, self.cost))
         return (*lines, *(f"warning: {w}" for w in self.warnings))

@@ -1,4 +1,4 @@
-"""Plan: the one width of the uniform arrangement."""
+"""Plan: one width for blocks that had others."""
 
 from __future__ import annotations
 
@@ -23,13 +23,18 @@ class Demand(NamedTuple):
 
 
 def uniform_width(trunk: Trunk, stages: Sequence[Stage]) -> int:
-    """The median of the stages' widths; where blocks split the trunk's channels (into heads, or
-    halves), the nearest width that all of them can split."""
+    """The median of the stages' widths, or the nearest that all blocks can split."""
     median = int(statistics.median(stage.width for stage in stages))
+    return splittable_width(trunk, stages, median)
+
+
+def splittable_width(trunk: Trunk, stages: Sequence[Stage], wanted: int) -> int:
+    """A width; where blocks split the trunk's channels (into heads, or halves), the nearest that
+    all of them can split."""
     segments = [segment for stage in stages for segment in stage.segments]
     demands = {demand for segment in segments for demand in _demands(trunk, segment)}
-    nearest = sorted(range(1, 2 * median), key=lambda width: (abs(width - median), width))
-    return next((w for w in nearest if all(d.admits(w) for d in demands)), median)
+    nearest = sorted(range(1, 2 * wanted), key=lambda width: (abs(width - wanted), width))
+    return next((w for w in nearest if all(d.admits(w) for d in demands)), wanted)
 
 
 def _demands(trunk: Trunk, segment: Segment) -> Iterator[Demand]:
