@@ -43,7 +43,8 @@ class Options:
             it: the model's own configuration (timm's `pretrained_cfg`), else the first convolution's
             channels at 224 x 224 pixels; a network on lines or volumes needs it.
         arrangement: `td` reverses the stages with their widths, `uniform` gives all the median
-            width, `reversed` keeps widths and depths in bottom-up order (paper, 3.3).
+            width, `reversed` keeps widths and depths in bottom-up order (paper, 3.3); blocks that
+            only run at their own resolution stay with it.
         output_stride: input pixels per step of the last stage; 1 is the paper's, the bottom-up
             model's finest stride costs about what the bottom-up model costs. Along an axis that the
             bottom-up model keeps finer (a video's time), its own finest stride.
