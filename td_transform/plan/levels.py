@@ -15,7 +15,6 @@ from td_transform.analyse import (
     beside_pooling,
     entry_conv,
     entry_kernel,
-    is_coarser,
     matched_modules,
     scope,
 )
@@ -25,6 +24,7 @@ from td_transform.plan.copies import CopySpec, SegmentPlanner
 from td_transform.plan.depth import at_depth_of
 from td_transform.plan.head import plan_head
 from td_transform.plan.level_parts import LevelParts, UnfinishedLevel
+from td_transform.plan.order import Order
 from td_transform.plan.parts import LevelPlan
 from td_transform.plan.plan import Plan
 from td_transform.plan.resolutions import Resolutions
@@ -57,6 +57,7 @@ class LevelPlanner:
         self._bound = dict(bound or {})
         self._segments = SegmentPlanner(bottom_up, options)
         self._resolutions = Resolutions(bottom_up, options)
+        self._order = Order(bottom_up, options, self._resolutions)
         self._replaced = dict(replaced or {})
         self._uniform: int | None = None
         if options.arrangement == "uniform":
@@ -65,10 +66,10 @@ class LevelPlanner:
 
     def plan(self) -> Plan:
         """The whole plan, from coarse to fine."""
-        slots, stages = self._slots, self._stages
+        slots, stages = self._order.slots, self._order.stages
         self._resolutions.check_skipped()
         levels: list[LevelPlan] = []
-        if self._opens:
+        if self._order.opens:
             levels.append(self._opening(stages[0], slots[0]))
         for k, (stage, slot) in enumerate(zip(stages, slots, strict=True)):
             is_bound = len(levels) in self._bound
@@ -95,38 +96,16 @@ class LevelPlanner:
 
     def can_bind(self, number: int) -> bool:
         """Would a level be another with the blocks of its slot, and these at their resolution?"""
-        stage, slot = self._made_of(number)
-        at_home = self._resolutions.strides(slot) == slot.strides
-        return at_home and stage is not slot and number not in self._bound
-
-    def _made_of(self, number: int) -> tuple[Stage, Stage]:
-        """The stage and the slot of a level."""
-        k = max(0, number - self._opens)
-        return self._stages[k], self._slots[k]
+        return number not in self._bound and self._order.has_another(number)
 
     def _named(self, number: int) -> str:
         """What is bound, and why."""
-        stage, slot = map(self._number, self._made_of(number))
+        stage, slot = map(self._order.number, self._order.of_level(number))
         why = self._bound[number]
         return (
             f"level {number} has the blocks of stage {slot}, with the width and depth of stage "
             f"{stage}, whose own don't run at this resolution ({why.place}: {why.seen})"
         )
-
-    @property
-    def _slots(self) -> tuple[Stage, ...]:
-        return self._bottom_up.stages[::-1]
-
-    @property
-    def _stages(self) -> tuple[Stage, ...]:
-        is_reversed = self._options.arrangement == "reversed"
-        return self._bottom_up.stages if is_reversed else self._slots
-
-    @property
-    def _opens(self) -> bool:
-        """Does a level open the network that is a lift alone?"""
-        coarsest = self._slots[0]
-        return is_coarser(coarsest.strides, self._resolutions.strides(coarsest))
 
     def _begin(
         self, stage: Stage, slot: Stage, before: Sequence[LevelPlan], *, is_bound: bool
@@ -150,17 +129,12 @@ class LevelPlanner:
         return LevelPlan(
             level.path,
             level.strides,
-            self._number(stage),
+            self._order.number(stage),
             self._parts.lift(level, slot),
             tuple(level.transition),
             level.merge,
             tuple(level.stage),
         )
-
-    def _number(self, stage: Stage) -> int:
-        """Counted from 1 at the finest; a stage is told by its entry, whatever its depth now."""
-        entries = [other.entry for other in self._bottom_up.stages]
-        return entries.index(stage.entry) + 1
 
     # Stages
 
@@ -173,7 +147,7 @@ class LevelPlanner:
             self._units(level, stage, slot, skip=1 if level.factors is None else 0)
             return
         self._first_block(level, stage)
-        self._rest(level, stage.rest)
+        self._rest(level, stage, stage.rest)
 
     def _next_stage(self, level: UnfinishedLevel, stage: Stage, slot: Stage) -> None:
         """T_2 .. T_n: a transition to the level's width and resolution, the merge, the rest."""
@@ -188,11 +162,11 @@ class LevelPlanner:
         if stage.is_chain:
             self._units(level, stage, slot)
             return
-        self._rest(level, rest)
+        self._rest(level, stage, rest)
 
-    def _rest(self, level: UnfinishedLevel, segments: Sequence[Segment]) -> None:
-        """Copies in order; one that is there already gets layers of its own."""
-        copies: Counter[Segment] = Counter()
+    def _rest(self, level: UnfinishedLevel, stage: Stage, segments: Sequence[Segment]) -> None:
+        """Copies of a stage's last segments; what is there already gets layers of its own."""
+        copies = Counter(stage.segments[: len(stage.segments) - len(segments)])
         for segment in segments:
             spec = self._parts.spec(level, segment)
             again = copies[segment]
@@ -229,13 +203,13 @@ class LevelPlanner:
         """A block that lowers the resolution by means that can't be taken from it is replaced by what
         a plain chain has, where others of its stage stay."""
         current = level.current
-        if self._number(stage) not in self._replaced:
+        if self._order.number(stage) not in self._replaced:
             try:
                 return self._cross(level, stage)
             except (UnknownOperatorError, WidthConflictError) as error:
                 if not stage.has_repeated_blocks:
                     raise
-                self._replaced[self._number(stage)] = error
+                self._replaced[self._order.number(stage)] = error
         level.transition.clear()
         level.current = current
         self._parts.adapt(level, level.scaled or self._trunk.width(stage.entry.end))
@@ -272,7 +246,7 @@ class LevelPlanner:
 
     def _enter_as_sibling(self, level: UnfinishedLevel, stage: Stage) -> Sequence[Segment]:
         """The finest stage's first block takes the form of its siblings' transition blocks."""
-        is_replaced = self._number(stage) in self._replaced
+        is_replaced = self._order.number(stage) in self._replaced
         for form in () if is_replaced else stage.forms:
             spec = replace(
                 self._in_form_of(level, stage.entry, form),
