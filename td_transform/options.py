@@ -48,10 +48,10 @@ class Options:
         output_stride: input pixels per step of the last stage; 1 is the paper's, the bottom-up
             model's finest stride costs about what the bottom-up model costs. Along an axis that the
             bottom-up model keeps finer (a video's time), its own finest stride.
-        merge: how upsampled features and lift are joined: `add-concat` (paper, Fig. 3), `add` or
-            `concat`; or a function of your own that makes a module from a `MergeSpec`.
-        upsample: how a map is brought to the next resolution: `nearest` (the paper's choice),
-            `bilinear` or `transposed` (paper, 3.1); or a function of an `UpsampleSpec`.
+        merge: how upsampled features and lift are joined: `add-concat` (paper, Fig. 3), `add`
+            or `concat`; or a function of your own that makes a module from a `MergeSpec`.
+        upsample: how a map is brought to the next resolution: `nearest` (the paper's choice, 3.1),
+            or `bilinear` or `transposed`; or a function of an `UpsampleSpec`.
         pyramid: how the image is blurred and downsampled, see `Pyramid`; or a function that makes
             a level from a `PyramidSpec`.
         lift: a function of your own that makes a lift from a `LiftSpec`; by default lifts have the
@@ -62,7 +62,7 @@ class Options:
             pass, as many as that asks for; gradients and running statistics stay the same. Under
             the `torch.compile` of a torch before 2.9 everything is kept.
         leaf_modules: paths of modules that are carried along whole; their inside isn't looked at.
-        output: which entry of a dictionary or dataclass the logits are; by default ``logits``.
+        output: which entry of a dictionary or dataclass the logits are; by default `logits`.
         stages: paths of the modules that hold the stages, from fine to coarse; what stands before
             the first is the stem. By default they are found: a stage begins where the resolution
             falls.

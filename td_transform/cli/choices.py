@@ -1,8 +1,10 @@
-"""Options that take a name or a function of the user's own, on the command line."""
+"""How the command line reads, shows and completes the options of a conversion."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from types import NoneType
 from typing import Any, Literal, get_args, get_origin
 
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
@@ -12,6 +14,13 @@ from td_transform.layers import is_own, name_of
 from td_transform.options import Options, as_keywords
 
 REGISTRY = ConstructorRegistry()
+
+
+class Offered(tuple[str, ...]):
+    """Names that completion offers beside any other text, which is taken too."""
+
+    def __contains__(self, given: object) -> bool:
+        return isinstance(given, str)
 
 
 @REGISTRY.primitive_rule
@@ -27,6 +36,25 @@ def name_or_function(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] |
         instance_from_str=lambda given: given[0],
         is_instance=lambda value: value is None or isinstance(value, str) or callable(value),
         str_from_instance=lambda value: [name_of(value)] if value is not None else ["None"],
+        choices=Offered(choices) if choices else None,
+    )
+
+
+@REGISTRY.primitive_rule
+def optional(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
+    """A rule for what may be left out: shown as what it is, without the ``None``."""
+    parts = get_args(info.type)
+    if len(parts) != 2 or NoneType not in parts:
+        return None
+    (part,) = (part for part in parts if part is not NoneType)
+    made = PrimitiveTypeInfo.make(part, info.markers)
+    spec = ConstructorRegistry.get_primitive_spec(made)
+    if not isinstance(spec, PrimitiveConstructorSpec):
+        return None
+    return replace(
+        spec,
+        is_instance=lambda value: value is None or spec.is_instance(value),
+        str_from_instance=lambda v: ["None"] if v is None else spec.str_from_instance(v),
     )
 
 

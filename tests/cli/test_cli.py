@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import re
@@ -296,6 +297,36 @@ def test_completion_knows_the_commands(shell: str, capsys: pytest.CaptureFixture
         main(["--tyro-print-completion", shell])
     script = capsys.readouterr().out
     assert all(f"'{word}'" in script for word in ("convert", "rf", "report", "--output-stride"))
+
+
+def test_completion_offers_the_kinds_and_any_function_passes(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["--tyro-print-completion", "bash"])
+    (line,) = re.findall(r"^COMPLETION_SPEC = (.*)$", capsys.readouterr().out, re.MULTILINE)
+    offered = {
+        flag: option.get("choices")
+        for option in ast.literal_eval(line)["subcommands"]["convert"]["options"]
+        for flag in option["flags"]
+    }
+    assert offered["--arrangement"] == ["td", "uniform", "reversed"]
+    assert offered["--merge"] == ["add-concat", "add", "concat"]
+    assert offered["--upsample"] == ["nearest", "bilinear", "transposed"]
+    assert offered["--pyramid"] == ["gaussian", "blur", "antialias", "decimate", "maxpool"]
+    assert offered["--lift"] is None
+    # what is none of them is read all the same: the second is a function, the first an error
+    for given, text in (("sum", "expected 'add-concat' or 'add'"), ("no.where:f", "no.where")):
+        assert text in failure(capsys, "resnet18", "--merge", given)
+
+
+def test_the_help_shows_an_option_as_what_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["convert", "--help"])
+    shown = capsys.readouterr().out
+    assert "--memory-budget FLOAT" in shown
+    assert "--input-size [INT [INT ...]]" in shown
+    assert "{None}" not in shown
 
 
 @pytest.mark.parametrize(
