@@ -153,6 +153,8 @@ def keywords(
 
         @functools.wraps(function)
         def called(model: nn.Module, *args: P.args, **kwargs: P.kwargs) -> Result:
+            if args:
+                raise _by_position(args[0], next(iter(own.parameters)))
             for name in kwargs:
                 if name not in own.parameters:
                     raise _unknown(name, list(own.parameters))
@@ -177,6 +179,13 @@ def _documented(doc: str, options: Callable[..., object]) -> str:
         if cls is not object and cls.__doc__
     )
     return re.sub(r" +options: .*\n", lambda _: f"{entries}\n", doc)
+
+
+def _by_position(given: object, name: str) -> TopDownError:
+    return TopDownError(
+        "arguments", seen=f"{given!r} behind the model, without a name",
+        expected="options by name alone", remedy=f"write {name}={given!r}, if that is what you mean",
+    )  # fmt: skip
 
 
 def _unknown(name: str, known: list[str]) -> TopDownError:

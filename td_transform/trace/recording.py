@@ -130,7 +130,7 @@ def _bound_to_batch(frozen: str) -> TraceError:
         seen=frozen,
         expected="a forward that does the same for every batch size",
         remedy="let it compute with x.shape[0] (without int(), range() or loops over the batch), or "
-        "make the module around it a leaf: td_transform.register_operator(TheModule, ...)",
+        "pass the path of the module around it in leaf_modules, which carries it along whole",
     )
 
 
@@ -241,8 +241,8 @@ def _explained(
         seen=f"{type(error).__name__}: {error}".splitlines()[0],
         expected=f"a model that runs on an image of size {tuple(shape[1:])}",
         remedy=f"call model.eval()(torch.zeros{shape}) yourself: where that fails too, pass the "
-        f"input_size=(C, H, W) that the model is made for; where it works, make {name} a leaf with "
-        "td_transform.register_operator",
+        "input_size=(C, H, W) that the model is made for; where it works, pass the path of a module "
+        "around that line in leaf_modules, which carries it along whole",
     )
 
 

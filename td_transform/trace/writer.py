@@ -68,9 +68,11 @@ class GraphWriter:
         self._sizes: dict[tuple[fx.Node, int], Expression] = {}
         self._device: fx.Node | None = None
 
-    def create(self, kind: str, target: Any, args: Any, kwargs: Any, value: Any) -> fx.Node:
+    def create(
+        self, kind: str, target: Any, args: Any, kwargs: Any, value: Any, name: str | None = None
+    ) -> fx.Node:
         """A node at the end of the graph, with its value's shape."""
-        node = self.graph.create_node(kind, target, args, kwargs)
+        node = self.graph.create_node(kind, target, args, kwargs, name)
         if self.stack:
             node.meta["nn_module_stack"] = self.stack.copy()
         node.meta["source"] = user_line()
@@ -99,8 +101,8 @@ class GraphWriter:
         place = self._place(tensor)
         while place.index:
             item, value = place.index[0], self.values[place.node]
-            args = (place.node, item)
-            place.node = self.create("call_function", op.getitem, args, {}, value[item])
+            args, name = (place.node, item), f"{place.node.name}_{item}"
+            place.node = self.create("call_function", op.getitem, args, {}, value[item], name)
             place.index = place.index[1:]
         if place.writer is not None:
             args, value = (place.node, place.writer), self.values[place.node]
@@ -207,7 +209,7 @@ class GraphWriter:
             user_line() or "forward",
             seen=f"a {type(tree).__name__} among the arguments or results of a call",
             expected="tensors, numbers, strings, and lists, tuples and dictionaries of them",
-            remedy="make the module around it a leaf: td_transform.register_operator(TheModule, ...)",
+            remedy="pass the path of the module around it in leaf_modules",
         )
 
     def axis(self, tensor: Tensor, axis: int) -> Size:

@@ -61,6 +61,7 @@ def test_comparison_says_the_papers_argument() -> None:
     found = compare(bu, td)
     pairs = list(zip(found.bottom_up, found.top_down, strict=True))
     assert all(t.depth < b.depth for b, t in pairs if t.node)
+    assert found.top_down[0].node == "pyramid_0"  # the coarsest level, before any layer
     assert found.top_down_ranges[0].largest > found.bottom_up_ranges[0].largest
     assert "bottom-up: first at depth" in str(found)
 
