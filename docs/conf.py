@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 from docutils import nodes
@@ -66,6 +67,8 @@ html_theme = "furo"
 html_title = f"td_transform {version}"
 html_static_path = ["_static"]
 html_css_files = ["pages.css"]
+# the page of all results, with the figures and tables that it links to
+html_extra_path = ["../benchmarks/results/report"]
 html_show_sphinx = False
 html_math_renderer = "mathml"
 
@@ -73,6 +76,13 @@ html_math_renderer = "mathml"
 def setup(app: Sphinx) -> None:
     """Formulas as MathML, which browsers draw without a script from elsewhere."""
     app.add_html_math_renderer("mathml", (_inline, None), (_block, None))
+    app.connect("source-read", _link_results)
+
+
+def _link_results(app: Sphinx, page: str, source: list[str]) -> None:
+    """In the repository the page of results lies elsewhere than on the site."""
+    found = r"\[([^]]*)\]\(\.\./benchmarks/results/report/(report\.html)\)"
+    source[0] = re.sub(found, r'<a href="\2">\1</a>', source[0])
 
 
 def _inline(translator: HTML5Translator, node: nodes.math) -> None:

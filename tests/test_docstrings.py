@@ -9,7 +9,11 @@ import re
 import pytest
 
 import td_transform
+from td_transform.cost import measure
+from td_transform.draw import draw
 from td_transform.operators import registry
+from td_transform.report import write_report
+from td_transform.torchvision_cpu import import_torchvision
 
 PUBLIC = {name: getattr(td_transform, name) for name in td_transform.__all__}
 METHODS = {
@@ -19,7 +23,12 @@ METHODS = {
     for name, member in vars(found).items()
     if not name.startswith("_") and (inspect.isfunction(member) or isinstance(member, property))
 }
-FUNCTIONS = {name: found for name, found in PUBLIC.items() if inspect.isfunction(found)}
+FUNCTIONS = {name: found for name, found in PUBLIC.items() if inspect.isfunction(found)} | {
+    "draw.draw": draw,
+    "report.write_report": write_report,
+    "cost.measure": measure,
+    "torchvision_cpu.import_torchvision": import_torchvision,
+}
 
 
 @pytest.mark.parametrize("name", [*PUBLIC, *METHODS])

@@ -18,7 +18,7 @@ import re
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import pytest
@@ -168,6 +168,28 @@ def test_api_page_has_every_public_name() -> None:
     page = (DOCS / "api.md").read_text()
     described = set(re.findall(r"^\.\. auto\w+:: td_transform\.(\w+)$", page, re.MULTILINE))
     assert described == set(td_transform.__all__)
+
+
+def test_options_page_has_every_option() -> None:
+    from td_transform import Conversion
+
+    page = (DOCS / "options.md").read_text()
+    assert {f.name for f in fields(Conversion)} <= set(re.findall(r"\b(\w+)=", page))
+
+
+def test_links_of_the_readme_lead_to_a_file_and_its_heading() -> None:
+    """Sphinx follows those of the other pages."""
+    links = re.findall(r"\]\((?!http)([^)#]+)#?([^)]*)\)", (ROOT / "README.md").read_text())
+    assert links
+    for file, anchor in links:
+        assert (ROOT / file).exists(), file
+        assert not anchor or anchor in _anchors(ROOT / file), f"{file}#{anchor}"
+
+
+def _anchors(page: Path) -> set[str]:
+    """As GitHub and MyST make them of headings."""
+    headings = HEADING.findall(BLOCK.sub("", page.read_text()))
+    return {re.sub(r"[^\w\- ]", "", heading).lower().replace(" ", "-") for heading in headings}
 
 
 def _checkout(blocks: list[Block], folder: Path) -> Path:
