@@ -67,7 +67,7 @@ html_theme = "furo"
 html_title = f"td_transform {version}"
 html_static_path = ["_static"]
 html_css_files = ["pages.css"]
-# the page of all results, with the figures and tables that it links to
+# the page of all results, with the tables that it links to
 html_extra_path = ["../benchmarks/results/report"]
 html_show_sphinx = False
 html_math_renderer = "mathml"
