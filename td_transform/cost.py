@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -13,6 +13,7 @@ from td_transform.analyse import analyse
 from td_transform.emit import TopDownNetwork
 from td_transform.errors import TopDownError
 from td_transform.layers.dimensions import by
+from td_transform.storages import Storages, storage_of
 from td_transform.table import Table
 from td_transform.trace import make_skeleton, trace
 
@@ -62,46 +63,20 @@ def measure(model: nn.Module, input_size: tuple[int, ...], *, batch: int = 1) ->
     for parameter in skeleton.parameters():
         parameter.requires_grad_(parameter.is_floating_point())
     images = torch.empty(batch, *input_size, device="meta")
-    memory = _SavedForBackward(skeleton, images)
+    saved = Storages()
+    own = {storage_of(t) for t in (*skeleton.parameters(), *skeleton.buffers(), images)}
     counter = FlopCounterMode(display=False)
     try:
-        with torch.enable_grad(), counter, saved_tensors_hooks(memory.keep, memory.give):
+        with torch.enable_grad(), counter, saved_tensors_hooks(saved.add, lambda address: None):
             skeleton(images)
     except Exception as error:
         raise _cannot_run(model, input_size, error) from error
     return Cost(
         parameters=parameters,
         multiply_adds=counter.get_total_flops() // 2,
-        activation_bytes=memory.bytes,
+        activation_bytes=sum(size for key, size in saved.sizes.items() if key not in own),
         output_size=_output_size(model, input_size),
     )
-
-
-class _SavedForBackward:
-    """Collects the storages of saved tensors, and keeps them alive so that none is met twice."""
-
-    def __init__(self, model: nn.Module, images: Tensor) -> None:
-        own = (*model.parameters(), *model.buffers(), images)
-        self._known = {_address(tensor) for tensor in own}
-        self._saved: dict[int, Tensor] = {}
-
-    def keep(self, tensor: Tensor) -> Tensor:
-        address = _address(tensor)
-        if address not in self._known:
-            self._saved.setdefault(address, tensor)
-        return tensor
-
-    def give(self, tensor: Tensor) -> Tensor:
-        return tensor
-
-    @property
-    def bytes(self) -> int:
-        return sum(tensor.untyped_storage().nbytes() for tensor in self._saved.values())
-
-
-def _address(tensor: Tensor) -> int:
-    """Tensors on the meta device have no data pointer, their storages are told by address."""
-    return int(tensor.untyped_storage()._cdata)
 
 
 def _output_size(model: nn.Module, input_size: tuple[int, ...]) -> tuple[int, ...] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import os
 import signal
 from collections import Counter
@@ -19,6 +20,8 @@ from tests.browser import executable
 torch.set_num_threads(1)
 
 DATA_FOLDER = "TD_TRANSFORM_DATA"
+
+TESTS = itertools.count(1)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -52,9 +55,12 @@ def seeded() -> None:
 def collected() -> Iterator[None]:
     """A graph is a cycle of references: Python frees its tensors when it gets round to it.
 
-    What is left was imported meanwhile, and needn't be looked at after every test.
+    What is left was imported meanwhile, and needn't be looked at after every test: every
+    fiftieth looks at everything, for caches that a later test let go of.
     """
     yield
+    if next(TESTS) % 50 == 0:
+        gc.unfreeze()
     gc.collect()
     gc.freeze()
 

@@ -17,6 +17,7 @@ from torch.utils.flop_counter import flop_registry
 
 from td_transform.operators import module_operator
 from td_transform.plan import Work
+from td_transform.storages import Storages, storage_of
 
 # images of a run: an axis of one would hide what is wrong with the others
 BATCH = 2
@@ -67,9 +68,8 @@ class MetaRun(fx.Interpreter):
         self.footprint = Footprint()
         self.not_run: set[int] = set()
         self._size = size
-        self._alive: list[Tensor] = []
         self._products = _Products()
-        self._saving: set[int] = set()
+        self._saved = _Saved(self.footprint)
 
     def on_images(self) -> Tensor:
         """The logits, connected to every parameter that the graph reads."""
@@ -77,27 +77,27 @@ class MetaRun(fx.Interpreter):
         dtype = first.dtype if first is not None else torch.float32
         images = torch.empty(BATCH, *self._size, device="meta", dtype=dtype)
         tensors = (*self.module.parameters(), *self.module.buffers(), images)
-        self.footprint.own.update(_address(tensor) for tensor in tensors)
+        self.footprint.own.update(storage_of(tensor) for tensor in tensors)
         with (
             _trained(self.module),
             torch.enable_grad(),
             self._products,
-            _AffineNorms(self._keep),
-            saved_tensors_hooks(self._keep, lambda tensor: tensor),
+            _AffineNorms(self._saved.keep),
+            saved_tensors_hooks(self._saved.keep, lambda nothing: None),
         ):
             logits: Tensor = self.run(images)
         return logits
 
     def run_node(self, n: fx.Node) -> Any:
         before = self._products.multiply_adds
-        self._saving = self.footprint.saved.setdefault(n, set())
+        self._saved.by(n)
         module = self.fetch_attr(str(n.target)) if n.op == "call_module" else None
         result = self._passed(module, n) if module is not None else None
         if result is None:
             result = super().run_node(n)
         self.footprint.multiply_adds[n] = self._products.multiply_adds - before
         if isinstance(result, Tensor):
-            self.footprint.made[n] = self._storage(result)
+            self.footprint.made[n] = self._saved.storages.add(result)
         return result
 
     def _passed(self, module: nn.Module, n: fx.Node) -> Tensor | None:
@@ -117,19 +117,23 @@ class MetaRun(fx.Interpreter):
         self.not_run.update(id(p) for p in module.parameters())
         return x.contiguous()
 
-    def _keep(self, tensor: Tensor) -> Tensor:
-        storage = self._storage(tensor)
-        if storage not in self.footprint.own:
-            self._saving.add(storage)
-        return tensor
 
-    def _storage(self, tensor: Tensor) -> int:
-        """A storage's address; it is kept alive, so that none is given twice."""
-        address = _address(tensor)
-        if address not in self.footprint.sizes:
-            self.footprint.sizes[address] = tensor.untyped_storage().nbytes()
-            self._alive.append(tensor.detach())
-        return address
+class _Saved:
+    """Writes down what a node saves; knows nothing of the run, which holds what autograd made."""
+
+    def __init__(self, footprint: Footprint) -> None:
+        self.storages = Storages(footprint.sizes)
+        self._footprint = footprint
+        self._saving: set[int] = set()
+
+    def by(self, node: fx.Node) -> None:
+        """What is saved from now on is saved by this node."""
+        self._saving = self._footprint.saved.setdefault(node, set())
+
+    def keep(self, tensor: Tensor) -> None:
+        storage = self.storages.add(tensor)
+        if storage not in self._footprint.own:
+            self._saving.add(storage)
 
 
 @contextmanager
@@ -143,11 +147,6 @@ def _trained(module: nn.Module) -> Iterator[None]:
     finally:
         for parameter in frozen:
             parameter.requires_grad_(False)
-
-
-def _address(tensor: Tensor) -> int:
-    """Tensors on the meta device have no data pointer, their storages are told by address."""
-    return int(tensor.untyped_storage()._cdata)
 
 
 class _Products(TorchDispatchMode):

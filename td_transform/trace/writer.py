@@ -15,6 +15,7 @@ from torch import Tensor, fx, nn
 
 from td_transform.errors import TraceError
 from td_transform.operators.mutation import after
+from td_transform.storages import storage_of
 from td_transform.trace.sizes import Expression, Observer, Ratio, Size, plain
 from td_transform.trace.source import user_line
 from td_transform.trace.trees import describe, rebuilt
@@ -146,7 +147,7 @@ class GraphWriter:
             is_value: is the node's value the tensor itself?
         """
         place = self._place(tensor)
-        for other in self._memory[_memory_of(tensor)]:
+        for other in self._memory[storage_of(tensor)]:
             if other is not place or not is_value:
                 other.writer = writer
         if is_value:
@@ -159,7 +160,7 @@ class GraphWriter:
 
     def _put(self, place: _Place) -> None:
         self._places[id(place.tensor)] = place
-        self._memory.setdefault(_memory_of(place.tensor), []).append(place)
+        self._memory.setdefault(storage_of(place.tensor), []).append(place)
 
     def _place(self, tensor: Tensor) -> _Place:
         if id(tensor) not in self._places:
@@ -253,8 +254,3 @@ def _tensor_names(skeleton: nn.Module) -> dict[int, str]:
                 if isinstance(tensor, Tensor):
                     names.setdefault(id(tensor), prefix + name)
     return names
-
-
-def _memory_of(tensor: Tensor) -> int:
-    with torch._C.DisableTorchFunction():
-        return int(tensor.untyped_storage()._cdata)
