@@ -13,7 +13,7 @@ from td_transform.analyse import analyse
 from td_transform.emit import TopDownNetwork
 from td_transform.errors import TopDownError
 from td_transform.layers.dimensions import by
-from td_transform.storages import Storages, storage_of
+from td_transform.storages import Storages, not_kept, storage_of
 from td_transform.table import Table
 from td_transform.trace import make_skeleton, trace
 
@@ -67,7 +67,7 @@ def measure(model: nn.Module, input_size: tuple[int, ...], *, batch: int = 1) ->
     own = {storage_of(t) for t in (*skeleton.parameters(), *skeleton.buffers(), images)}
     counter = FlopCounterMode(display=False)
     try:
-        with torch.enable_grad(), counter, saved_tensors_hooks(saved.add, lambda address: None):
+        with torch.enable_grad(), counter, saved_tensors_hooks(saved.add, not_kept):
             skeleton(images)
     except Exception as error:
         raise _cannot_run(model, input_size, error) from error

@@ -17,7 +17,7 @@ from torch.utils.flop_counter import flop_registry
 
 from td_transform.operators import module_operator
 from td_transform.plan import Work
-from td_transform.storages import Storages, storage_of
+from td_transform.storages import Storages, not_kept, storage_of
 
 # images of a run: an axis of one would hide what is wrong with the others
 BATCH = 2
@@ -83,7 +83,7 @@ class MetaRun(fx.Interpreter):
             torch.enable_grad(),
             self._products,
             _AffineNorms(self._saved.keep),
-            saved_tensors_hooks(self._saved.keep, lambda nothing: None),
+            saved_tensors_hooks(self._saved.keep, not_kept),
         ):
             logits: Tensor = self.run(images)
         return logits
