@@ -22,7 +22,7 @@ from td_transform.plan import Plan
 from td_transform.transform import to_topdown
 
 # of a plan: what it says about the network
-_NO_PART = ("warnings", "bound", "cost", "recomputation")
+_NO_PART = ("warnings", "replaced", "bound", "cost", "recomputation")
 _FORMAT = "td_transform.topdown/2"
 
 
