@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from td_transform import Plan, plan_topdown, to_topdown
+from td_transform.analyse import analyse
 from td_transform.errors import ConversionError, UnknownOperatorError
 from td_transform.plan import SegmentPlan
+from td_transform.plan.depth import at_depth_of
+from td_transform.trace import trace
 
 SIZE = (3, 24, 24)
 WIDTHS, SIDES, DEPTHS = (8, 16, 32), (24, 12, 6), (1, 1, 2)
@@ -151,3 +155,23 @@ def test_at_resolutions_that_no_stage_had_the_error_says_so() -> None:
         plan_topdown(
             network(PositionEmbedding), input_size=SIZE, arrangement="reversed", output_stride=2
         )
+
+
+def test_a_stage_at_another_depth_keeps_what_it_has_least_of() -> None:
+    def unit(width_in: int, stride: int) -> nn.Module:
+        return nn.Sequential(nn.Conv2d(width_in, 8, 3, stride, 1), nn.BatchNorm2d(8), nn.ReLU())
+
+    fine = [unit(3, 1), Plain(8, 12)]
+    coarse = [unit(8, 2), *(Plain(8, 6) for _ in range(3)), PositionEmbedding(8, 6)]
+    head = nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 10)
+    bottom_up = analyse(trace(nn.Sequential(*fine, *coarse, *head), (3, 12, 12)))
+    one, four = bottom_up.stages
+
+    def modules(rest: int) -> list[str]:
+        deep = at_depth_of(bottom_up.trunk, four, replace(one, rest=one.segments * rest))
+        targets = [[str(n.target) for n in s.nodes if n.op == "call_module"] for s in deep.rest]
+        return [inside[-1].partition(".")[0] for inside in targets]
+
+    assert modules(1) == ["3", "6"], "a plain block and the one with positions"
+    assert modules(3) == ["3", "4", "5", "6"]
+    assert modules(5) == ["3", "4", "5", "6", "3", "4"]
