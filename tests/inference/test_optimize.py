@@ -7,9 +7,10 @@ import warnings
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from td_transform import TopDownError, inference, optimize_for_inference, to_topdown
+from td_transform import TopDownError, optimize_for_inference, to_topdown
+from td_transform.inference import optimize, runtimes
 from tests.networks import TOPOLOGIES
 
 needs_openvino = pytest.mark.skipif(
@@ -55,7 +56,7 @@ def test_other_logits_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """As bfloat16 gives them."""
     net = nn.Conv2d(3, 4, 1)
     monkeypatch.setitem(
-        inference._BUILDERS, "compile", lambda model, example: lambda x: 1.001 * model(x)
+        runtimes.BUILDERS, "compile", lambda model, example: lambda x: 1.001 * model(x)
     )
     with pytest.raises(TopDownError, match=r"differ by 1\.0e-03.*pass another backend"):
         optimize_for_inference(net, torch.rand(1, 3, 8, 8), backend="compile")
@@ -63,10 +64,28 @@ def test_other_logits_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_network_is_frozen_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     net, images = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)), torch.rand(2, 3, 8, 8)
-    monkeypatch.setitem(inference._BUILDERS, "compile", lambda model, example: model)
+    monkeypatch.setitem(runtimes.BUILDERS, "compile", lambda model, example: model)
     fast = optimize_for_inference(net, images, backend="compile")
     expected = net.eval()(images)
     nn.init.zeros_(net[0].weight)
     torch.testing.assert_close(fast(images), expected)
     with pytest.raises(TopDownError, match=r"images of \(1, 3, 8, 8\).*\(2, 3, 8, 8\)"):
         fast(images[:1])
+
+
+@pytest.mark.parametrize(("factor", "rewritten"), [(1.0, 3), (1.001, 0)])
+def test_a_rewritten_network_is_taken_where_it_is_right_and_faster(
+    factor: float, rewritten: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    net = nn.Conv2d(3, 4, 1).requires_grad_(False)
+
+    class Other(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return factor * net(x)
+
+    monkeypatch.setitem(runtimes.BUILDERS, "onnxruntime", lambda model, example: model)
+    monkeypatch.setattr(optimize, "in_fewer_multiplications", lambda model, x: (Other(), 3))
+    monkeypatch.setattr(optimize, "_seconds", lambda run, x: 1 if isinstance(run, Other) else 2)
+    fast = optimize_for_inference(net, torch.rand(1, 3, 8, 8), backend="onnxruntime")
+    assert fast.rewritten == rewritten
+    assert f"rewritten={rewritten}" in repr(fast)

@@ -1,0 +1,82 @@
+"""Runtimes that can run a network: what they need, and how they are called."""
+
+from __future__ import annotations
+
+import importlib.util
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from td_transform.errors import TopDownError
+
+Run = Callable[[Tensor], Tensor]
+
+
+def is_missing(package: str) -> bool:
+    return importlib.util.find_spec(package) is None
+
+
+def built(backend: str, model: nn.Module, example: Tensor) -> Run:
+    missing = [package for package in NEEDS.get(backend, ()) if is_missing(package)]
+    if missing:
+        raise TopDownError(
+            f"backend '{backend}'", seen=f"no package {', '.join(missing)}",
+            expected="it to be installed", remedy=f"pip install {' '.join(NEEDS[backend])}",
+        )  # fmt: skip
+    return BUILDERS[backend](model, example)
+
+
+def _onnxruntime(model: nn.Module, example: Tensor) -> Run:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        program = torch.onnx.export(model, (example,), dynamo=True, verbose=False)
+        if program is None:
+            raise TopDownError(
+                "backend 'onnxruntime'", seen="an export without a program",
+                expected="an ONNX program", remedy="pass another backend",
+            )  # fmt: skip
+        program.save(path)
+        session = onnxruntime.InferenceSession(path, options, ["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    return lambda images: torch.from_numpy(session.run(None, {name: images.numpy()})[0])
+
+
+def _openvino(model: nn.Module, example: Tensor) -> Run:
+    import openvino
+
+    settings = {
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        "PERFORMANCE_HINT": "LATENCY",
+        # bfloat16, its default where the processor has it, is off by more than the tolerance
+        "INFERENCE_PRECISION_HINT": "f32",
+    }
+    converted = openvino.convert_model(model, example_input=example)
+    compiled = openvino.compile_model(converted, "CPU", settings)
+    return lambda images: torch.from_numpy(compiled(images.numpy())[0].copy())
+
+
+def _compile(model: nn.Module, example: Tensor) -> Run:
+    from torch._inductor import config
+
+    last = torch.channels_last if example.dim() == 4 else torch.preserve_format
+    model = model.to(memory_format=last)  # type: ignore[call-overload]
+    compiled = torch.compile(model, fullgraph=True, dynamic=False)
+
+    def run(images: Tensor) -> Tensor:
+        with torch.no_grad(), config.patch(freezing=True):
+            return compiled(images.to(memory_format=last))  # type: ignore[no-any-return]
+
+    return run
+
+
+NEEDS = {"onnxruntime": ("onnxruntime", "onnx", "onnxscript"), "openvino": ("openvino",)}
+BUILDERS: dict[str, Callable[[nn.Module, Tensor], Run]] = {
+    "onnxruntime": _onnxruntime, "openvino": _openvino, "compile": _compile,
+}  # fmt: skip
