@@ -3,7 +3,8 @@
 Run as ``python -m tools.conversion_time [MODEL]``. All are timed in turn in one process; shown are
 the median and, in brackets, the quartiles of the rounds' ratios. The baseline is
 `torch.fx.symbolic_trace` plus `ShapeProp` on meta tensors. Memory is what the process's peak
-resident size grows by, against the parameters' bytes.
+resident size grows by, against the parameters' bytes. At last come networks of one family, whose time
+per node of the graph must stay flat.
 """
 
 from __future__ import annotations
@@ -16,11 +17,13 @@ import torch
 
 from td_transform import plan_topdown, to_topdown
 from td_transform.cli.model_names import load_model
+from td_transform.table import format_table
 from tools.perf.measures import trace_and_propagate
 from tools.perf.timing import in_turn
 
 SIZE = (3, 224, 224)
 RUNS = 5
+FAMILY = ("efficientnet_b0", "efficientnet_b3", "efficientnet_b5", "efficientnet_b7")
 
 
 def main() -> None:
@@ -49,7 +52,22 @@ def main() -> None:
     for what, time in in_turn(runs, torch.device("cpu"), rounds=RUNS).items():
         print(f"{time.seconds:7.3f} s  {time!s:>20} x  {what}")
     print(f"parameters and buffers of the result {(parameters + buffers) / 1e6:,.0f} MB, ", end="")
-    print(f"peak memory grew by {grown / 1e6:,.0f} MB")
+    print(f"peak memory grew by {grown / 1e6:,.0f} MB\n")
+    _print_growth()
+
+
+def _print_growth() -> None:
+    """Time per node of the emitted network, models on meta."""
+    models = {name: load_model(name).to("meta") for name in FAMILY}
+    nodes = {n: len(to_topdown(m, input_size=SIZE).graph.nodes) for n, m in models.items()}
+    runs = {n: lambda m=m: to_topdown(m, input_size=SIZE) for n, m in models.items()}
+    times = in_turn(runs, torch.device("cpu"), rounds=RUNS)
+    cells = [
+        [n, f"{nodes[n]:,}", f"{t.seconds:.2f}", f"{t.ratio * nodes[FAMILY[0]] / nodes[n]:.2f}"]
+        for n, t in times.items()
+    ]
+    columns = ["model", "nodes", "seconds", "per node, against the smallest"]
+    print("\n".join(format_table(columns, cells)))
 
 
 def _peak_bytes() -> int:
