@@ -93,6 +93,8 @@ def in_fewer_multiplications(model: nn.Module, example: Tensor) -> tuple[nn.Modu
     module.graph.eliminate_dead_code()
     module.delete_all_unused_submodules()
     module.recompile()
+    # an exported module has no mode, but says that it trains
+    module.training = False
     return module, changed
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import pytest
@@ -9,10 +10,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from td_transform import to_topdown
 from td_transform.inference import rewrite
 from td_transform.inference.rewrite import in_fewer_multiplications
+from td_transform.inference.runtimes import built
 from td_transform.inference.upsampled import OverUpsampled
 from td_transform.inference.winograd import Winograd
+from tests.networks import TOPOLOGIES
 
 
 @pytest.mark.parametrize("padding", [0, 1, 2])
@@ -105,3 +109,20 @@ def test_narrow_convolutions_stay(width: int, rewritten: int) -> None:
     with torch.device("meta"):
         net, x = nn.Sequential(nn.Conv2d(width, width, 3, padding=1)), torch.rand(4, width, 32, 32)
     assert in_fewer_multiplications(net.eval(), x)[1] == rewritten
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("name", ["chain", "residual", "pre-activation"])
+def test_rewritten_networks_run_in_onnxruntime(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for cost in ("_TRANSFORMED", "_READ", "_SHUFFLED"):
+        monkeypatch.setattr(rewrite, cost, 0)
+    torch.manual_seed(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        td = to_topdown(TOPOLOGIES[name](), input_size=(3, 32, 32)).eval().requires_grad_(False)
+    images = torch.rand(2, 3, 32, 32)
+    other, changed = in_fewer_multiplications(td, images)
+    expected = td(images)
+    found = built("onnxruntime", other, images)(images)
+    assert changed > 2
+    assert (found - expected).abs().max() <= 1e-4 * expected.abs().max()
