@@ -11,7 +11,7 @@ from torch import Tensor
 from benchmarks.measures.attacks.search import Search, Target, l2
 
 # How many questions are at least in flight, as far as there are any: few images ask ahead.
-_IN_FLIGHT = 16
+_IN_FLIGHT = 32
 # Noise of one strength differs in its norm by less: beyond it no later step is below a limit.
 SURELY_FARTHER = 1.2
 

@@ -23,9 +23,10 @@ from benchmarks.measures.attacks.pointwise import PointwiseAttack
 from benchmarks.measures.attacks.search import Target
 from benchmarks.measures.attacks.single_pixel import SinglePixelAttack
 from benchmarks.measures.attacks.spatial import SpatialAttack, moved
-from benchmarks.measures.queries import Network, Queries
+from benchmarks.measures.queries import Network, Queries, with_fused_norms
 from benchmarks.measures.robustness import Perturbations, minimal_perturbations, predict
 from benchmarks.runs.effort import Effort
+from benchmarks.subjects.networks import build
 
 SIDE = 8
 EFFORT = Effort(steps=100, directions=20, max_pixels=SIDE**2, grid=4)
@@ -106,6 +107,20 @@ def run(attack: str, model: str, *, effort: Effort = EFFORT, repeats: int = 1) -
     return minimal_perturbations(
         *case(model), ATTACKS[attack], effort=effort, repeats=repeats, batch=4
     )
+
+
+def test_fused_norms_change_no_logits() -> None:
+    torch.manual_seed(0)
+    network = build("lenet-fc", arrangement="td", size=(1, 28, 28), classes=10)
+    images = torch.rand(4, 1, 28, 28)
+    # running averages that are not those of a fresh network
+    network(images)
+    network.eval()
+    with torch.no_grad():
+        expected = network(images)
+        fused = with_fused_norms(network)
+        assert not any(isinstance(module, nn.BatchNorm2d) for module in fused.modules())
+        torch.testing.assert_close(fused(images), expected)
 
 
 # The table
