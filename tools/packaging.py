@@ -88,7 +88,7 @@ def use(wheel: Path, clone: Path, folder: Path) -> None:
     text = (clone / "README.md").read_text()
     commands = COMMAND.findall(text)
     for command in ["td-transform --help", *commands]:
-        program, *arguments = shlex.split(command)
+        program, *arguments = shlex.split(command, comments=True)
         _run(python.parent / program, *arguments, cwd=here)
         print(f"{command}: done", flush=True)
     # torchvision from an index without a CUDA torch beside it: see docs/troubleshooting.md
