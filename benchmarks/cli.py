@@ -38,6 +38,7 @@ from benchmarks.runs.profiles import (
 )
 from benchmarks.runs.workspace import BudgetSpent, Place, Workspace
 from td_transform import TopDownError
+from td_transform.cli.terminal import progress
 from td_transform.table import format_table
 
 _DESCRIPTION = "Every experiment of Lelekas et al. (2020), for their networks and for your own."
@@ -178,8 +179,9 @@ def claims(
         results: results folders; their rows are taken together.
         markdown: also write the table to this file, for example docs/claims.md.
     """
-    rows = read_rows(results)
-    judged = judge(rows)
+    with progress("judging the claims"):
+        rows = read_rows(results)
+        judged = judge(rows)
     print(as_text(judged))
     if markdown:
         write_page(rows, judged, markdown)
@@ -192,7 +194,9 @@ def report(*, results: tuple[Path, ...] = (Path("results"),), out: Path = Path("
         results: results folders; their rows are taken together.
         out: folder of report.html, figures/ and tables/.
     """
-    print(write_report(results, out, SECTIONS))
+    with progress("judging, drawing and writing the page"):
+        page = write_report(results, out, SECTIONS)
+    print(page)
 
 
 def run(experiment: Experiment, options: Options) -> None:
