@@ -50,8 +50,8 @@ class Options:
             bottom-up model keeps finer (a video's time), its own finest stride.
         merge: how upsampled features and lift are joined: `add-concat` (paper, Fig. 3), `add`
             or `concat`; or a function of your own that makes a module from a `MergeSpec`.
-        upsample: how a map is brought to the next resolution: `nearest` (the paper's choice, 3.1),
-            or `bilinear` or `transposed`; or a function of an `UpsampleSpec`.
+        upsample: how a map is brought to the next resolution: `nearest` (paper, 3.1), `bilinear`
+            or `transposed`; or a function of an `UpsampleSpec`.
         pyramid: how the image is blurred and downsampled, see `Pyramid`; or a function that makes
             a level from a `PyramidSpec`.
         lift: a function of your own that makes a lift from a `LiftSpec`; by default lifts have the

@@ -26,8 +26,7 @@ def report(
 ) -> None:
     """Write one HTML page on a model and its top-down network.
 
-    It has the plan, a drawing of both, their costs, their receptive fields, and what was opaque or
-    fixed; it needs no other file and no network.
+    On it: plan, drawing, costs, receptive fields, what is opaque or fixed. It needs no other file.
 
     For instance:
         td-transform report resnet18
