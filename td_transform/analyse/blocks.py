@@ -118,7 +118,10 @@ def belongs(trunk: Trunk, segment: Segment, pool: Segment, before: Segment) -> b
 
 
 def _is_body(trunk: Trunk, node: fx.Node) -> bool:
-    return node.op != "get_attr" and (trunk.is_learned(node) or trunk.role(node) == "combine")
+    if node.op == "get_attr":
+        return False
+    is_combined = trunk.role(node) == "combine" and not trunk.moves_tokens(node)
+    return trunk.is_learned(node) or is_combined
 
 
 def block_class(trunk: Trunk, segment: Segment) -> type | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from torch import fx
 
 from td_transform.analyse.blocks import join_blocks
-from td_transform.analyse.regions import cut_points, regions
+from td_transform.analyse.regions import Region, cut_points, regions
 from td_transform.analyse.segments import group_regions, uncuttable
 from td_transform.analyse.solve import carries_width
 from td_transform.analyse.trunk import Segment, Trunk
@@ -46,6 +46,8 @@ def lay_out(trunk: Trunk) -> Layout:
     first = next(
         (i for i, t in enumerate(pieces) if t.kind not in ("norm", "activation", "inert")), 0
     )
+    while first and _pads(trunk, pieces[first - 1]):
+        first -= 1
     body = list(pieces[first:])
     image = body[0].start if body else points[0]
     while body and body[-1].kind in ("pool", "inert"):
@@ -84,6 +86,11 @@ def _classifier_start(trunk: Trunk, segments: list[Segment]) -> tuple[fx.Node, l
         nodes.pop()
     kept[-1] = replace(kept[-1], nodes=tuple(nodes))
     return nodes[-1], kept
+
+
+def _pads(trunk: Trunk, piece: Region) -> bool:
+    """Does it make the map larger? That is a part of the convolution that follows, not of the image."""
+    return trunk.map_size(piece.nodes[-1]) != trunk.map_size(piece.start)
 
 
 def _is_map(trunk: Trunk, node: fx.Node) -> bool:

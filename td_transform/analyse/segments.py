@@ -40,6 +40,8 @@ def group_regions(trunk: Trunk, pieces: Sequence[Region], pre_activation: bool) 
                 groups[-1].extend(pending)
             groups.append([region])
             pending = []
+        elif any(trunk.adds_tokens(n) for n in region.nodes):
+            pending.append(region)  # class tokens belong to the block that reads them
         elif region.kind == "norm":
             behind_conv = last is not None and last.kind in ("conv", "depthwise") and not pending
             if behind_conv and not (pre_activation and _leads_into_block(pieces[i:])):

@@ -86,10 +86,11 @@ class Trunk:
         flattened = kinds == [FLAT]
         if len(dims) != 2 + len(places) or not (flattened or kinds == list(range(self.count))):
             return None
+        ahead = sum(dim.ahead for dim in dims if isinstance(dim, Spatial))
         if places == tuple(range(2, len(dims))):
-            return MapAxes(1, places, flattened)
+            return MapAxes(1, places, flattened, ahead)
         is_last = places == tuple(range(1, len(dims) - 1))
-        return MapAxes(len(dims) - 1, places, flattened) if is_last else None
+        return MapAxes(len(dims) - 1, places, flattened, ahead) if is_last else None
 
     @property
     def count(self) -> int:
@@ -127,6 +128,18 @@ class Trunk:
     def role(self, node: fx.Node) -> str:
         role = operator_of(self.trace, node).role
         return "linear" if role == "conv" and is_along_channels(self.call(node)) else role
+
+    def adds_tokens(self, node: fx.Node) -> bool:
+        """Are class tokens put ahead of a flattened map's positions here?"""
+        axes = self.axes(node)
+        return axes is not None and axes.ahead > 0 and self.moves_tokens(node)
+
+    def moves_tokens(self, node: fx.Node) -> bool:
+        """Does a map have other class tokens behind a node than before it?"""
+        axes = self.axes(node)
+        own = axes.ahead if axes is not None else 0
+        read = [found.ahead for n in node.all_input_nodes if (found := self.axes(n)) is not None]
+        return bool(read) and own not in read
 
     def keeps_shape(self, node: fx.Node) -> bool:
         """Is it a dropout or the like, whose output is shaped as its input is?"""

@@ -81,6 +81,10 @@ class GraphWriter:
         self._sources = {n.name: n for n in self._trace.graph.nodes}
         self._upsampled: dict[tuple[str, fx.Node], fx.Node] = {}
         self._likes: list[fx.Node] = []
+        # by the standard map: the tensor that it was made of, and how that is laid out
+        self._originals: dict[fx.Node, tuple[fx.Node, MapAxes]] = {}
+        # what ended with class tokens last
+        self._tokens: fx.Node | None = None
         self.root = nn.Module()
         self.graph = fx.Graph()
         self.level_ends: list[str] = []
@@ -224,7 +228,8 @@ class GraphWriter:
 
     def _segment(self, plan: SegmentPlan, start: fx.Node, *, like: fx.Node) -> fx.Node:
         """Copy a stretch of the bottom-up graph."""
-        placed = {self._sources[plan.start]: self._laid_out(start, plan.axes_in)}
+        tokens = None if plan.new_tokens else self._tokens
+        placed = {self._sources[plan.start]: self._laid_out(start, plan.axes_in, tokens)}
         for node in plan.nodes:
             source = self._sources[node.node]
             if source.op == "get_attr" and isinstance(node.change, Drop):
@@ -239,7 +244,10 @@ class GraphWriter:
             except Exception as error:
                 raise self._unwritable(source, error) from error
             placed[source].meta.setdefault("bottom_up", source.name)
-        return self._standard(placed[self._sources[plan.end]], plan.axes_out, like)
+        end = placed[self._sources[plan.end]]
+        if plan.axes_out.ahead:
+            self._tokens = end
+        return self._standard(end, plan.axes_out, like)
 
     def _finer(self, upsample: UpsamplePlan, x: fx.Node, like: fx.Node, source: fx.Node) -> fx.Node:
         """An upsampling of a tensor that is laid out as the bottom-up one is."""
@@ -247,21 +255,26 @@ class GraphWriter:
         if axes.is_standard:
             return self._upsample(upsample, x, like)
         coarse = self._standard(x, axes, self._likes[-2])
-        return self._laid_out(self._upsample(upsample, coarse, like), axes)
+        return self._laid_out(self._upsample(upsample, coarse, like), axes, x)
 
-    def _laid_out(self, x: fx.Node, axes: MapAxes) -> fx.Node:
-        """A map in the layout that a copy reads."""
+    def _laid_out(self, x: fx.Node, axes: MapAxes, tokens: fx.Node | None = None) -> fx.Node:
+        """A map in the layout that a copy reads, with the class tokens of another tensor."""
         if axes.is_standard:
             return x
-        if x.target is standard and x.args[2:] == (axes.channels, axes.positions):
-            return x.args[0]  # type: ignore[return-value]
-        return self.graph.call_function(laid_out, (x, axes.channels, axes.positions))
+        original, own = self._originals.get(x, (x, STANDARD))
+        if own == axes:
+            return original
+        more = (axes.ahead, tokens) if axes.ahead else ()
+        return self.graph.call_function(laid_out, (x, axes.channels, axes.positions, *more))
 
     def _standard(self, x: fx.Node, axes: MapAxes, like: fx.Node) -> fx.Node:
         """A copy's map as (N, C, H, W) again."""
         if axes.is_standard:
             return x
-        return self.graph.call_function(standard, (x, like, axes.channels, axes.positions))
+        more = (axes.ahead,) if axes.ahead else ()
+        made = self.graph.call_function(standard, (x, like, axes.channels, axes.positions, *more))
+        self._originals[made] = x, axes
+        return made
 
     def _unwritable(self, source: fx.Node, error: Exception) -> ConversionError:
         return ConversionError(
@@ -321,9 +334,9 @@ class GraphWriter:
         """A pooled map that is laid out as the bottom-up one is."""
         axes = self._bottom_up.trunk.axes(source) or STANDARD
         kind: Any = DIMENSIONS[len(size)].adaptive_pool
-        name, x = f"{segment.prefix}.pool", self._standard(x, axes, like)
-        pooled = self._call(name, lambda: kind(size), x)
-        return self._laid_out(pooled, axes)
+        name, fine = f"{segment.prefix}.pool", self._standard(x, axes, like)
+        pooled = self._call(name, lambda: kind(size), fine)
+        return self._laid_out(pooled, axes, x)
 
     def _copied(
         self, segment: SegmentPlan, plan: NodePlan, source: fx.Node, placed: dict[fx.Node, fx.Node]

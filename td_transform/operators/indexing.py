@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import operator as op
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
 import torch
 from torch import fx
 
-from td_transform.operators.registry import Call, Dim, Dims, Spatial, TensorInfo
+from td_transform.operators.registry import FLAT, Call, Dim, Dims, Spatial, TensorInfo
 from td_transform.operators.widths import Conflict, Variable, Width
 
 
@@ -29,7 +30,10 @@ def arithmetic(call: Call) -> Dim | None:
     """Sizes times, divided by, plus or minus an integer."""
     left, right = (_operand(call, argument) for argument in call.node.args[:2])
     target = call.node.target
-    if isinstance(left, int) and target is op.mul:
+    if target is op.floordiv and (rounded := _rounded_up(call)) is not None:
+        return rounded
+    is_number = isinstance(left, int) or (isinstance(left, Width) and not left.terms)
+    if is_number and target is op.mul:
         left, right = right, left
     if isinstance(right, Width) and not right.terms and target is op.mul:
         right = int(right.const)  # the number of images, say
@@ -42,6 +46,16 @@ def arithmetic(call: Call) -> Dim | None:
     if target in (op.add, op.sub) and isinstance(left, Width):
         return left + Width.of(right if target is op.add else -right)
     return None
+
+
+def _rounded_up(call: Call) -> Spatial | None:
+    """(h + k - 1) // k is an axis after steps of k."""
+    total, step = call.node.args[:2]
+    is_sum = isinstance(total, fx.Node) and total.target is op.add
+    if not is_sum or not isinstance(step, int) or total.args[1] != step - 1:  # type: ignore[union-attr]
+        return None
+    axis = _operand(call, total.args[0])  # type: ignore[union-attr]
+    return axis.stepped(step) if isinstance(axis, Spatial) and axis.axis != FLAT else None
 
 
 def _operand(call: Call, argument: Any) -> Any:
@@ -106,7 +120,7 @@ def _slice(
 ) -> Dim:
     step = item.step or 1
     if isinstance(dim, Spatial):
-        return dim.stepped(step)
+        return dim.stepped(step) if not dim.ahead else _tokens(dim, _numbers(call, item))
     if item.start is None and item.stop is None and step == 1:
         return dim
     start = _bound(call, dim, item.start, size, axis, (*path, "start"), Width())
@@ -118,6 +132,21 @@ def _slice(
         span = span + Width.of(len(taken) * step - (taken.stop - taken.start))
         call.inference.widths.require_multiple(span, step)
     return span * Fraction(1, step)
+
+
+def _tokens(dim: Spatial, item: slice) -> Dim:
+    """Tokens ahead of a flattened map's positions, or the positions without some of them.
+
+    Raises:
+        Conflict: it parts the positions themselves.
+    """
+    start, stop = item.start or 0, item.stop
+    if item.step in (None, 1) and 0 <= start <= dim.ahead:
+        if stop is None:
+            return replace(dim, ahead=dim.ahead - start)
+        if start <= stop <= dim.ahead:
+            return Width.of(stop - start)
+    raise Conflict("positions of a map in several parts")
 
 
 def _numbers(call: Call, item: slice) -> slice:

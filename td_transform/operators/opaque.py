@@ -57,10 +57,10 @@ def pin(call: Call, tensor: fx.Node) -> None:
 def settled(dims: Any, values: Any) -> Any:
     """Dimensions with what is a mere number as large as it is in the bottom-up model.
 
-    Positions with something beside them (a class token) are a number as well.
+    Positions with something beside them that isn't ahead of them are a number as well.
     """
     if isinstance(dims, Spatial):
-        whole = dims.axis != FLAT or values == math.prod(dims.sizes)
+        whole = dims.axis != FLAT or values == math.prod(dims.sizes) + dims.ahead
         return dims if whole or not isinstance(values, int) else Width.of(values)
     if isinstance(dims, Width):
         size = values if isinstance(values, int) else None
@@ -148,6 +148,8 @@ def _maps(call: Call) -> Iterator[_Map]:
         place = next((i for i, dim in enumerate(dims) if isinstance(dim, Spatial)), len(dims))
         run = tuple(takewhile(lambda dim: isinstance(dim, Spatial), dims[place:]))
         if run and isinstance(flat := run[0], Spatial) and flat.axis == FLAT:
+            if flat.ahead:
+                continue
             yield _Map(flat.along, flat.sizes, place)
         elif len(run) == call.axes:
             axes = tuple(dim for dim in run if isinstance(dim, Spatial))

@@ -46,12 +46,14 @@ class Spatial:
             is all in one, row by row (a flattened map).
         stride: 1 for a flattened map.
         along, sizes: of a flattened map: its axes, and the positions along each.
+        ahead: of a flattened map: the tokens before the positions (class tokens).
     """
 
     axis: int
     stride: Fraction
     along: tuple[Spatial, ...] = ()
     sizes: tuple[int, ...] = ()
+    ahead: int = 0
 
     def stepped(self, factor: Fraction | int) -> Spatial:
         """The axis after a step of that many positions."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
 from torch import fx, nn
 
 from td_transform.layers.dimensions import per_axis
-from td_transform.operators.registry import Call, Dim, Dims, Spatial, Window
+from td_transform.operators.registry import FLAT, Call, Dim, Dims, Spatial, Window
 from td_transform.operators.widths import Conflict, Variable, Width
 
 
@@ -197,8 +198,9 @@ def concat(call: Call) -> Dims:
     if isinstance(parts[0][axis], Spatial):
         return parts[0]
     sizes = [part[axis] for part in parts]
-    if any(isinstance(size, Spatial) for size in sizes):  # a class token before the positions
-        total = Width.of(call.values[call.node].shape[axis])
+    total: Dim
+    if any(isinstance(size, Spatial) for size in sizes):
+        total = _with_tokens(sizes) or Width.of(call.values[call.node].shape[axis])
     else:
         total = sum((as_width(size) for size in sizes), Width())
     return tuple(
@@ -209,6 +211,17 @@ def concat(call: Call) -> Dims:
         else parts[0][i]
         for i in range(len(parts[0]))
     )
+
+
+def _with_tokens(sizes: list[Dim]) -> Spatial | None:
+    """Tokens of their own (a class token) before the positions of a flattened map."""
+    *before, flat = sizes
+    if not isinstance(flat, Spatial) or flat.axis != FLAT:
+        return None
+    if not all(isinstance(size, Width) and not size.terms for size in before):
+        return None
+    tokens = sum(int(as_width(size).const) for size in before)
+    return replace(flat, ahead=flat.ahead + tokens)
 
 
 def chunk(call: Call) -> tuple[Dims, ...]:
@@ -226,6 +239,12 @@ def split(call: Call) -> tuple[Dims, ...]:
     axis = int(call.option("dim", 2, 0)) % len(dims)
     sizes = call.option("split_size", 1, call.node.kwargs.get("split_size_or_sections"))
     shapes = [info.shape for info in call.values[call.node]]
+    tokens = dims[axis]
+    if isinstance(tokens, Spatial):
+        if [shape[axis] for shape in shapes[:-1]] != [tokens.ahead]:
+            raise Conflict("positions of a map in several parts")
+        parted = (Width.of(tokens.ahead), replace(tokens, ahead=0))
+        return tuple((*dims[:axis], part, *dims[axis + 1 :]) for part in parted)
     widths, whole = call.inference.widths, as_width(dims[axis])
     single = isinstance(sizes, (int, fx.Node))
     parts: list[Width] = []
@@ -286,9 +305,20 @@ def pad(call: Call) -> Dims:
     dims = list(call.dims())
     before, after = call.shape(), call.values[call.node].shape
     for i, (b, a) in enumerate(zip(before, after, strict=True)):
-        if isinstance(dims[i], Width) and a != b:
-            dims[i] = as_width(dims[i]) + Width.of(a - b)
+        dim = dims[i]
+        if isinstance(dim, Width) and a != b:
+            dims[i] = dim + Width.of(a - b)
+        elif isinstance(dim, Spatial) and dim.axis == FLAT and _pads_ahead(call, i, a - b):
+            dims[i] = replace(dim, ahead=dim.ahead + a - b)
     return tuple(dims)
+
+
+def _pads_ahead(call: Call, dim: int, count: int) -> bool:
+    """Does a padding add that many positions before a dimension's first, and none behind its last?"""
+    pads = call.option("padding" if call.module is not None else "pad", 1)
+    place = 2 * (len(call.shape()) - 1 - dim)
+    is_given = isinstance(pads, (tuple, list)) and count > 0
+    return is_given and tuple(pads[place : place + 2]) == (count, 0)
 
 
 def _scale(dims: Dims, factor: Fraction) -> Dims:

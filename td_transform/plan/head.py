@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from fractions import Fraction
+from operator import getitem
 from typing import Any
 
 from torch import fx
@@ -16,6 +17,13 @@ from td_transform.plan.copies import CopySpec, SegmentPlanner
 from td_transform.plan.parts import Drop, NodePlan, PoolTo, SegmentPlan
 
 
+def head_segment(bottom_up: BottomUp) -> Segment:
+    """The bottom-up head, from the last map on."""
+    trunk, start = bottom_up.trunk, bottom_up.layout.head_start
+    stride = trunk.stride(start) or (Fraction(1),) * trunk.count
+    return Segment("unit", start, trunk.between(start, trunk.tensors[-1]), stride, stride)
+
+
 def plan_head(
     bottom_up: BottomUp, planner: SegmentPlanner, width: int
 ) -> tuple[SegmentPlan, tuple[str, ...]]:
@@ -24,10 +32,8 @@ def plan_head(
     A pooling before the global pooling goes; a map that is flattened keeps the size that the head's
     own pooling gives it, or is pooled to the bottom-up map's size first.
     """
-    trunk, start = bottom_up.trunk, bottom_up.layout.head_start
-    nodes = trunk.between(start, trunk.tensors[-1])
-    stride = trunk.stride(start) or (Fraction(1),) * trunk.count
-    segment = Segment("unit", start, nodes, stride, stride)
+    trunk, segment = bottom_up.trunk, head_segment(bottom_up)
+    start, nodes = segment.start, segment.nodes
     plan = planner.plan(CopySpec(segment, "", width, part="head"))
     warnings: list[str] = []
     planned = tuple(
@@ -63,11 +69,19 @@ def _takes_positions_apart(trunk: Trunk, node: fx.Node) -> bool:
     """
     if node.op == "get_attr" or trunk.role(node) in ("collapse", "index", "pool"):
         return False
+    if trunk.call(node).tensors and _picks_tokens(trunk, node):
+        return False
     dims = trunk.inference.dims
     read = [
         t for t in trunk.call(node).tensors if _is_spatial(dims[t]) and not _is_standard(trunk, t)
     ]
     return bool(read) and not _is_spatial(dims[node])
+
+
+def _picks_tokens(trunk: Trunk, node: fx.Node) -> bool:
+    """Does it take class tokens, which stand ahead of the positions, and none of those?"""
+    axes = trunk.axes(trunk.call(node).input)
+    return node.target is getitem and axes is not None and axes.ahead > 0
 
 
 def _is_standard(trunk: Trunk, node: fx.Node) -> bool:
@@ -98,7 +112,7 @@ def _head_node(trunk: Trunk, node: fx.Node, plan: NodePlan, warnings: list[str])
     if trunk.role(node) == "pool":
         whole = covers_map(call.window(), call.shape())
         return NodePlan(node.name, PoolTo("instead", (1,) * trunk.count) if whole else Drop())
-    if not _is_spatial(trunk.inference.dims[node]):
+    if not _is_spatial(trunk.inference.dims[node]) and not _picks_tokens(trunk, node):
         warnings.append(_pooled(trunk, node, before, "flattens"))
         return replace(plan, change=PoolTo("before", before))
     return plan

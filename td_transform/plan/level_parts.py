@@ -8,7 +8,7 @@ from td_transform.analyse import BottomUp, Segment, Stage, entry_kernel, pinned_
 from td_transform.layers import Merge, is_own, name_of
 from td_transform.options import Options
 from td_transform.plan.copies import CopySpec, SegmentPlanner
-from td_transform.plan.parts import OwnPlan, Part, UnitPlan
+from td_transform.plan.parts import LevelPlan, OwnPlan, Part, UnitPlan
 
 
 @dataclass
@@ -81,6 +81,14 @@ class LevelParts:
             name = f"{level.path}.adapter"
             level.transition.append(self._unit(name, level.current, width, self._kernel(1)))
             level.current = width
+
+    def adapted(self, level: LevelPlan, head: Segment) -> LevelPlan:
+        """The last level with a 1x1 unit, where an opaque operator in the head fixes another width."""
+        fixed = pinned_inflow(self._trunk, head)
+        if fixed is None or fixed == level.width:
+            return level
+        unit = self._unit(f"{level.path}.adapter_to_head", level.width, fixed, self._kernel(1))
+        return replace(level, stage=(*level.stage, unit))
 
     def upsample(self, level: UnfinishedLevel) -> None:
         factors = level.factors or self._kernel(1)

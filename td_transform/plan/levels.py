@@ -22,12 +22,13 @@ from td_transform.errors import TopDownError, UnknownOperatorError, WidthConflic
 from td_transform.options import Options
 from td_transform.plan.copies import CopySpec, SegmentPlanner
 from td_transform.plan.depth import at_depth_of
-from td_transform.plan.head import plan_head
+from td_transform.plan.head import head_segment, plan_head
 from td_transform.plan.level_parts import LevelParts, UnfinishedLevel
 from td_transform.plan.order import Order
 from td_transform.plan.parts import LevelPlan
 from td_transform.plan.plan import Plan
 from td_transform.plan.resolutions import Resolutions
+from td_transform.plan.tokens import with_tokens
 from td_transform.plan.uniform import splittable_width, uniform_width
 
 
@@ -81,7 +82,9 @@ class LevelPlanner:
                 self._first_stage(level, source, slot)
             self._border(level, stages, k)
             levels.append(self._finished(level, source, slot))
+        levels[-1] = self._parts.adapted(levels[-1], head_segment(self._bottom_up))
         head, warnings = plan_head(self._bottom_up, self._segments, levels[-1].width)
+        found, head = with_tokens(self._bottom_up, levels, head)
         trace = self._bottom_up.trace
         options = replace(self._options, input_size=trace.input_size)
         opaque = tuple(self._segments.opaque.values())
@@ -89,7 +92,7 @@ class LevelPlanner:
         made_from = {level.made_from for level in levels}
         replaced = (why for number, why in self._replaced.items() if number in made_from)
         return Plan(
-            name, options, tuple(levels), head, warnings, opaque, trace.notes,
+            name, options, found, head, warnings, opaque, trace.notes,
             tuple(f"{why.place}: {why.seen}" for why in replaced),
             tuple(map(self._named, sorted(self._bound))),
         )  # fmt: skip

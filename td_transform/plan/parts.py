@@ -138,6 +138,8 @@ class SegmentPlan:
         nodes: what becomes of each node, in graph order.
         width_in, width_out: channels.
         axes_in, axes_out: how the bottom-up tensors are laid out.
+        new_tokens: do no class tokens of its width come from the copy before? Then the mean of the
+            map stands for each.
     """
 
     prefix: str
@@ -148,6 +150,7 @@ class SegmentPlan:
     width_out: int
     axes_in: MapAxes = STANDARD
     axes_out: MapAxes = STANDARD
+    new_tokens: bool = False
 
     @property
     def layers(self) -> list[LayerPlan]:

@@ -110,6 +110,9 @@ class Plan:
         if self.opaque:
             lines.append(f"opaque: {', '.join(_counted(self.opaque))}")
         lines += [f"fixed: {note}" for note in self.frozen]
+        new = [copy.prefix for copy in self.segments if copy.new_tokens]
+        if new:
+            lines.append(f"class tokens: the mean of the map stands for them in {', '.join(new)}")
         lines += [f"replaced by a 1x1 unit and an upsampling: {note}" for note in self.replaced]
         lines += [f"bound: {note}" for note in self.bound]
         if self.recomputation is not None and self.cost is not None:

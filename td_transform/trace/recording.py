@@ -203,7 +203,9 @@ def _chosen(result: Any, output: str | None) -> Any:
     if isinstance(entries.get(name), Tensor):
         return entries[name]
     if output is None:
-        return {k: v for k, v in entries.items() if v is not None}
+        given = {k: v for k, v in entries.items() if v is not None}
+        only = next(iter(given.values())) if len(given) == 1 else None
+        return only if isinstance(only, Tensor) else given
     raise TraceError(
         f"argument 'output' ({output!r})",
         seen=f"a forward that returns {sorted(map(str, entries))}",

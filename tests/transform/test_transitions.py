@@ -123,3 +123,146 @@ def test_a_network_without_a_classifier_gives_the_features_of_its_last_map(
         td = to_topdown(model, input_size=SIZE, arrangement=arrangement)
     assert [level.stride for level in td.plan.levels] == [4, 2, 1]
     check_network(td, torch.rand(2, *SIZE), classes=width)
+
+
+class TokenBlock(nn.Module):
+    """A class token and the map's positions look at each other; a head per 4 channels."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm, self.qkv = nn.LayerNorm(width), nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, count, c = x.shape
+        qkv = self.qkv(self.norm(x)).reshape(n, count, 3, c // 4, 4).permute(2, 0, 3, 1, 4)
+        q, k, v = qkv.unbind(0)
+        weights = (q @ k.transpose(-2, -1)).softmax(-1)
+        return x + self.out((weights @ v).transpose(1, 2).reshape(n, count, c))
+
+
+class TokenStage(nn.Module):
+    """Its own class token is put before the positions, and taken away again."""
+
+    def __init__(self, width_in: int, width: int) -> None:
+        super().__init__()
+        self.down, self.norm = nn.Conv2d(width_in, width, 2, 2), nn.LayerNorm(width)
+        self.token = nn.Parameter(torch.randn(1, 1, width))
+        self.blocks = nn.Sequential(TokenBlock(width), TokenBlock(width))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        x = self.down(x)
+        n, c, h, w = x.shape
+        tokens = self.norm(x.flatten(2).transpose(1, 2))
+        tokens = self.blocks(torch.cat([self.token.expand(n, -1, -1), tokens], dim=1))
+        return tokens[:, 1:].reshape(n, h, w, c).permute(0, 3, 1, 2).contiguous(), tokens
+
+
+class ClassTokens(nn.Module):
+    """Stages with class tokens of their own; the head reads the last one's (CoaT-Lite)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stages = nn.ModuleList([TokenStage(3, 8), TokenStage(8, 12), TokenStage(12, 16)])
+        self.norm, self.head = nn.LayerNorm(16), nn.Linear(16, 7)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for stage in self.stages:
+            x, tokens = stage(x)
+        logits: Tensor = self.head(self.norm(tokens)[:, 0])
+        return logits
+
+
+@pytest.mark.parametrize(
+    ("arrangement", "widths"), [("td", [16, 12, 8]), ("uniform", [12, 12, 12])]
+)
+def test_class_tokens_are_the_stages_own_and_the_head_reads_the_last(
+    arrangement: str, widths: list[int]
+) -> None:
+    td = convert(ClassTokens(), arrangement=arrangement, output_stride=2)
+    assert [level.width for level in td.plan.levels] == widths
+    assert [level.stride for level in td.plan.levels] == [8, 4, 2]
+    tokens = {n: tuple(p.shape) for n, p in td.named_parameters() if n.endswith(".token")}
+    assert sorted(tokens.values()) == sorted((1, 1, width) for width in widths)
+    assert "class tokens" not in str(td.plan)  # none has to be made up
+    images = torch.rand(2, *SIZE)
+    check_network(td, images, classes=7)
+    # the head reads nothing but the token, which the last level's own one is behind
+    (last,) = (p for n, p in td.named_parameters() if n.startswith("levels.2") and n in tokens)
+    before = td(images)
+    with torch.no_grad():
+        last.copy_(torch.randn_like(last))  # a norm doesn't see a constant
+    assert not torch.allclose(before, td(images))
+
+
+class PinnedHead(nn.Module):
+    """Its channels are put in another order by number."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("order", torch.randperm(32))
+        self.linear = nn.Linear(32, 7)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.linear(torch.index_select(x.mean((2, 3)), 1, self.order))
+        return logits
+
+
+def test_a_head_of_fixed_width_stands_behind_a_unit_of_1x1() -> None:
+    td = convert(Network(head=PinnedHead()))
+    unit = td.get_submodule("levels.2.adapter_to_head")
+    assert (unit.conv.in_channels, unit.conv.out_channels) == (8, 32)
+    assert unit.conv.kernel_size == (1, 1)
+    assert "torch.index_select" in str(td.plan)
+    check_network(td, torch.rand(2, *SIZE), classes=7)
+
+
+def test_padding_before_the_first_convolution_is_no_part_of_the_image() -> None:
+    """Else the pyramid would be made of 33 x 33 pixels."""
+    model = Network()
+    first = nn.Sequential(nn.ZeroPad2d((0, 1, 0, 1)), nn.Conv2d(3, 8, 2), nn.ReLU())
+    model.stem = first
+    td = convert(model)
+    check_network(td, torch.rand(2, *SIZE), classes=7)
+
+
+class Merging(nn.Module):
+    """Pixels of 2x2 become channels, of tokens whose height and width go along as numbers (Swin)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.reduction = nn.Linear(4 * width, 2 * width)
+
+    def forward(self, x: Tensor, height: int, width: int) -> tuple[Tensor, int, int]:
+        n, _, c = x.shape
+        x = x.view(n, height, width, c)
+        x = torch.cat([x[:, i::2, j::2] for j in range(2) for i in range(2)], dim=-1)
+        x = self.reduction(x.view(n, -1, 4 * c))
+        return x, (height + 1) // 2, (width + 1) // 2
+
+
+class Tokens(nn.Module):
+    """Blocks on tokens between two such mergings."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 4, 3, padding=1)
+        self.blocks = nn.ModuleList(TokenBlock(w) for w in (4, 8, 16))
+        self.mergings = nn.ModuleList(Merging(w) for w in (4, 8))
+        self.head = nn.Linear(16, 7)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        height, width = x.shape[2:]
+        x = self.blocks[0](x.flatten(2).transpose(1, 2))
+        for merging, block in zip(self.mergings, list(self.blocks)[1:], strict=True):
+            x, height, width = merging(x, height, width)
+            x = block(x)
+        logits: Tensor = self.head(x.mean(1))
+        return logits
+
+
+def test_sizes_that_are_rounded_up_belong_to_the_map_at_hand() -> None:
+    td = convert(Tokens())
+    assert [(level.stride, level.width) for level in td.plan.levels] == [(4, 16), (2, 16), (1, 8)]
+    check_network(td, torch.rand(2, *SIZE), classes=7)
