@@ -50,6 +50,12 @@ def lay_out(trunk: Trunk) -> Layout:
         first -= 1
     body = list(pieces[first:])
     image = body[0].start if body else points[0]
+    while body and not any(trunk.is_learned(n) for n in body[-1].nodes):
+        last = body.pop()
+        if any(trunk.adds_tokens(n) for n in last.nodes):
+            break  # a class token that only the head reads
+    else:
+        body = list(pieces[first:])
     while body and body[-1].kind in ("pool", "inert"):
         body.pop()
     tail = len(body)

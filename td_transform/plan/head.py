@@ -63,7 +63,8 @@ def _features(trunk: Trunk, start: fx.Node, width: int) -> str:
 
 
 def _takes_positions_apart(trunk: Trunk, node: fx.Node) -> bool:
-    """Does it read a map as a sequence (attention pooling) and return something else?
+    """Does it read a map as a sequence (attention pooling) and return something else, or put a class
+    token there?
 
     Several tensors are then as long as the map has positions, so that the map itself is pooled.
     """
@@ -71,6 +72,8 @@ def _takes_positions_apart(trunk: Trunk, node: fx.Node) -> bool:
         return False
     if trunk.call(node).tensors and _picks_tokens(trunk, node):
         return False
+    if trunk.adds_tokens(node):
+        return True
     dims = trunk.inference.dims
     read = [
         t for t in trunk.call(node).tensors if _is_spatial(dims[t]) and not _is_standard(trunk, t)
