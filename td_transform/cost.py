@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from td_transform.analyse import analyse
 from td_transform.emit import TopDownNetwork
-from td_transform.errors import TopDownError
+from td_transform.errors import TopDownError, first_line
 from td_transform.layers.dimensions import by
 from td_transform.storages import Storages, not_kept, storage_of
 from td_transform.table import Table
@@ -93,7 +93,7 @@ def _output_size(model: nn.Module, input_size: tuple[int, ...]) -> tuple[int, ..
 def _cannot_run(model: nn.Module, input_size: tuple[int, ...], error: Exception) -> TopDownError:
     return TopDownError(
         f"model {type(model).__name__}",
-        seen=f"{type(error).__name__}: {error}".splitlines()[0],
+        seen=first_line(error),
         expected=f"a model that runs on an image of size {input_size}",
         remedy="pass the input_size=(C, H, W) that the model is made for",
     )

@@ -64,6 +64,11 @@ class StructureError(TopDownError):
     """The graph has no stages that could be reversed."""
 
 
+def first_line(error: Exception) -> str:
+    """What torch or a user's own code raised, in one line."""
+    return f"{type(error).__name__}: {error}".splitlines()[0]
+
+
 @contextmanager
 def unforeseen(model: object) -> Iterator[None]:
     """Whatever no rule foresaw has a type and a text that say so."""
@@ -75,7 +80,7 @@ def unforeseen(model: object) -> Iterator[None]:
         last = traceback.extract_tb(error.__traceback__)[-1]
         raise ConversionError(
             f"model {type(model).__name__}",
-            seen=f"{type(error).__name__}: {error}".splitlines()[0] + f" (in {last.name})",
+            seen=f"{first_line(error)} (in {last.name})",
             expected="a network that the rules cover, or an error that names what they don't",
             remedy="report this text with the model's code: it is a defect of td_transform",
         ) from error

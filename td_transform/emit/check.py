@@ -11,7 +11,7 @@ from torch import Tensor, fx, nn
 from td_transform.analyse import BottomUp
 from td_transform.emit.footprint import Footprint, MetaRun
 from td_transform.emit.network import TopDownNetwork
-from td_transform.errors import ConversionError
+from td_transform.errors import ConversionError, first_line
 from td_transform.layers.dimensions import agreed
 from td_transform.plan import LevelPlan
 from td_transform.trace import Trace
@@ -94,7 +94,7 @@ class _Run(MetaRun):
         place = self._trace.place(source) if source is not None else f"new node '{node.name}'"
         return ConversionError(
             place,
-            seen=f"in the top-down network {type(error).__name__}: {error}".splitlines()[0],
+            seen=f"in the top-down network {first_line(error)}",
             expected="a node that runs at the planned widths and resolution",
             remedy=f"{self._remedy()}, or register the module around this code with "
             "td_transform.register_operator",

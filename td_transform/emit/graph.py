@@ -13,7 +13,7 @@ from torch import fx, nn
 
 from td_transform.analyse import BottomUp, attribute_of
 from td_transform.emit.build import LayerBuilder
-from td_transform.errors import ConversionError, TopDownError
+from td_transform.errors import ConversionError, TopDownError, first_line
 from td_transform.layers import Scope
 from td_transform.layers.axes import STANDARD, MapAxes, laid_out, standard
 from td_transform.layers.dimensions import DIMENSIONS
@@ -279,7 +279,7 @@ class GraphWriter:
     def _unwritable(self, source: fx.Node, error: Exception) -> ConversionError:
         return ConversionError(
             self._trace.place(source),
-            seen=f"{type(error).__name__}: {error}".splitlines()[0],
+            seen=first_line(error),
             expected="a node that can be written at the planned widths and strides",
             remedy="register the module around it with td_transform.register_operator, so that it "
             "is carried along whole",

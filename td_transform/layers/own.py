@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from td_transform.errors import TopDownError
+from td_transform.errors import TopDownError, first_line
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ def make(option: str, factory: Any, spec: Spec, device: torch.device | str) -> n
         raise
     except Exception as error:
         raise _refused(
-            option, factory, _first_line(error), "a function of one spec", spec
+            option, factory, first_line(error), "a function of one spec", spec
         ) from error
     if not isinstance(module, nn.Module):
         raise _refused(option, factory, f"a {type(module).__name__}", "a torch.nn.Module", spec)
@@ -150,7 +150,7 @@ def check_shape(
             found = module.eval()(*(torch.empty(shape, dtype=dtype) for shape in inputs))
     except Exception as error:
         shapes = " and ".join(str(tuple(shape)) for shape in inputs)
-        seen = f"{_first_line(error)}, on {shapes}"
+        seen = f"{first_line(error)}, on {shapes}"
         raise _refused(option, factory, seen, f"a map {tuple(wanted)}", spec) from error
     finally:
         module.train(training)
@@ -158,10 +158,6 @@ def check_shape(
     if shape != wanted:
         seen = f"a map {tuple(shape)}" if shape is not None else f"a {type(found).__name__}"
         raise _refused(option, factory, seen, f"a map {tuple(wanted)}", spec)
-
-
-def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
 def _refused(option: str, factory: Any, seen: str, expected: str, spec: Spec) -> TopDownError:

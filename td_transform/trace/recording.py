@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from td_transform.errors import TopDownError, TraceError
+from td_transform.errors import TopDownError, TraceError, first_line
 from td_transform.layers.dimensions import by
 from td_transform.operators import TensorInfo
 from td_transform.trace.escaping import EscapedFunctions
@@ -240,7 +240,7 @@ def _explained(
         )
     return TraceError(
         place,
-        seen=f"{type(error).__name__}: {error}".splitlines()[0],
+        seen=first_line(error),
         expected=f"a model that runs on an image of size {tuple(shape[1:])}",
         remedy=f"call model.eval()(torch.zeros{shape}) yourself: where that fails too, pass the "
         "input_size=(C, H, W) that the model is made for; where it works, pass the path of a module "

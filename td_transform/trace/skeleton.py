@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn.utils.prune import BasePruningMethod
 
-from td_transform.errors import TraceError
+from td_transform.errors import TraceError, first_line
 
 
 def check_convertible(model: nn.Module) -> None:
@@ -70,7 +70,7 @@ def make_skeleton(model: nn.Module) -> nn.Module:
     except Exception as error:
         raise TraceError(
             f"model {type(model).__name__}",
-            seen=f"that it can't be copied ({type(error).__name__}: {error})".splitlines()[0],
+            seen=f"that it can't be copied ({first_line(error)})",
             expected="a model that copy.deepcopy takes",
             remedy="keep locks, files and generators out of its attributes, or give the module "
             "that holds them a __deepcopy__",
