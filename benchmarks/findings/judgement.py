@@ -14,6 +14,8 @@ from benchmarks.runs.jobs import Row
 from benchmarks.subjects.arrangements import PAIR
 
 _OTHERS = "not the paper's networks and data"
+# signs of masked gradients, which are said beside a claim of one kind, come from both
+_BESIDE = {"robustness": ("strong",), "strong": ("robustness",)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,22 +78,23 @@ def judged(claim: Claim, rows: Sequence[Row]) -> Judged:
     if not claim.kind:
         return Judged(claim, claim.rule(rows))
     own = select(rows, kind=claim.kind)
+    beside = nearest(select(rows, kind=_BESIDE.get(claim.kind, ())), claim.networks)
     inside = [row for row in own if group_of(row).cell in claim.cells]
-    verdict = _verdict(claim, [row for row in inside if is_recipe(row)])
+    verdict = _verdict(claim, [row for row in inside if is_recipe(row)], beside)
     if verdict.holds is not None:
         return Judged(claim, verdict)
     chosen = nearest(inside or own, claim.networks)
     why = reasons(chosen) if inside else _OTHERS
     if not why:
         return Judged(claim, verdict)
-    trend = claim.rule(chosen)
+    trend = claim.rule([*chosen, *beside])
     return Judged(claim, replace(trend, slice=why) if trend.ours else trend)
 
 
-def _verdict(claim: Claim, recipe: Sequence[Row]) -> Verdict:
+def _verdict(claim: Claim, recipe: Sequence[Row], beside: Sequence[Row]) -> Verdict:
     """Of the recipe's results; undecided where cells that were not run could change it."""
     chosen = nearest(recipe, claim.networks)
-    found = claim.rule(chosen)
+    found = claim.rule([*chosen, *beside])
     missing = len(claim.cells) - len({group_of(row).cell for row in chosen})
     if not missing or found.holds not in _changed_by_more(claim.quantifier):
         return found

@@ -18,7 +18,7 @@ from benchmarks.runs.departures import departures
 from benchmarks.runs.jobs import Job, Row
 from benchmarks.runs.profiles import PROFILES, Profile, Setting, is_changed
 from benchmarks.runs.recipes import training, trainings
-from tests.benchmarks.synthetic_rows import accuracies
+from tests.benchmarks.synthetic_rows import accuracies, l2_row, row
 
 BU = (0.980, 0.982, 0.981, 0.979)
 LOW = tuple(value - 0.05 for value in BU)
@@ -212,3 +212,17 @@ def test_a_failure_of_the_authors_figures_stands_beside_the_criterion() -> None:
         assert failed in shown
         assert "can't be applied to the authors' figures: the accuracies of Fig. 4" in shown
     assert "; **the authors' own figures fail our criterion** |" in as_markdown(judge([]))
+
+
+def test_signs_of_masked_gradients_come_from_the_other_kind_of_rows() -> None:
+    attacked = [l2_row(name, [1.0] * 9, attack="PointwiseAttack") for name in ("bu", "td")]
+    claim = "more robust against correlated noise"
+    assert "gradient masking not checked" in verdict(claim, attacked).ours
+    checked: list[Row] = [
+        row(
+            "strong", name, attack="AutoAttack", norm="l2", epsilon=0.5, right=[True] * 9,
+            images=9, signs=["zero gradients"], robust_accuracy=1.0,
+        )
+        for name in ("bu", "td")
+    ]  # fmt: skip
+    assert "TD: zero gradients" in verdict(claim, attacked + checked).ours
