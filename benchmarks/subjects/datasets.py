@@ -89,8 +89,8 @@ def load(
             cifar10/test with a folder of images per class), `imagenette` (160 px; 128 are
             cut out of 156), `imagenette-64` and `imagenette-32` (the same at a half and a quarter of
             the size), or `imagefolder:/path` with the folders train and test (or val), or only a
-            folder per class,
-            of which a fifth is kept for testing. `imagefolder:/path@64` makes images of 64 pixels.
+            folder per class, of which a fifth is kept for testing. `imagefolder:/path@64` makes
+            images of 64 pixels.
         root: where data sets lie; `default_root()` where None.
         limits: how many training and test images at most; of each, the first ones in a fixed shuffle that
             takes all classes in turn.
