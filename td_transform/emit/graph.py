@@ -80,6 +80,7 @@ class GraphWriter:
         self._builder = LayerBuilder(bottom_up.trace, plan)
         self._sources = {n.name: n for n in self._trace.graph.nodes}
         self._upsampled: dict[tuple[str, fx.Node], fx.Node] = {}
+        self._pooled: dict[tuple[str, fx.Node], fx.Node] = {}
         self._likes: list[fx.Node] = []
         # by the standard map: the tensor that it was made of, and how that is laid out
         self._originals: dict[fx.Node, tuple[fx.Node, MapAxes]] = {}
@@ -331,12 +332,14 @@ class GraphWriter:
         like: fx.Node,
         source: fx.Node,
     ) -> fx.Node:
-        """A pooled map that is laid out as the bottom-up one is."""
+        """A pooled map that is laid out as the bottom-up one is; all that read it share it."""
         axes = self._bottom_up.trunk.axes(source) or STANDARD
         kind: Any = DIMENSIONS[len(size)].adaptive_pool
-        name, fine = f"{segment.prefix}.pool", self._standard(x, axes, like)
-        pooled = self._call(name, lambda: kind(size), fine)
-        return self._laid_out(pooled, axes, x)
+        name = f"{segment.prefix}.pool"
+        if (name, x) not in self._pooled:
+            pooled = self._call(name, lambda: kind(size), self._standard(x, axes, like))
+            self._pooled[name, x] = self._laid_out(pooled, axes, x)
+        return self._pooled[name, x]
 
     def _copied(
         self, segment: SegmentPlan, plan: NodePlan, source: fx.Node, placed: dict[fx.Node, fx.Node]

@@ -10,6 +10,13 @@ from torch import Tensor, nn
 
 Value = TypeVar("Value")
 
+PADDING_LAYERS = (
+    nn.modules.padding._ConstantPadNd,
+    nn.modules.padding._ReflectionPadNd,
+    nn.modules.padding._ReplicationPadNd,
+    nn.modules.padding._CircularPadNd,
+)
+
 
 class Dimension(NamedTuple):
     """What torch has for maps of one number of axes.

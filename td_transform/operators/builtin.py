@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from td_transform.layers import Pyramid, Upsample
+from td_transform.layers.dimensions import PADDING_LAYERS
 from td_transform.operators import (
     indexing,
     making,
@@ -279,11 +280,7 @@ _register(
     [nn.Upsample, nn.UpsamplingNearest2d, nn.UpsamplingBilinear2d, F.interpolate],
     "pool", rules.resize_map, windows.resize_window, reach=reach.resize,
 )  # fmt: skip
-_register(
-    [nn.modules.padding._ConstantPadNd, nn.modules.padding._ReflectionPadNd,
-     nn.modules.padding._ReplicationPadNd, nn.modules.padding._CircularPadNd, F.pad],
-    "pool", rules.pad, reach=reach.padded,
-)  # fmt: skip
+_register([*PADDING_LAYERS, F.pad], "pool", rules.pad, reach=reach.padded)
 
 _register(
     [nn.Flatten, nn.Unflatten, torch.flatten, torch.reshape, "view", "reshape", "flatten", "unflatten"],

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from td_transform.layers.dimensions import DIMENSIONS, per_axis
+from td_transform.layers.dimensions import DIMENSIONS, PADDING_LAYERS, per_axis
 from td_transform.operators.registry import Arguments, Call
 
 Sizes = Mapping[str, int]
@@ -100,6 +100,7 @@ def preserve_size(module: Any) -> Any:
     if isinstance(module, nn.modules.conv._ConvNd):
         module.stride = (1,) * axes
         module.padding = half if even else "same"
+        _without_padding_layers(module)
         # the order that F.pad takes: last dimension first, before and after
         module._reversed_padding_repeated_twice = [
             side for span in reversed(spans) for side in (span // 2, span - span // 2)
@@ -119,6 +120,13 @@ def preserve_size(module: Any) -> Any:
         for side in (h, span - h)
     ]
     return nn.Sequential(DIMENSIONS[axes].replication_pad(tuple(sides)), module)
+
+
+def _without_padding_layers(conv: nn.Module) -> None:
+    """Padding layers that a convolution holds were measured for the stride that it loses."""
+    for name, child in conv.named_children():
+        if isinstance(child, PADDING_LAYERS):
+            setattr(conv, name, nn.Identity())
 
 
 def _axes_of(module: nn.Module) -> int:

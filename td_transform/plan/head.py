@@ -51,7 +51,24 @@ def plan_head(
         warnings = [_pooled(trunk, start, size, "works on the positions of")]
     if not bottom_up.layout.classifies:
         warnings.append(_features(trunk, start, width))
-    return replace(plan, nodes=planned), tuple(warnings)
+    return replace(plan, nodes=_asking_pooled(nodes, planned)), tuple(warnings)
+
+
+def _asking_pooled(
+    nodes: tuple[fx.Node, ...], planned: tuple[NodePlan, ...]
+) -> tuple[NodePlan, ...]:
+    """What asks for the size of a map that is pooled first asks the pooled one."""
+    pooled = {
+        source.all_input_nodes[0]: node.change
+        for source, node in zip(nodes, planned, strict=True)
+        if isinstance(node.change, PoolTo) and node.change.where == "before"
+    }
+    return tuple(
+        replace(node, change=pooled[source.args[0]])
+        if source.target == "size" and source.args[0] in pooled
+        else node
+        for source, node in zip(nodes, planned, strict=True)
+    )
 
 
 def _features(trunk: Trunk, start: fx.Node, width: int) -> str:

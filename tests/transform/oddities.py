@@ -109,6 +109,32 @@ class PlainAttentionPool(AttentionPool):
         return logits
 
 
+class BilinearHead(nn.Module):
+    """Products of channels over all positions, whose number is asked of the map (iSQRT-COV)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(32, 7)
+
+    def forward(self, x: Tensor) -> Tensor:
+        flat = x.reshape(x.shape[0], x.shape[1], x.shape[2] * x.shape[3])
+        logits: Tensor = self.fc((flat @ flat.transpose(1, 2)).mean(1))
+        return logits
+
+
+class PaddedConv(nn.Conv2d):
+    """TensorFlow's padding for an even map at this stride, as a layer (efficientnet_pytorch)."""
+
+    def __init__(self, width_in: int, width_out: int, stride: int) -> None:
+        super().__init__(width_in, width_out, 3, stride, bias=False)
+        last = 1 if stride == 2 else 2
+        self.pad = nn.ZeroPad2d((last // 2, (last + 1) // 2) * 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        padded = self.pad(x)
+        return F.conv2d(padded, self.weight, None, self.stride, self.padding, groups=self.groups)
+
+
 class MLPHead(nn.Module):
     def __init__(self, width: int = 32) -> None:
         super().__init__()
@@ -445,9 +471,20 @@ def norms_that_activate() -> nn.Module:
     return network
 
 
+def padded_by_layers() -> nn.Module:
+    network = Network(lambda width: nn.Sequential(PaddedConv(width, width, 1), nn.ReLU()))
+    for module in network.modules():
+        if isinstance(module, nn.Sequential) and isinstance(module[0], nn.Conv2d):
+            old = module[0]
+            module[0] = PaddedConv(old.in_channels, old.out_channels, old.stride[0])
+    return network
+
+
 ODDITIES: dict[str, Callable[[], nn.Module]] = {
     "attention pooling": lambda: Network(head=PlainAttentionPool()),
     "attention pooling with positions": lambda: Network(head=AttentionPool()),
+    "bilinear pooling": lambda: Network(head=BilinearHead()),
+    "padding layers in convolutions": padded_by_layers,
     "MLP head": lambda: Network(head=MLPHead()),
     "cosine classifier": lambda: Network(head=CosineHead()),
     "weight_norm by hooks": computed_everywhere(weight_norm),
