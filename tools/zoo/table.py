@@ -60,7 +60,7 @@ def _errors(rows: Sequence[Row]) -> Iterator[str]:
     for row in rows:
         for arrangement in _ARRANGEMENTS:
             if "error" in (result := row.get(arrangement, {})):
-                kind = (arrangement, str(result["error"]), str(result["reason"]))
+                kind = (arrangement, str(result["error"]), _placeless(str(result["reason"])))
                 kinds[kind] += 1
                 models.setdefault(kind, []).append(str(row["model"]))
     yield "## Kinds of errors"
