@@ -64,8 +64,8 @@ def _asking_pooled(
         if isinstance(node.change, PoolTo) and node.change.where == "before"
     }
     return tuple(
-        replace(node, change=pooled[source.args[0]])
-        if source.target == "size" and source.args[0] in pooled
+        replace(node, change=pooled[source.all_input_nodes[0]])
+        if source.target == "size" and source.all_input_nodes[0] in pooled
         else node
         for source, node in zip(nodes, planned, strict=True)
     )
