@@ -152,6 +152,8 @@ class Trunk:
         module = self.trace.module(node)
         if module is not None:
             return self.role(node) != "opaque" or next(module.parameters(), None) is not None
+        if self.role(node) == "conv":  # a kernel may be computed from the image
+            return self.constants.get(self.call(node).option("weight", 1), True)
         return any(self.constants.get(n, False) for n in node.all_input_nodes)
 
     def is_opaque(self, node: fx.Node) -> bool:

@@ -151,6 +151,11 @@ _register(
     "conv", rules.conv, windows.conv_window, resizing.resize_conv, reach=reach.same_padded,
 )  # fmt: skip
 _register(
+    ["timm.layers.cond_conv2d.CondConv2d"],
+    "conv", rules.conditional_conv, windows.conv_window, resizing.resize_conditional_conv,
+    reach=reach.conditional,
+)  # fmt: skip
+_register(
     [nn.Conv1d, F.conv1d, torch.conv1d],
     "conv", rules.conv_on_lines, windows.conv_window, resizing.resize_conv, reach=reach.convolution,
     without_stride=resizing.conv_without_stride,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -89,6 +90,12 @@ def same_padded(call: Call) -> Reach:
     is_conv = isinstance(call.module, nn.modules.conv._ConvNd)
     sized = any(step > 1 for step in window.stride)
     return Reach(_plane(call, along), mixes=is_conv and not _is_channelwise(call), sized=sized)
+
+
+def conditional(call: Call) -> Reach:
+    """A convolution whose kernel is computed from a vector, which every channel reads."""
+    is_same = call.option("dynamic_padding", 9, False)
+    return replace(same_padded(call) if is_same else convolution(call), mixes=True)
 
 
 def transposed(call: Call) -> Reach:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -35,6 +36,20 @@ def resize_conv(module: Any, sizes: Sizes) -> None:
     set_parameter(module, "weight", (first, second // module.groups, *module.kernel_size))
     if module.bias is not None:
         set_parameter(module, "bias", (new_out,))
+
+
+def resize_conditional_conv(module: Any, sizes: Sizes) -> None:
+    """Every expert's kernel is a row, which the forward makes `weight_shape`."""
+    old_in, groups = module.in_channels, module.groups
+    new_in, new_out = sizes["in"], sizes["out"]
+    if groups > 1:
+        module.groups = new_in if groups == old_in else nearest_divisor(groups, new_in, new_out)
+    module.in_channels, module.out_channels = new_in, new_out
+    module.weight_shape = (new_out, new_in // module.groups, *module.kernel_size)
+    set_parameter(module, "weight", (module.num_experts, math.prod(module.weight_shape)))
+    if module.bias is not None:
+        module.bias_shape = (new_out,)
+        set_parameter(module, "bias", (module.num_experts, new_out))
 
 
 def resize_linear(module: Any, sizes: Sizes) -> None:
@@ -108,6 +123,9 @@ def preserve_size(module: Any) -> Any:
         known = DIMENSIONS[axes].conv.forward
         if type(module).forward is not known and not _keeps_size(module):
             module.padding = (0,) * axes  # its forward pads by itself
+        return module
+    if even and hasattr(module, "out_channels"):  # a convolution of another kind
+        module.stride, module.padding = (1,) * axes, half
         return module
     module.stride, module.ceil_mode = 1, False
     if even and all(2 * h <= k for h, k in zip(half, kernel, strict=True)):

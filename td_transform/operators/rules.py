@@ -98,6 +98,13 @@ def conv(call: Call) -> Dims:
     return (call.dims()[0], out, *slide(call))
 
 
+def conditional_conv(call: Call) -> Dims:
+    """A convolution whose kernel is a mixture of experts', in parts that a vector (N, experts) gives."""
+    parts = as_width(call.dims(call.tensors[1])[-1])
+    call.inference.widths.equate(parts, Width.of(int(call.option("num_experts", 0))))
+    return conv(call)
+
+
 def _functional_conv(call: Call) -> Dims:
     x, weight = as_width(call.dims()[1]), call.dims(call.option("weight", 1))
     widths = call.inference.widths

@@ -37,9 +37,17 @@ def assign(
             Fraction(width_in, bottom_up[INFLOW]) if target is None else Fraction(target, before)
         )
     step = math.lcm(*(of for _, of in widths.multiples)) if widths.multiples else 1
-    # in proportion; then so that divisions come out even; else the bottom-up widths inside
-    for factor, multiple in dict.fromkeys(((ratio, 1), (ratio, step), (Fraction(1), 1))):
-        values = {n: _scaled(bottom_up[n], factor, multiple) for n in widths.free()}
+    flow = Fraction(width_in, bottom_up[INFLOW]) if scale else ratio
+    split = _parts_of_inflow(widths)
+    # in proportion; then so that divisions come out even; else the bottom-up widths inside; else
+    # the parts of what flows in in proportion to that
+    for factor, multiple, of_parts in dict.fromkeys(
+        ((ratio, 1, ratio), (ratio, step, ratio), (Fraction(1), 1, Fraction(1)), (ratio, 1, flow))
+    ):
+        values = {
+            n: _scaled(bottom_up[n], of_parts if n in split else factor, multiple)
+            for n in widths.free()
+        }
         values.update(overrides)
         values[INFLOW] = width_in
         if target is not None:
@@ -49,6 +57,16 @@ def assign(
         if flows and widths.admits(values) and _all_whole(widths, values):
             return values
     return None
+
+
+def _parts_of_inflow(widths: Widths) -> set[Variable]:
+    """What flows in less the others is a part, too, where a split takes it apart."""
+    found: set[Variable] = set()
+    for name in widths.known():
+        terms = dict(widths.resolve(Width.variable(name)).terms)
+        if terms.pop(INFLOW, 0) > 0:
+            found.update(part for part, c in terms.items() if c < 0)
+    return found
 
 
 def _scaled(width: int, factor: Fraction, multiple: int) -> int:

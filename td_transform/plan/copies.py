@@ -266,6 +266,16 @@ class SegmentPlanner:
         source = node if change.where == "after" else self._trunk.call(node).input
         if change.takes is not None:
             source = next(n for n in solved.inference.dims if n.name == change.takes)
+        if (
+            self._learns
+            and self._trunk.trace.values[source].shape[0] < self._trunk.call(node).batch
+        ):
+            raise WidthConflictError(
+                self._trunk.trace.place(node),
+                seen="the images of a batch side by side as channels, where the map is upsampled",
+                expected="as many channels whatever the batch, for an upsampling that may learn",
+                remedy="use upsample='nearest' or 'bilinear'",
+            )
         axes = self._trunk.axes(source) or STANDARD
         channels = solved.width(solved.inference.dims[source][axes.channels])
         return replace(change, upsample=replace(change.upsample, channels=channels))

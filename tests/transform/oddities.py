@@ -217,16 +217,46 @@ class SpaceToDepth(nn.Module):
 class ConditionalConv(nn.Module):
     """Each image has its own mixture of kernels (CondConv)."""
 
-    def __init__(self, width: int, kernels: int = 3) -> None:
+    def __init__(self, width: int, out: int | None = None, stride: int = 1) -> None:
         super().__init__()
-        self.routing = nn.Linear(width, kernels)
-        self.kernels = nn.Parameter(torch.randn(kernels, width * width * 9) / (3 * width**0.5))
+        self.out, self.stride = out or width, stride
+        self.routing = nn.Linear(width, 3)
+        self.kernels = nn.Parameter(torch.randn(3, self.out * width * 9) / (3 * width**0.5))
 
     def forward(self, x: Tensor) -> Tensor:
         n, c, h, w = x.shape
         mixture = torch.sigmoid(self.routing(x.mean((2, 3))))
-        kernels = (mixture @ self.kernels).view(n * c, c, 3, 3)
-        return F.conv2d(x.reshape(1, n * c, h, w), kernels, padding=1, groups=n).view(n, c, h, w)
+        kernels = (mixture @ self.kernels).view(n * self.out, c, 3, 3)
+        y = F.conv2d(x.reshape(1, n * c, h, w), kernels, None, self.stride, 1, groups=n)
+        return y.view(n, self.out, *y.shape[2:])
+
+
+def conditional_transition() -> nn.Module:
+    """The coarsest stage is entered by a kernel that depends on the image."""
+    network = Network()
+    network.stages[3] = ConditionalConv(16, 32, stride=2)
+    return network
+
+
+class Parted(nn.Module):
+    """Parts of a map through convolutions of their own, beside each other again (MixNet)."""
+
+    def __init__(self, width_in: int, width_out: int) -> None:
+        super().__init__()
+        self.half = width_in // 2
+        self.first = nn.Conv2d(self.half, width_out // 2, 1)
+        self.second = nn.Conv2d(self.half, width_out // 2, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        left, right = torch.split(x, [self.half, self.half], 1)
+        return torch.cat([self.first(left), self.second(right)], 1)
+
+
+def parts_of_a_wide_map() -> nn.Module:
+    """A map six times as wide as its stage, taken apart: what flows in and out scales differently."""
+    network = Network()
+    network.stages[4] = nn.Sequential(unit(32, 192), Parted(192, 32))
+    return network
 
 
 class GlobalContext(nn.Module):
@@ -509,6 +539,8 @@ ODDITIES: dict[str, Callable[[], nn.Module]] = {
     "RMS norm": _of(RMSNorm),
     "space to depth": space_to_depth,
     "conditional convolution": _of(ConditionalConv),
+    "conditional transition": conditional_transition,
+    "parts of a wide map": parts_of_a_wide_map,
     "global context": _of(GlobalContext),
     "non-local": _of(NonLocal),
     "multi-head attention": _of(MultiheadAttention),

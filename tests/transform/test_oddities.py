@@ -26,7 +26,8 @@ COMPUTED = [
 ]  # fmt: skip
 # a kernel of C x C mixed from others is no linear function of C; a product along rows is opaque
 OF_FIXED_WIDTH = [
-    "conditional convolution", "conditional convolution in a chain", "eye of positions",
+    "conditional convolution", "conditional convolution in a chain", "conditional transition",
+    "eye of positions",
 ]  # fmt: skip
 RESIZED = sorted(set(ODDITIES) - set(OF_FIXED_WIDTH))
 # a table of positions or windows that fit the model's own resolutions only
@@ -59,6 +60,16 @@ def test_other_widths(name: str) -> None:
     td = convert(build(name), arrangement="uniform")
     assert {level.width for level in td.plan.levels} == {16}
     check_network(td, torch.rand(2, *SIZE), classes=7)
+
+
+@pytest.mark.parametrize("upsample", ["nearest", "transposed"])
+def test_a_transition_whose_kernel_is_computed(upsample: str) -> None:
+    """The kernel stays, and the network runs at another batch than the trace's. Images side by side
+    as channels are nothing that a transposed convolution could upsample: a 1x1 unit stands instead."""
+    td = convert(build("conditional transition"), arrangement="reversed", upsample=upsample)
+    kernels = [name for name, _ in td.named_parameters() if name.endswith("3.kernels")]
+    assert kernels == (["levels.2.stage.stages.3.kernels"] if upsample == "nearest" else [])
+    check_network(td, torch.rand(3, *SIZE), classes=7)
 
 
 def computed_layers(network: nn.Module) -> list[nn.Module]:
