@@ -115,7 +115,7 @@ def test_receptive_fields_of_kernels_mixed_of_experts(padding: str) -> None:
     fields = receptive_field(routed(padding), (3, 16, 20))
     names = [node for node in fields if node.endswith(("deep", "norm"))]
     assert len(names) == 10
-    assert compare(fields, names, 2, torch.Generator().manual_seed(0)) > 20
+    assert compare(fields, names, 2, torch.Generator().manual_seed(0)) == 20
 
 
 # 'same' padding by the layer, space-to-depth by views, anti-aliasing, recalibration, channel slices
