@@ -50,12 +50,7 @@ def lay_out(trunk: Trunk) -> Layout:
         first -= 1
     body = list(pieces[first:])
     image = body[0].start if body else points[0]
-    while body and not any(trunk.is_learned(n) for n in body[-1].nodes):
-        last = body.pop()
-        if any(trunk.adds_tokens(n) for n in last.nodes):
-            break  # a class token that only the head reads
-    else:
-        body = list(pieces[first:])
+    body = _without_head_tokens(trunk, body)
     while body and body[-1].kind in ("pool", "inert"):
         body.pop()
     tail = len(body)
@@ -74,6 +69,17 @@ def lay_out(trunk: Trunk) -> Layout:
         head_start, segments = _classifier_start(trunk, segments)
         classifies = True
     return Layout(image, tuple(segments), head_start, pre_activation, classifies)
+
+
+def _without_head_tokens(trunk: Trunk, body: list[Region]) -> list[Region]:
+    """Class tokens that are added behind the last learned layer are read by the head alone: they, and
+    what follows them, belong to it."""
+    for i, piece in reversed(list(enumerate(body))):
+        if any(trunk.is_learned(n) for n in piece.nodes):
+            break
+        if any(trunk.adds_tokens(n) for n in piece.nodes):
+            return body[:i]
+    return body
 
 
 def _sets_width(trunk: Trunk, segment: Segment) -> bool:

@@ -12,9 +12,10 @@ from td_transform.analyse import BottomUp
 from td_transform.emit.check import check_graph, check_values
 from td_transform.emit.costs import costed, parts
 from td_transform.emit.footprint import Footprint
-from td_transform.emit.graph import GraphWriter, Placed, PlacedTensor
+from td_transform.emit.graph import GraphWriter
 from td_transform.emit.initialise import fill, fill_tensor, share
 from td_transform.emit.network import TopDownNetwork
+from td_transform.emit.placed import Placed, PlacedTensor
 from td_transform.emit.recompute import choose
 from td_transform.errors import unforeseen
 from td_transform.options import Init

@@ -5,17 +5,18 @@ from __future__ import annotations
 import copy
 import operator
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import fx, nn
 
 from td_transform.analyse import BottomUp, attribute_of
 from td_transform.emit.build import LayerBuilder
+from td_transform.emit.layouts import Layouts
+from td_transform.emit.placed import Placed, PlacedTensor, Values
 from td_transform.errors import ConversionError, TopDownError, first_line
 from td_transform.layers import Scope
-from td_transform.layers.axes import STANDARD, MapAxes, laid_out, standard
+from td_transform.layers.axes import STANDARD
 from td_transform.layers.dimensions import DIMENSIONS
 from td_transform.operators import node_operator
 from td_transform.plan import (
@@ -32,37 +33,6 @@ from td_transform.plan import (
     Upsampled,
     UpsamplePlan,
 )
-
-# where values come from: drawn anew, the bottom-up model's own, a copy of those, or what the user's
-# own function makes
-Values = Literal["fresh", "shared", "copied", "made"]
-
-
-@dataclass(frozen=True)
-class Placed:
-    """A module of the network that waits for its values.
-
-    Args:
-        module: the module, its tensors on the meta device.
-        source: the bottom-up module that it was made from.
-        values: where its values come from.
-        made: for a module of the user's own: makes it again, on a device.
-    """
-
-    module: nn.Module
-    source: nn.Module | None
-    values: Values
-    made: Callable[[torch.device], nn.Module] | None = None
-
-
-@dataclass(frozen=True)
-class PlacedTensor:
-    """A parameter or buffer of the network that waits for its values."""
-
-    owner: nn.Module
-    name: str
-    source: torch.Tensor
-    values: Values
 
 
 class GraphWriter:
@@ -82,12 +52,11 @@ class GraphWriter:
         self._upsampled: dict[tuple[str, fx.Node], fx.Node] = {}
         self._pooled: dict[tuple[str, fx.Node], fx.Node] = {}
         self._likes: list[fx.Node] = []
-        # by the standard map: the tensor that it was made of, and how that is laid out
-        self._originals: dict[fx.Node, tuple[fx.Node, MapAxes]] = {}
         # what ended with class tokens last
         self._tokens: fx.Node | None = None
         self.root = nn.Module()
         self.graph = fx.Graph()
+        self._layouts = Layouts(self.graph)
         self.level_ends: list[str] = []
         self.modules: list[Placed] = []
         self.tensors: list[PlacedTensor] = []
@@ -107,9 +76,7 @@ class GraphWriter:
             self.level_ends.append(current.name)
         last = _present(current)
         self.graph.output(self._segment(self._plan.head, last, like=last))
-        for node in reversed(self.graph.nodes):
-            if node.target is standard and not node.users and node.name not in self.level_ends:
-                self.graph.erase_node(node)
+        self._layouts.drop_unread(self.level_ends)
 
     def _preprocess(self) -> nn.Module | None:
         """What stands between the image and the first learned layer, as a module of its own."""
@@ -230,7 +197,7 @@ class GraphWriter:
     def _segment(self, plan: SegmentPlan, start: fx.Node, *, like: fx.Node) -> fx.Node:
         """Copy a stretch of the bottom-up graph."""
         tokens = None if plan.new_tokens else self._tokens
-        placed = {self._sources[plan.start]: self._laid_out(start, plan.axes_in, tokens)}
+        placed = {self._sources[plan.start]: self._layouts.as_copied(start, plan.axes_in, tokens)}
         for node in plan.nodes:
             source = self._sources[node.node]
             if source.op == "get_attr" and isinstance(node.change, Drop):
@@ -248,34 +215,15 @@ class GraphWriter:
         end = placed[self._sources[plan.end]]
         if plan.axes_out.ahead:
             self._tokens = end
-        return self._standard(end, plan.axes_out, like)
+        return self._layouts.standard(end, plan.axes_out, like)
 
     def _finer(self, upsample: UpsamplePlan, x: fx.Node, like: fx.Node, source: fx.Node) -> fx.Node:
         """An upsampling of a tensor that is laid out as the bottom-up one is."""
         axes = self._bottom_up.trunk.axes(source) or STANDARD
         if axes.is_standard:
             return self._upsample(upsample, x, like)
-        coarse = self._standard(x, axes, self._likes[-2])
-        return self._laid_out(self._upsample(upsample, coarse, like), axes, x)
-
-    def _laid_out(self, x: fx.Node, axes: MapAxes, tokens: fx.Node | None = None) -> fx.Node:
-        """A map in the layout that a copy reads, with the class tokens of another tensor."""
-        if axes.is_standard:
-            return x
-        original, own = self._originals.get(x, (x, STANDARD))
-        if own == axes:
-            return original
-        more = (axes.ahead, tokens) if axes.ahead else ()
-        return self.graph.call_function(laid_out, (x, axes.channels, axes.positions, *more))
-
-    def _standard(self, x: fx.Node, axes: MapAxes, like: fx.Node) -> fx.Node:
-        """A copy's map as (N, C, H, W) again."""
-        if axes.is_standard:
-            return x
-        more = (axes.ahead,) if axes.ahead else ()
-        made = self.graph.call_function(standard, (x, like, axes.channels, axes.positions, *more))
-        self._originals[made] = x, axes
-        return made
+        coarse = self._layouts.standard(x, axes, self._likes[-2])
+        return self._layouts.as_copied(self._upsample(upsample, coarse, like), axes, x)
 
     def _unwritable(self, source: fx.Node, error: Exception) -> ConversionError:
         return ConversionError(
@@ -337,8 +285,8 @@ class GraphWriter:
         kind: Any = DIMENSIONS[len(size)].adaptive_pool
         name = f"{segment.prefix}.pool"
         if (name, x) not in self._pooled:
-            pooled = self._call(name, lambda: kind(size), self._standard(x, axes, like))
-            self._pooled[name, x] = self._laid_out(pooled, axes, x)
+            pooled = self._call(name, lambda: kind(size), self._layouts.standard(x, axes, like))
+            self._pooled[name, x] = self._layouts.as_copied(pooled, axes, x)
         return self._pooled[name, x]
 
     def _copied(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from td_transform.inference.upsampled import OverUpsampled
 from td_transform.inference.winograd import Winograd
@@ -109,26 +110,22 @@ def _convolution(module: fx.GraphModule, node: fx.Node) -> _Convolution | None:
     plain = (stride, dilation, groups) == ([1, 1], [1, 1], 1)
     if not plain or weight is None or len({*weight.shape[2:]}) > 1 or len({*padding}) > 1:
         return None
-    result, (norm, *others) = node, [*node.users, None]
-    affine = None
-    if norm is not None and norm.target is _aten.batch_norm.default and others == [None]:
-        affine = _affine(module, norm)
-    if norm is not None and affine is not None:
-        scale, shift = affine
-        weight = weight * scale.reshape(-1, 1, 1, 1)
-        bias, result = shift if bias is None else bias * scale + shift, norm
-    return _Convolution(source, result, weight, bias, padding[0])
+    users = list(node.users)
+    if len(users) == 1 and users[0].target is _aten.batch_norm.default:
+        return _with_norm(module, users[0], _Convolution(source, node, weight, bias, padding[0]))
+    return _Convolution(source, node, weight, bias, padding[0])
 
 
-def _affine(module: fx.GraphModule, norm: fx.Node) -> tuple[Tensor, Tensor] | None:
-    """What a batch norm in eval mode does: a factor and a summand for each channel."""
-    weight, bias, mean, variance = (_tensor(module, node) for node in norm.args[1:5])
+def _with_norm(module: fx.GraphModule, norm: fx.Node, convolution: _Convolution) -> _Convolution:
+    """A convolution with the batch norm in eval mode that alone reads it."""
+    scale, shift, mean, variance = (_tensor(module, node) for node in norm.args[1:5])
     if mean is None or variance is None:
-        return None
+        return convolution
     epsilon: Any = norm.args[7]
-    scale = (variance + epsilon).rsqrt()
-    scale = scale if weight is None else scale * weight
-    return scale, -mean * scale if bias is None else bias - mean * scale
+    weight, bias = fuse_conv_bn_weights(
+        convolution.weight, convolution.bias, mean, variance, epsilon, scale, shift
+    )
+    return replace(convolution, result=norm, weight=weight.detach(), bias=bias.detach())
 
 
 def _tensor(module: fx.GraphModule, node: Any) -> Tensor | None:

@@ -51,10 +51,10 @@ def arithmetic(call: Call) -> Dim | None:
 def _rounded_up(call: Call) -> Spatial | None:
     """(h + k - 1) // k is an axis after steps of k."""
     total, step = call.node.args[:2]
-    is_sum = isinstance(total, fx.Node) and total.target is op.add
-    if not is_sum or not isinstance(step, int) or total.args[1] != step - 1:  # type: ignore[union-attr]
+    if not isinstance(total, fx.Node) or total.target is not op.add or not isinstance(step, int):
         return None
-    axis = _operand(call, total.args[0])  # type: ignore[union-attr]
+    summand, more = total.args[:2]
+    axis = _operand(call, summand) if more == step - 1 else None
     return axis.stepped(step) if isinstance(axis, Spatial) and axis.axis != FLAT else None
 
 

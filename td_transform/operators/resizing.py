@@ -21,11 +21,17 @@ def nearest_divisor(wanted: int, *widths: int) -> int:
     return min(common, key=lambda g: max(g / wanted, wanted / g))
 
 
-def resize_conv(module: Any, sizes: Sizes) -> None:
-    old_in, groups = module.in_channels, module.groups
-    new_in, new_out = sizes["in"], sizes["out"]
+def _regrouped(module: Any, sizes: Sizes) -> tuple[int, int]:
+    """The new channels in and out, in as many groups as divide both; depthwise stays depthwise."""
+    groups, (new_in, new_out) = module.groups, (sizes["in"], sizes["out"])
     if groups > 1:
-        module.groups = new_in if groups == old_in else nearest_divisor(groups, new_in, new_out)
+        is_depthwise = groups == module.in_channels
+        module.groups = new_in if is_depthwise else nearest_divisor(groups, new_in, new_out)
+    return new_in, new_out
+
+
+def resize_conv(module: Any, sizes: Sizes) -> None:
+    new_in, new_out = _regrouped(module, sizes)
     for name, tensor in [*module._parameters.items(), *module._buffers.items()]:
         if tensor is not None and name not in ("weight", "bias"):
             shape = tuple(new_out if s == module.out_channels else s for s in tensor.shape)
@@ -40,10 +46,7 @@ def resize_conv(module: Any, sizes: Sizes) -> None:
 
 def resize_conditional_conv(module: Any, sizes: Sizes) -> None:
     """Every expert's kernel is a row, which the forward makes `weight_shape`."""
-    old_in, groups = module.in_channels, module.groups
-    new_in, new_out = sizes["in"], sizes["out"]
-    if groups > 1:
-        module.groups = new_in if groups == old_in else nearest_divisor(groups, new_in, new_out)
+    new_in, new_out = _regrouped(module, sizes)
     module.in_channels, module.out_channels = new_in, new_out
     module.weight_shape = (new_out, new_in // module.groups, *module.kernel_size)
     set_parameter(module, "weight", (module.num_experts, math.prod(module.weight_shape)))

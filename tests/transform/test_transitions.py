@@ -53,13 +53,16 @@ class PooledQueries(nn.Sequential):
         )  # fmt: skip
 
 
+BOTH = pytest.mark.parametrize(
+    ("arrangement", "widths"), [("td", [16, 12, 8]), ("uniform", [12, 12, 12])]
+)
+
+
 def note(plan: Plan) -> list[str]:
     return [line for line in plan.notes if line.startswith("replaced by")]
 
 
-@pytest.mark.parametrize(
-    ("arrangement", "widths"), [("td", [16, 12, 8]), ("uniform", [12, 12, 12])]
-)
+@BOTH
 def test_a_transition_that_cannot_be_copied_is_replaced(
     arrangement: str, widths: list[int]
 ) -> None:
@@ -173,9 +176,7 @@ class ClassTokens(nn.Module):
         return logits
 
 
-@pytest.mark.parametrize(
-    ("arrangement", "widths"), [("td", [16, 12, 8]), ("uniform", [12, 12, 12])]
-)
+@BOTH
 def test_class_tokens_are_the_stages_own_and_the_head_reads_the_last(
     arrangement: str, widths: list[int]
 ) -> None:
