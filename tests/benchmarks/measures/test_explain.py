@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
+from collections.abc import Callable
 from typing import get_args
 
 import numpy as np
@@ -28,6 +29,10 @@ DIGIT, SMALL, PHOTO = (1, 28, 28), (3, 32, 32), (3, 64, 64)
 
 def resnet18() -> nn.Module:
     return import_torchvision().models.resnet18(num_classes=10)  # type: ignore[no-any-return]
+
+
+def topdown_lenet() -> nn.Module:
+    return to_topdown(lenet_fc(), input_size=DIGIT)
 
 
 def linear_network() -> nn.Sequential:
@@ -175,23 +180,18 @@ def test_no_digit_that_a_trained_network_gets_right_has_a_black_heatmap(topdown:
 
 
 @pytest.mark.parametrize(
-    ("network", "size", "layer", "place"),
+    ("make", "size", "layer", "place"),
     [
-        (resnet18(), PHOTO, 4, "layer4"),
-        (resnet18(), PHOTO, 2, "layer2"),
-        (resnet32(), SMALL, 1, "stage1"),
-        (
-            to_topdown(lenet_fc(), input_size=DIGIT),
-            DIGIT,
-            1,
-            "levels.1.stage.features.stage2.0.act",
-        ),
+        (resnet18, PHOTO, 4, "layer4"),
+        (resnet18, PHOTO, 2, "layer2"),
+        (resnet32, SMALL, 1, "stage1"),
+        (topdown_lenet, DIGIT, 1, "levels.1.stage.features.stage2.0.act"),
     ],
 )
 def test_same_as_torchcam_where_a_module_ends_the_level(
-    network: nn.Module, size: tuple[int, int, int], layer: int, place: str
+    make: Callable[[], nn.Module], size: tuple[int, int, int], layer: int, place: str
 ) -> None:
-    trained_a_little(network, size)
+    network = trained_a_little(make(), size)
     images = torch.rand(6, *size)
     labels = network(images).argmax(1)
     expected = torchcam_maps(network, place, images, labels)
@@ -208,14 +208,14 @@ def test_same_as_torchcam_where_a_module_ends_the_level(
 
 
 @pytest.mark.parametrize(
-    ("network", "size", "bottom_up", "top_down", "last"),
+    ("make", "size", "bottom_up", "top_down", "last"),
     [
-        (lenet_fc(), DIGIT, [28, 14, 7], [7, 14, 28], ("classifier_act", "head_classifier_act")),
-        (nin_light(), DIGIT, [28, 14, 7], [7, 14, 28], ("classifier_act", "head_classifier_act")),
-        (nin(), SMALL, [32, 16, 8], [8, 16, 32], ("classifier_act", "head_classifier_act")),
-        (resnet32(), SMALL, [32, 32, 16, 8], [8, 16, 32], ("relu_30", "relu_30")),
+        (lenet_fc, DIGIT, [28, 14, 7], [7, 14, 28], ("classifier_act", "head_classifier_act")),
+        (nin_light, DIGIT, [28, 14, 7], [7, 14, 28], ("classifier_act", "head_classifier_act")),
+        (nin, SMALL, [32, 16, 8], [8, 16, 32], ("classifier_act", "head_classifier_act")),
+        (resnet32, SMALL, [32, 32, 16, 8], [8, 16, 32], ("relu_30", "relu_30")),
         (
-            resnet18(),
+            resnet18,
             PHOTO,
             [16, 16, 8, 4, 2],
             [2, 8, 16, 32, 64],
@@ -224,12 +224,13 @@ def test_same_as_torchcam_where_a_module_ends_the_level(
     ],
 )
 def test_levels_of_the_papers_networks(
-    network: nn.Module,
+    make: Callable[[], nn.Module],
     size: tuple[int, int, int],
     bottom_up: list[int],
     top_down: list[int],
     last: tuple[str, str],
 ) -> None:
+    network = make()
     td = to_topdown(network, input_size=size)
     for explained, sides, node in zip((network, td), (bottom_up, top_down), last, strict=True):
         explainer = Explainer(explained, input_size=size)
@@ -317,7 +318,7 @@ def test_a_frozen_network_under_no_grad_has_heatmaps_too() -> None:
 
 
 def test_batches_make_no_difference() -> None:
-    network = trained_a_little(to_topdown(lenet_fc(), input_size=DIGIT), DIGIT)
+    network = trained_a_little(topdown_lenet(), DIGIT)
     explainer = Explainer(network, input_size=DIGIT)
     images, labels = torch.rand(7, *DIGIT), torch.arange(7)
     whole, pieces = (explainer.heatmaps(images, labels, batch=n) for n in (7, 3))
