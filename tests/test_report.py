@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
+from html import unescape
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -15,6 +17,7 @@ from torch import Tensor, nn
 from td_transform import TopDownError, TopDownNetwork, receptive_field, to_topdown
 from td_transform.report import write_report
 from tests.browser import visit
+from tests.transform.test_transitions import PooledQueries
 
 SIZE = (3, 24, 32)
 
@@ -129,6 +132,17 @@ def test_what_the_user_said_and_what_no_rule_knew_is_there(page: Path) -> None:
     assert "<h1>a &lt;b&gt; net, upside down</h1>" in text
     assert "to_topdown(model, input_size=(3, 24, 32), merge=&#39;concat&#39;)" in text
     assert re.search(r"<h3>Opaque operators</h3>.*?<li>[^<]*logcumsumexp", text, re.DOTALL)
+
+
+def test_what_was_replaced_and_what_keeps_its_resolution_is_there(tmp_path: Path) -> None:
+    """As `print(plan)` says it, line by line."""
+    model = PooledQueries()
+    td = to_topdown(model, input_size=(3, 32, 32), output_stride=2)
+    plan = td.plan = replace(td.plan, bound=("T1 < T2: a table",))
+    text = write_report(model, td, tmp_path / "report.html").read_text()
+    assert len(plan.replaced) == 1
+    for note in (*plan.replaced, *plan.bound):
+        assert f"<li>{note}</li>" in unescape(text)
 
 
 def test_the_drawing_says_what_the_plan_says(page: Path) -> None:

@@ -139,7 +139,8 @@ def _masked(text: str) -> str:
     """What was seen, without names and numbers, so that the same kind reads the same."""
     text = re.sub(r"'[^']*'|\"[^\"]*\"", "'…'", text)
     text = re.sub(r"\b[a-z]+(_\d+|\.\w+)[\w.]*", "…", text)
-    return re.sub(r"\d[\d,.]*", "#", text)[:160]
+    text = re.sub(r"\d[\d,.]*", "#", text)
+    return re.sub(r"('…'[^,]*)(?:, \1)+", r"\1, …", text)[:160]
 
 
 __all__ = ["Library", "Row", "bottom_up", "converted", "row", "trained"]

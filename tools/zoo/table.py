@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -54,21 +53,22 @@ def _counts(rows: Sequence[Row]) -> Iterator[str]:
 
 
 def _errors(rows: Sequence[Row]) -> Iterator[str]:
-    """How often each kind of error came, in any arrangement, with models that it came for."""
-    kinds: Counter[tuple[str, str, str]] = Counter()
-    models: dict[tuple[str, str, str], list[str]] = {}
+    """How often each kind of error came, under which arrangements, with models that it came for."""
+    models: dict[tuple[str, str], dict[str, None]] = {}
+    arrangements: dict[tuple[str, str], set[str]] = {}
     for row in rows:
         for arrangement in _ARRANGEMENTS:
             if "error" in (result := row.get(arrangement, {})):
-                kind = (arrangement, str(result["error"]), _placeless(str(result["reason"])))
-                kinds[kind] += 1
-                models.setdefault(kind, []).append(str(row["model"]))
+                kind = (str(result["error"]), _placeless(str(result["reason"])))
+                models.setdefault(kind, {})[str(row["model"])] = None
+                arrangements.setdefault(kind, set()).add(arrangement)
     yield "## Kinds of errors"
     yield ""
-    yield "| arrangement | error | seen | models | for example |"
+    yield "| error | seen | under | models | for example |"
     yield "| --- | --- | --- | ---: | --- |"
-    for kind, count in kinds.most_common():
-        cells = [*kind, str(count), ", ".join(models[kind][:4])]
+    for kind, names in sorted(models.items(), key=lambda found: -len(found[1])):
+        under = ", ".join(a for a in _ARRANGEMENTS if a in arrangements[kind])
+        cells = [*kind, under, str(len(names)), ", ".join([*names][:4])]
         yield "| " + " | ".join(map(_cell, cells)) + " |"
     yield ""
 
