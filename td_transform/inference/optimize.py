@@ -14,7 +14,7 @@ from td_transform.errors import TopDownError
 from td_transform.inference.rewrite import in_fewer_multiplications
 from td_transform.inference.runtimes import NEEDS, Run, built, is_missing
 
-Backend = Literal["auto", "onnxruntime", "openvino", "compile"]
+Backend = Literal["auto", "onnxruntime", "openvino", "compile", "eager"]
 
 # what the result may differ by, relative to the largest logit
 _TOLERANCE = 1e-4
@@ -67,10 +67,10 @@ def optimize_for_inference(
     Args:
         model: a network, bottom-up or top-down; it is left as it is.
         example: images (N, C, H, W) of the shape that it will be called with.
-        backend: `onnxruntime`, `openvino` (both on the CPU), or `compile`: torch's compiler with
-            frozen weights, channels last, on the example's device. `auto` is the faster of the first
-            two on the example, of those that are installed; `compile` where there is none, and for
-            an example that doesn't live on the CPU.
+        backend: `onnxruntime`, `openvino` (both on the CPU), `compile`: torch's compiler with frozen
+            weights, channels last, on the example's device, or `eager`: torch as it is. `auto` is
+            the fastest on the example of `eager` and of the first two, of those that are installed;
+            of `eager` and `compile` where there is none, and for an example that isn't on the CPU.
 
     Raises:
         TopDownError: the backend is unknown or not installed, or gives other logits on the example.
@@ -110,7 +110,7 @@ class _Way:
 def _candidates(example: Tensor) -> list[str]:
     on_cpu = example.device.type == "cpu"
     found = [n for n, needed in NEEDS.items() if on_cpu and not any(map(is_missing, needed))]
-    return found or ["compile"]
+    return [*(found or ["compile"]), "eager"]
 
 
 def _ways(backend: str, model: nn.Module, example: Tensor, expected: Tensor) -> list[_Way]:

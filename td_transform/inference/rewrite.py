@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import product
 from math import prod
 from typing import Any
 
@@ -15,12 +16,14 @@ from td_transform.inference.upsampled import OverUpsampled
 from td_transform.inference.winograd import Winograd
 
 # What things take beside multiply-adds, counted in multiply-adds; fitted to convolutions of 48 to 2048
-# channels on one thread (docs/performance.md): per element of a map that Winograd transforms and
-# transposes, per weight that is read from memory, per output whose channels become pixels.
-_TRANSFORMED, _READ, _SHUFFLED = 300, 16, 100
+# channels on one thread (docs/performance.md): per value that Winograd transforms, per weight that is
+# read from memory, per output whose channels become pixels.
+_TRANSFORMED, _READ, _SHUFFLED = 60, 16, 100
 _TILES = (2, 4)
 # of the direct cost, what a rewritten convolution may take: it needs more memory
-_WORTHWHILE = 0.8
+_WORTHWHILE = 0.9
+# channels that runtimes lay out as one block; what doesn't fill them is slow in groups
+_BLOCK = 16
 
 _aten = torch.ops.aten
 # what may stand between an upsampling and a convolution without changing the map
@@ -51,17 +54,29 @@ class _Convolution:
 
     def others(self) -> Iterator[tuple[float, type[nn.Module], tuple[Any, ...], fx.Node]]:
         """Other ways to compute it: the cost, the layer and its arguments, what it reads."""
-        (k, c, size), (n, _, *sides) = self.weight.shape[:3], _shape(self.result)
-        for tile in _TILES:
+        k, c, size = self.weight.shape[:3]
+        tiles = _TILES if size > 1 and not k % _BLOCK and not c % _BLOCK else ()
+        for tile, axes in product(tiles, (1, 2)):
             if size <= tile + 1:
-                products = (tile + size - 1) ** 2
-                tiles = n * prod(-(-side // tile) for side in sides)
-                cost = products * (k * c * (tiles + _READ) + _TRANSFORMED * tiles * (c + k))
-                yield cost, Winograd, (self.weight, self.bias, self.padding, tile), self.source
+                arguments = (self.weight, self.bias, self.padding, tile, axes)
+                yield self._winograd_cost(tile, axes), Winograd, arguments, self.source
         coarse = _upsampled_by_two(self.source)
         if coarse is not None and (size, self.padding) == (3, 1):
             cost = 4 * k * c * (self._positions + 4 * _READ) + _SHUFFLED * k * self._positions
             yield cost, OverUpsampled, (self.weight, self.bias), coarse
+
+    def _winograd_cost(self, tile: int, axes: int) -> float:
+        k, c, size = self.weight.shape[:3]
+        n, _, height, width = _shape(self.result)
+        products, rows = tile + size - 1, n * -(-height // tile)
+        by_rows = rows * width * products
+        if axes == 1:
+            return k * c * products * size * (rows * width + _READ) + _TRANSFORMED * by_rows * (
+                c + k
+            )
+        tiles = rows * -(-width // tile)
+        values = by_rows * c + products**2 * tiles * (c + k)
+        return k * c * products**2 * (tiles + _READ) + _TRANSFORMED * values
 
     @property
     def _positions(self) -> int:

@@ -76,7 +76,11 @@ def _compile(model: nn.Module, example: Tensor) -> Run:
     return run
 
 
+def _eager(model: nn.Module, example: Tensor) -> Run:
+    return torch.no_grad()(model)
+
+
 NEEDS = {"onnxruntime": ("onnxruntime", "onnx", "onnxscript"), "openvino": ("openvino",)}
 BUILDERS: dict[str, Callable[[nn.Module, Tensor], Run]] = {
-    "onnxruntime": _onnxruntime, "openvino": _openvino, "compile": _compile,
+    "onnxruntime": _onnxruntime, "openvino": _openvino, "compile": _compile, "eager": _eager,
 }  # fmt: skip

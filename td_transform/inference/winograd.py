@@ -1,9 +1,9 @@
 """Winograd's convolution: some times fewer multiplications, for more additions and more memory.
 
-A tile of m x m outputs of an r x r convolution is A^T [(G w G^T) * (B^T x B)] A, with n = m + r - 1
-products instead of m r along each axis (Lavin & Gray 2016, "Fast Algorithms for Convolutional Neural
-Networks"). Both transforms are written as convolutions over the positions of a tile, and the products
-as a matrix product for each of the n x n, so that any runtime has fast operators for them.
+m outputs of a convolution with r taps are A^T [(G w) * (B^T x)], with n = m + r - 1 products instead of
+m r (Lavin & Gray 2016, "Fast Algorithms for Convolutional Neural Networks"). All but A^T are written as
+convolutions between whole maps of C or K channels, so that a runtime which lays out channels in blocks
+needn't lay them out anew in between: B^T x as n depthwise ones, the products as one in n groups.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ Matrix = NDArray[np.float64]
 
 # where the polynomials are evaluated, besides infinity: small numbers round least
 _POINTS = (0, 1, -1, 2, -2, 0.5, -0.5)
+_ONE = _POINTS.index(1)
 
 
 def matrices(m: int, r: int) -> tuple[Matrix, Matrix, Matrix]:
@@ -40,56 +41,65 @@ def matrices(m: int, r: int) -> tuple[Matrix, Matrix, Matrix]:
 
 
 class Winograd(nn.Module):
-    """A convolution of stride 1, r x r weights (K, C, r, r) and zero padding, by tiles of m x m.
+    """A convolution of stride 1, r x r weights (K, C, r, r) and zero padding, by tiles of m outputs.
 
     Args:
         weight: of the convolution.
         bias: (K,) or None.
         padding: along both axes.
-        tile: m, with r <= m + 1.
+        tile: m.
+        axes: 1, tiles of m rows, or 2, of m x m.
     """
 
-    products: Tensor
     inputs: Tensor
+    products: Tensor
+    bias: Tensor
     outputs: Tensor
-    bias: Tensor | None
 
-    def __init__(self, weight: Tensor, bias: Tensor | None, padding: int, tile: int) -> None:
+    def __init__(
+        self, weight: Tensor, bias: Tensor | None, padding: int, tile: int, axes: int
+    ) -> None:
         super().__init__()
-        self.padding, self.tile, self.size = padding, tile, weight.shape[-1]
-        outputs, kernel, inputs = matrices(tile, self.size)
+        self.padding, self.tile, self.axes = padding, tile, axes
+        self.width, c, self.size = weight.shape[:3]
+        back, kernel, inputs = (torch.from_numpy(m).to(weight) for m in matrices(tile, self.size))
         n = len(kernel)
-        self.positions, self.width = n * n, len(weight)
-        at = torch.from_numpy(kernel).to(weight)
-        products = torch.einsum("ai,kcij,bj->abkc", at, weight.detach(), at)
-        self.register_buffer("products", products.reshape(n * n, *weight.shape[:2]))
-        # an input tile is n x n of the 2m x 2m pixels of four neighbouring blocks of m x m
-        blocks = np.zeros((n, 2 * tile, n, 2 * tile))
-        blocks[:, :n, :, :n] = np.einsum("ap,bq->apbq", inputs, inputs)
-        blocks = blocks.reshape(n, 2, tile, n, 2, tile).transpose(0, 3, 2, 5, 1, 4)
-        back = np.einsum("ia,jb->ijab", outputs, outputs)
-        for name, values, shape in (
-            ("inputs", blocks, (n * n, tile * tile, 2, 2)),
-            ("outputs", back, (tile * tile, n * n, 1, 1)),
-        ):
-            self.register_buffer(name, torch.from_numpy(values.reshape(shape)).to(weight))
-        self.register_buffer("bias", None if bias is None else bias.detach().reshape(1, -1, 1, 1))
+        products = torch.einsum("ai,kcij->akcj", kernel, weight.detach())
+        if axes == 2:
+            products = torch.einsum("bj,akcj->bakc", kernel, products)
+            back = torch.einsum("ia,jb->ijba", back, back)
+        # the second point is 1: what is added to its product is added to all outputs of a tile
+        shift = torch.zeros(n**axes, self.width).to(weight)
+        shift[_ONE * (n + 1) if axes == 2 else _ONE] = 0 if bias is None else bias.detach()
+        self.register_buffer("inputs", inputs)
+        self.register_buffer("products", products.reshape(n**axes * self.width, c, 1, -1))
+        self.register_buffer("bias", shift.flatten())
+        self.register_buffer("outputs", back.reshape(tile**axes, n**axes))
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) to (N, K, H', W'), the size that the convolution gives."""
-        n, c, height, width = x.shape
-        m, grows = self.tile, 2 * self.padding - self.size + 1
-        high, wide = height + grows, width + grows
-        rows, columns = -(-high // m), -(-wide // m)
-        below, right = (rows + 1) * m - height, (columns + 1) * m - width
-        x = F.pad(x, (self.padding, right - self.padding, self.padding, below - self.padding))
-        x = F.pixel_unshuffle(x.reshape(n * c, 1, *x.shape[2:]), m)
-        x = F.conv2d(x, self.inputs)
-        x = x.reshape(n, c, self.positions, rows * columns).permute(2, 1, 0, 3)
-        x = self.products @ x.reshape(self.positions, c, n * rows * columns)
-        x = x.reshape(self.positions, self.width, n, rows * columns).permute(2, 1, 0, 3)
-        x = F.conv2d(x.reshape(n * self.width, self.positions, rows, columns), self.outputs)
-        x = F.pixel_shuffle(x, m).reshape(n, self.width, rows * m, columns * m)
-        x = x[:, :, :high, :wide]
-        # no view of the tiles: other nodes may write into it
-        return x.clone() if self.bias is None else x + self.bias
+        m, grows, both = self.tile, 2 * self.padding - self.size + 1, self.axes == 2
+        high, wide = x.shape[2] + grows, x.shape[3] + grows
+        below, right = -high % m, -wide % m if both else 0
+        if below or right:
+            x = F.pad(x, (0, right, 0, below))
+        x = self._tiles(x, (1, 1, -1, 1), (m, 1), (self.padding, 0))
+        if both:
+            x = self._tiles(x, (1, 1, 1, -1), (1, m), (0, self.padding))
+        groups = self.outputs.shape[1]
+        x = F.conv2d(x, self.products, self.bias, 1, (0, 0 if both else self.padding), 1, groups)
+        n, _, rows, columns = x.shape
+        x = self.outputs @ x.reshape(n, groups, -1)
+        x = x.reshape(n, m, -1, self.width, rows, columns)
+        x = x.permute(0, 3, 4, 1, 5, 2) if both else x[:, :, 0].permute(0, 2, 3, 1, 4)
+        x = x.reshape(n, self.width, high + below, wide + right)
+        # no view of more: other nodes may write into it
+        return x[:, :, :high, :wide].clone() if below or right else x
+
+    def _tiles(
+        self, x: Tensor, shape: tuple[int, ...], stride: tuple[int, int], padding: tuple[int, int]
+    ) -> Tensor:
+        """The maps that the products read along one axis, one after the other."""
+        c = x.shape[1]
+        taps = [row.reshape(shape).repeat(c, 1, 1, 1) for row in self.inputs]
+        return torch.cat([F.conv2d(x, t, None, stride, padding, 1, c) for t in taps], 1)

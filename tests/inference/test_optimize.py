@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import time
 import warnings
 
 import pytest
@@ -89,3 +90,13 @@ def test_a_rewritten_network_is_taken_where_it_is_right_and_faster(
     fast = optimize_for_inference(net, torch.rand(1, 3, 8, 8), backend="onnxruntime")
     assert fast.rewritten == rewritten
     assert f"rewritten={rewritten}" in repr(fast)
+
+
+def test_never_slower_than_the_network_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    net = nn.Conv2d(3, 4, 1)
+    monkeypatch.setattr(optimize, "NEEDS", {"onnxruntime": ()})
+    monkeypatch.setitem(
+        runtimes.BUILDERS, "onnxruntime", lambda model, x: lambda x: (time.sleep(0.02), model(x))[1]
+    )
+    fast = optimize_for_inference(net, torch.rand(1, 3, 8, 8))
+    assert fast.backend == "eager"

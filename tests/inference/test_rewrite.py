@@ -19,17 +19,18 @@ from td_transform.inference.winograd import Winograd
 from tests.networks import TOPOLOGIES
 
 
+@pytest.mark.parametrize("axes", [1, 2])
 @pytest.mark.parametrize("padding", [0, 1, 2])
 @pytest.mark.parametrize(("tile", "size"), [(2, 2), (2, 3), (4, 2), (4, 3), (4, 5)])
 @pytest.mark.parametrize("sides", [(8, 8), (9, 7), (5, 10)])
 def test_tiles_give_the_convolution(
-    sides: tuple[int, int], tile: int, size: int, padding: int
+    sides: tuple[int, int], tile: int, size: int, padding: int, axes: int
 ) -> None:
     torch.manual_seed(0)
     conv = nn.Conv2d(3, 4, size, padding=padding).double()
     x = torch.rand(2, 3, *sides, dtype=torch.float64)
     with torch.no_grad():
-        found = Winograd(conv.weight, conv.bias, padding, tile)(x)
+        found = Winograd(conv.weight, conv.bias, padding, tile, axes)(x)
         torch.testing.assert_close(found, conv(x), rtol=1e-11, atol=1e-12)
 
 
@@ -103,9 +104,12 @@ def test_which_convolutions_are_rewritten(name: str, monkeypatch: pytest.MonkeyP
     assert changed == len(kinds)
 
 
-@pytest.mark.parametrize(("width", "rewritten"), [(32, 0), (512, 1)])
+@pytest.mark.parametrize(("width", "rewritten"), [(32, 0), (512, 1), (520, 0)])
 def test_narrow_convolutions_stay(width: int, rewritten: int) -> None:
-    """The transforms of a map grow with its width, what they save with its square."""
+    """The transforms of a map grow with its width, what they save with its square.
+
+    Nor does a width change that isn't a multiple of the channels that runtimes lay out as one block.
+    """
     with torch.device("meta"):
         net, x = nn.Sequential(nn.Conv2d(width, width, 3, padding=1)), torch.rand(4, width, 32, 32)
     assert in_fewer_multiplications(net.eval(), x)[1] == rewritten
@@ -116,6 +120,7 @@ def test_narrow_convolutions_stay(width: int, rewritten: int) -> None:
 def test_rewritten_networks_run_in_onnxruntime(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for cost in ("_TRANSFORMED", "_READ", "_SHUFFLED"):
         monkeypatch.setattr(rewrite, cost, 0)
+    monkeypatch.setattr(rewrite, "_BLOCK", 1)
     torch.manual_seed(0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

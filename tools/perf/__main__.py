@@ -20,6 +20,7 @@ from td_transform.table import format_table
 from tools.perf.growth import Point, growth
 from tools.perf.measures import Row, Setting, measured
 from tools.perf.subjects import subjects
+from tools.perf.timing import Ratio
 
 # networks small enough for the whole batch
 _FULL_BATCH = ("LeNetFC", "NIN-light", "NIN", "ResNet32")
@@ -79,8 +80,9 @@ def header(arguments: Arguments) -> str:
     """Hardware, versions and sizes."""
     on_gpu = arguments.device.startswith("cuda")
     name = torch.cuda.get_device_name() if on_gpu else processor()
+    clock = "processor" if arguments.threads == 1 and not on_gpu else "wall"
     return (
-        f"{name}, {arguments.threads} threads; torch {torch.__version__}, Python "
+        f"{name}, {arguments.threads} threads, {clock} time; torch {torch.__version__}, Python "
         f"{platform.python_version()}; batch {arguments.batch} (torchvision's: "
         f"{max(2, arguments.batch // 8)} at {arguments.side} px), output_stride=1; "
         f"{arguments.rounds} rounds in turn, median [quartiles]"
@@ -90,21 +92,23 @@ def header(arguments: Arguments) -> str:
 def row_table(row: Row) -> list[str]:
     """Seconds and ratios of one network's contestants."""
     cells = [
-        [name, f"{1000 * time.seconds:.1f}", str(time), f"{1000 * step.seconds:.1f}", str(step)]
-        for name, time, step in (
-            (name, time, row.training[name]) for name, time in row.inference.items()
-        )
+        [name, *_time_cells(time), *_time_cells(row.training.get(name))]
+        for name, time in row.inference.items()
     ]
     columns = [row.name, "inference, ms", "against TD", "training, ms", "against TD"]
     return format_table(columns, cells)
+
+
+def _time_cells(time: Ratio | None) -> list[str]:
+    return ["", ""] if time is None else [f"{1000 * time.seconds:.1f}", str(time)]
 
 
 def summary(rows: Sequence[Row]) -> list[str]:
     """One line a network."""
     columns = [
         "TD network", "conversion", "inference / BU", "training / BU", "inference / hand",
-        "training / hand", "mult-adds / BU", "kept / BU", "kept, MB", "peak, MB", "share of peak",
-        "training",
+        "training / hand", "inference / optimised", "mult-adds / BU", "kept / BU", "kept, MB",
+        "peak, MB", "share of peak", "training",
     ]  # fmt: skip
     return format_table(columns, [_cells(row) for row in rows])
 
@@ -112,9 +116,9 @@ def summary(rows: Sequence[Row]) -> list[str]:
 def _cells(row: Row) -> list[str]:
     times = [
         f"{1 / kind[rival].ratio:.2f}" if rival in kind else ""
-        for rival in ("BU", "by hand")
+        for rival in ("BU", "by hand", f"TD, {row.backend}")
         for kind in (row.inference, row.training)
-    ]
+    ][:-1]
     return [
         row.name, str(row.conversion), *times, f"{row.multiply_adds:.1f}", f"{row.kept:.1f}",
         f"{row.kept_bytes / 1e6:.1f}", f"{row.peak_bytes / 1e6:.1f}", f"{100 * row.share:.0f} %",

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
 
-from td_transform import to_topdown
+from td_transform import optimize_for_inference, to_topdown
 from td_transform.cost import measure
 from tools.perf.memory import memory
 from tools.perf.subjects import Size, Subject
@@ -29,7 +29,9 @@ class Row:
         name: the network's.
         batch: images a step.
         conversion: `to_topdown` of the model on meta against symbolic_trace and shape propagation.
-        inference, training: per contestant (`BU`, `TD`, `by hand`, `... compiled`), against `TD`.
+        backend: what `optimize_for_inference` chose.
+        inference, training: per contestant (`BU`, `TD`, `by hand`, `... compiled`), against `TD`;
+            in inference also what `optimize_for_inference` makes of it.
         multiply_adds: top-down against bottom-up.
         kept: bytes for the backward pass, top-down against bottom-up.
         kept_bytes, peak_bytes: of the top-down network.
@@ -40,6 +42,7 @@ class Row:
     name: str
     batch: int
     conversion: Ratio
+    backend: str
     inference: dict[str, Ratio]
     training: dict[str, Ratio]
     multiply_adds: float
@@ -73,7 +76,9 @@ def measured(name: str, subject: Subject, setting: Setting) -> Row:
         networks |= {f"{n} compiled": _compiled(m) for n, m in networks.items()}
     images = torch.rand(setting.batch, *subject.size, device=setting.device)
     device, rounds = setting.device, setting.rounds
-    inference = {n: _inference(m.eval(), images) for n, m in networks.items()}
+    fast = optimize_for_inference(td, images)
+    evaluated = {n: m.eval() for n, m in networks.items()} | {f"TD, {fast.backend}": fast}
+    inference = {n: _inference(m, images) for n, m in evaluated.items()}
     times = in_turn({**inference, "peak": _product(device)}, device, rounds=rounds)
     training = {n: _training(m.train(), images) for n, m in networks.items()}
     steps = in_turn({**training, "peak": _product(device)}, device, rounds=rounds)
@@ -83,6 +88,7 @@ def measured(name: str, subject: Subject, setting: Setting) -> Row:
         name=name,
         batch=setting.batch,
         conversion=_conversion(model, subject.size, rounds),
+        backend=fast.backend,
         inference={n: times[n] for n in inference},
         training={n: steps[n] for n in training},
         multiply_adds=costs[1].multiply_adds / costs[0].multiply_adds,
