@@ -4,18 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from torch import fx
+from torch import fx, nn
 
-from td_transform.operators import Call, Dims, Inference, Operator, TensorInfo, node_operator
+from td_transform.operators import (
+    Call,
+    Dims,
+    Inference,
+    Operator,
+    TensorInfo,
+    module_operator,
+    node_operator,
+)
 from td_transform.operators.opaque import OPAQUE, fits, opaque, settled
 from td_transform.operators.remembering import remember
 from td_transform.operators.widths import Variable, Width
-from td_transform.trace import Trace
+from td_transform.trace import HANDS_ON, Trace
 
 
 def operator_of(trace: Trace, node: fx.Node) -> Operator:
-    """The registry's entry for a node; what it doesn't know is opaque."""
-    return node_operator(node, trace.module(node)) or OPAQUE
+    """The registry's entry for a node; what it doesn't know is opaque, but for what does nothing
+    outside of training and holds no values: that is a dropout of its own kind."""
+    module = trace.module(node)
+    known = node_operator(node, module)
+    if known is None and module is not None and node.meta.get(HANDS_ON) and not module.state_dict():
+        known = module_operator(nn.Dropout())
+    return known or OPAQUE
 
 
 def call_of(trace: Trace, node: fx.Node, inference: Inference) -> Call:

@@ -30,8 +30,8 @@ def arithmetic(call: Call) -> Dim | None:
     """Sizes times, divided by, plus or minus an integer."""
     left, right = (_operand(call, argument) for argument in call.node.args[:2])
     target = call.node.target
-    if target is op.floordiv and (rounded := _rounded_up(call)) is not None:
-        return rounded
+    if target in (op.floordiv, op.add, op.sub) and (stepped := _stepped(call)) is not None:
+        return stepped
     is_number = isinstance(left, int) or (isinstance(left, Width) and not left.terms)
     if is_number and target is op.mul:
         left, right = right, left
@@ -48,14 +48,32 @@ def arithmetic(call: Call) -> Dim | None:
     return None
 
 
-def _rounded_up(call: Call) -> Spatial | None:
-    """(h + k - 1) // k is an axis after steps of k."""
-    total, step = call.node.args[:2]
-    if not isinstance(total, fx.Node) or total.target is not op.add or not isinstance(step, int):
+def _stepped(call: Call) -> Spatial | None:
+    """(h + b) // k + c is an axis after steps of k where b // k + c = 0: rounded up, or with a
+    convolution's kernel and padding."""
+    division, behind = _without_summands(call.node)
+    if division.target is not op.floordiv or type(division.args[1]) is not int:
         return None
-    summand, more = total.args[:2]
-    axis = _operand(call, summand) if more == step - 1 else None
-    return axis.stepped(step) if isinstance(axis, Spatial) and axis.axis != FLAT else None
+    total, step = division.args
+    summand, ahead = _without_summands(total)
+    axis = call.inference.dims.get(summand)
+    if not isinstance(axis, Spatial) or axis.axis == FLAT or ahead // step + behind != 0:
+        return None
+    return axis.stepped(step)
+
+
+def _without_summands(node: Any) -> tuple[Any, int]:
+    """A number without the integers that are added to it, and their sum."""
+    total = 0
+    while isinstance(node, fx.Node) and node.target in (op.add, op.sub):
+        left, right = node.args
+        if node.target is op.add and type(left) is int:
+            left, right = right, left
+        if type(right) is not int:
+            break
+        total += right if node.target is op.add else -right
+        node = left
+    return node, total
 
 
 def _operand(call: Call, argument: Any) -> Any:

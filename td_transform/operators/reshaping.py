@@ -271,16 +271,22 @@ def _movable(call: Call, sizes: list[int], outs: list[int]) -> int:
 
 
 def unfold(call: Call) -> Dims:
-    """A window around every position of a map, its pixels beside each other as channels.
+    """A window at every step over a map, its pixels beside each other as channels.
 
     Raises:
-        Conflict: there are fewer windows than positions.
+        Conflict: the windows are along the channels.
     """
     batch, channels, *axes = call.dims()
-    sizes = call.shape()[2:]
-    kernel: Any = call.option("kernel_size", 1)
-    pixels = kernel**2 if isinstance(kernel, int) else math.prod(kernel)
-    if call.values[call.node].shape[-1] != math.prod(sizes) or isinstance(channels, Spatial):
-        raise Conflict("windows that are further apart than the pixels of the map")
     along = tuple(dim for dim in axes if isinstance(dim, Spatial))
-    return (batch, channels * pixels, Spatial(FLAT, Fraction(1), along, sizes))
+    if isinstance(channels, Spatial) or len(along) < len(axes):
+        raise Conflict("windows along the channels")
+    options = ("kernel_size", 1, None), ("dilation", 2, 1), ("padding", 3, 0), ("stride", 4, 1)
+    given = (call.option(*option) for option in options)
+    each = [(x,) * len(axes) if isinstance(x, int) else tuple(x) for x in given]
+    kernels, _, _, steps = each
+    sizes = tuple(
+        (size + 2 * padding - dilation * (kernel - 1) - 1) // step + 1
+        for size, kernel, dilation, padding, step in zip(call.shape()[2:], *each, strict=True)
+    )
+    stepped = tuple(dim.stepped(step) for dim, step in zip(along, steps, strict=True))
+    return batch, channels * math.prod(kernels), Spatial(FLAT, Fraction(1), stepped, sizes)

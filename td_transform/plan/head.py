@@ -110,7 +110,10 @@ def _is_standard(trunk: Trunk, node: fx.Node) -> bool:
 
 
 def _is_spatial(dims: Any) -> bool:
-    return isinstance(dims, tuple) and any(isinstance(dim, Spatial) for dim in dims)
+    """Is it a map, or are there maps among its parts (of a split)?"""
+    return isinstance(dims, tuple) and any(
+        isinstance(dim, Spatial) or _is_spatial(dim) for dim in dims
+    )
 
 
 def _pooled(trunk: Trunk, node: fx.Node, size: tuple[int, ...], what: str) -> str:

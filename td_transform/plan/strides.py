@@ -54,9 +54,10 @@ def _strides(trunk: Trunk, node: fx.Node) -> tuple[Stride | None, Stride | None]
 def _at_crossing(
     trunk: Trunk, node: fx.Node, upsampling: Upsampling | None, reached: Along
 ) -> Change:
-    if trunk.is_opaque(node):
-        raise downsampling(trunk, node)
     before = trunk.call(node).input
+    # windows laid out in a row of positions: without the step they would be another tensor
+    if trunk.is_opaque(node) or trunk.axes(node) != trunk.axes(before):
+        raise downsampling(trunk, node)
     # a 1x1 convolution commutes with the upsampling and costs less before it
     commutes = trunk.is_learned(node) and trunk.window(node).is_pointwise
     upsample = upsampling(node if commutes else before, reached) if upsampling else None

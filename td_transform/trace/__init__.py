@@ -5,8 +5,17 @@ What other packages use is listed below; the modules are internal.
 
 from __future__ import annotations
 
+from td_transform.trace.recorder import HANDS_ON
 from td_transform.trace.reparametrised import apply_anew, make_plain, reparametrised
 from td_transform.trace.skeleton import make_skeleton
 from td_transform.trace.trace import Trace, trace
 
-__all__ = ["Trace", "apply_anew", "make_plain", "make_skeleton", "reparametrised", "trace"]
+__all__ = [
+    "HANDS_ON",
+    "Trace",
+    "apply_anew",
+    "make_plain",
+    "make_skeleton",
+    "reparametrised",
+    "trace",
+]

@@ -27,6 +27,8 @@ from td_transform.trace.targets import (
 from td_transform.trace.trees import describe, has_tensors, tensors
 from td_transform.trace.writer import GraphWriter
 
+# in a node's meta: does the module hand on the tensor that it gets, outside of training?
+HANDS_ON = "hands_on"
 _Execution = Callable[[], Any]
 _GRAD_MODES = ("recorder.py", "grad_mode.py", "_contextlib.py")
 
@@ -189,6 +191,8 @@ class Recorder(TorchFunctionMode):
             return result
         args, kwargs = self.writer.arguments(target.args), self.writer.arguments(target.kwargs)
         node = self.writer.create(target.op, target.target, args, kwargs, describe(result))
+        if target.op == "call_module" and not written:
+            node.meta[HANDS_ON] = any(result is x for x in target.args)
         self._note_what_is_left_out(target)
         returned = self.writer.adopt_all(result, node, written)
         for tensor in written:

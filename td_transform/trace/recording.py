@@ -20,14 +20,15 @@ from torch import Tensor, fx, nn
 
 from td_transform.errors import TopDownError, TraceError, first_line
 from td_transform.layers.dimensions import by
-from td_transform.operators import TensorInfo
+from td_transform.operators import TensorInfo, node_operator
+from td_transform.trace.batch import write_batch
 from td_transform.trace.escaping import EscapedFunctions
 from td_transform.trace.recorder import Recorder
 from td_transform.trace.sizes import UnhashableSizeError
 from td_transform.trace.source import failed_line
 from td_transform.trace.state import ModuleState
 
-_BATCH, _OTHER_BATCH = 2, 4
+_BATCH, _OTHER_BATCH, _THIRD_BATCH = 2, 4, 6
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,27 +102,32 @@ def _frozen(
     is a multiple, and that a second one fails is no news.
     """
     channels, *sides = input_size
-    multiples = (side * times for side, times in zip(sides, (2, 3, 4), strict=False))
-    others = (side + more for side, more in zip(sides, (32, 96, 160), strict=False))
-    try:
-        difference = _difference(first, run(_OTHER_BATCH, (channels, *multiples)))
-    except TopDownError as error:
-        difference = f"{error.place}: {error.seen}"
-    if difference is not None:
-        _check_batch(first, lambda: run(_OTHER_BATCH, input_size))
-    else:
+    multiple = (channels, *(side * k for side, k in zip(sides, (2, 3, 4), strict=False)))
+    other = (channels, *(side + k for side, k in zip(sides, (32, 96, 160), strict=False)))
+    difference = _compared(first, lambda: run(_OTHER_BATCH, multiple))
+    if difference is None:
         with contextlib.suppress(TopDownError):
-            difference = _difference(first, run(_BATCH, (channels, *others)))
+            difference = _difference(first, run(_BATCH, other))
+    elif by_batch := _compared(first, lambda: run(_OTHER_BATCH, input_size)):
+        difference = _compared(first, lambda: run(_BATCH, multiple))
+        if not _frees_batch(first, lambda batch: run(batch, input_size)):
+            raise _bound_to_batch(by_batch)
     return f"frozen at images of {by(sides)}: {difference}" if difference else None
 
 
-def _check_batch(first: Recorder, run: Callable[[], Recorder]) -> None:
+def _compared(first: Recorder, run: Callable[[], Recorder]) -> str | None:
     try:
-        difference = _difference(first, run())
+        return _difference(first, run())
     except TopDownError as error:
-        difference = f"{error.place}: {error.seen}"
-    if difference is not None:
-        raise _bound_to_batch(difference)
+        return f"{error.place}: {error.seen}"
+
+
+def _frees_batch(first: Recorder, run: Callable[[int], Recorder]) -> bool:
+    """Are numbers written anew, which other batches show to be multiples of the batch's size?"""
+    with contextlib.suppress(TopDownError):
+        others = {batch: run(batch).writer for batch in (_OTHER_BATCH, _THIRD_BATCH)}
+        return write_batch(first.writer, _BATCH, others)
+    return False
 
 
 def _bound_to_batch(frozen: str) -> TraceError:
@@ -157,7 +163,8 @@ def _recorded(
                     result = recorder.run(image, _input_name(skeleton))
             else:
                 result = recorder.run(image, _input_name(skeleton))
-            recorder.writer.finish(_chosen(result, output))
+            chosen = _logits_of(_chosen(result, output), recorder)
+            recorder.writer.finish(chosen)
             if escaping or not recorder.writer.escaped:
                 return recorder
             escaping = True
@@ -192,6 +199,24 @@ def _input_name(skeleton: nn.Module) -> str:
             remedy="wrap the model in a module whose forward takes the image alone",
         )
     return given[0].name if given else "x"
+
+
+def _logits_of(result: Any, recorder: Recorder) -> Any:
+    """Of several outputs, the one that all others are activations of: probabilities beside logits."""
+    if not isinstance(result, (tuple, list)) or not all(map(recorder.writer.knows, result)):
+        return result
+    nodes = [recorder.writer.node(tensor) for tensor in result]
+    sources = {_before_activations(node, set(nodes)) for node in nodes}
+    logits = next(iter(sources)) if len(sources) == 1 else None
+    return result[nodes.index(logits)] if logits in nodes else result
+
+
+def _before_activations(node: fx.Node, outputs: set[fx.Node]) -> fx.Node:
+    """The output that another is made of by an activation."""
+    known = node_operator(node, None) if node.op != "call_module" else None
+    source = next(iter(node.all_input_nodes), None)
+    is_activation = known is not None and known.role == "activation"
+    return source if is_activation and source in outputs else node
 
 
 def _chosen(result: Any, output: str | None) -> Any:

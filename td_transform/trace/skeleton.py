@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.ao.nn.quantized import FloatFunctional
 from torch.nn.utils.prune import BasePruningMethod
 
 from td_transform.errors import TraceError, first_line
@@ -22,7 +23,7 @@ def check_convertible(model: nn.Module) -> None:
                 place, seen="a scripted module", expected="a plain nn.Module",
                 remedy="pass the model as it was before torch.jit.script or torch.jit.trace",
             )  # fmt: skip
-        if ".quantized" in type(module).__module__:
+        if ".quantized" in type(module).__module__ and type(module) is not FloatFunctional:
             raise TraceError(
                 place, seen="a quantised module", expected="a floating-point model",
                 remedy="convert the model before quantising it",

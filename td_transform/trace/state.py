@@ -22,11 +22,15 @@ class ModuleState:
         for container, items in self._saved:
             if not container and not items:
                 continue
-            container.clear()
+            # the plain kind's own methods: a subclass may read its items its own way
             if isinstance(container, list):
-                container.extend(items)
+                list.__setitem__(container, slice(None), items)
+            elif isinstance(container, dict):
+                dict.clear(container)
+                dict.update(container, items)
             else:
-                container.update(items)
+                set.clear(container)
+                set.update(container, items)
 
 
 def _containers(module: nn.Module) -> list[Any]:
@@ -34,4 +38,5 @@ def _containers(module: nn.Module) -> list[Any]:
 
 
 def _items(container: Any) -> tuple[Any, ...]:
-    return tuple(container.items() if isinstance(container, dict) else container)
+    kind = next(kind for kind in (dict, list, set) if isinstance(container, kind))
+    return tuple(dict.items(container) if kind is dict else kind.__iter__(container))

@@ -345,6 +345,18 @@ class ValuesAndIndices(Network):
         return torch.max(x, pooled) + best - low + top[:, :1]
 
 
+class IntOfBatch(Network):
+    """As Swin's first code has it: windows counted with a division of floats."""
+
+    def middle(self, x: Tensor) -> Any:
+        _, c, h, w = x.shape
+        windows = x.unfold(2, 4, 4).unfold(3, 4, 4).permute(0, 2, 3, 1, 4, 5).reshape(-1, c, 4, 4)
+        n = int(windows.shape[0] / (h * w / 4 / 4))
+        halves = windows.relu().view(n * 2, h * w // 32, c, 4, 4).flip(1)
+        grid = halves.reshape(n, h // 4, w // 4, c, 4, 4)
+        return grid.permute(0, 3, 1, 4, 2, 5).reshape(n, c, h, w)
+
+
 class FrozenByInt(Network):
     def middle(self, x: Tensor) -> Any:
         side = int(math.sqrt(x.shape[2] * x.shape[3]))
@@ -373,6 +385,43 @@ class PositionTable(Network):
 class TablesBySize(Network):
     def middle(self, x: Tensor) -> Any:
         return x * {8: 2.0, 4: 3.0}[x.shape[1]]
+
+
+class OwnDictionary(Network):
+    """A dictionary among the attributes that takes items its own way (as mmengine's ConfigDict)."""
+
+    class Settings(dict[str, Any]):
+        def update(self, *others: Any) -> None:
+            super().update(dict.items(others[0]))
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.settings = self.Settings(slope=0.5)
+
+    def middle(self, x: Tensor) -> Any:
+        slope = self.settings["slope"]
+        self.settings["slope"] = 7.0
+        return F.leaky_relu(x, slope)
+
+
+class Probabilities(Network):
+    def forward(self, x: Tensor) -> Any:
+        logits = super().forward(x)
+        return logits.softmax(1), logits
+
+    def middle(self, x: Tensor) -> Any:
+        return x
+
+
+class FloatFunctionals(Network):
+    """What a model that can be quantised adds with, before it is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sum = nn.quantized.FloatFunctional()
+
+    def middle(self, x: Tensor) -> Any:
+        return self.sum.add(x, self.second(x))
 
 
 class StateKept(Network):

@@ -267,3 +267,90 @@ def test_sizes_that_are_rounded_up_belong_to_the_map_at_hand() -> None:
     td = convert(Tokens())
     assert [(level.stride, level.width) for level in td.plan.levels] == [(4, 16), (2, 16), (1, 8)]
     check_network(td, torch.rand(2, *SIZE), classes=7)
+
+
+class DropPath(nn.Module):
+    """Stochastic depth: nothing outside of training."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * torch.rand(len(x), *(1,) * (x.dim() - 1)).round() * 2 if self.training else x
+
+
+class Dropped(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv, self.drop = nn.Conv2d(width, width, 3, padding=1), DropPath()
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = x + self.drop(self.conv(x))
+        return out
+
+
+def test_what_does_nothing_outside_of_training_keeps_no_width() -> None:
+    td = convert(Network(Dropped), arrangement="uniform")
+    assert td.plan.opaque == ()
+    check_network(td, torch.rand(2, *SIZE), classes=7)
+
+
+class UnfoldedMerging(nn.Module):
+    """Patches beside each other as channels, and the size that a convolution's formula gives."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.sampler = nn.Unfold(2, stride=2)
+        self.reduction = nn.Linear(4 * width, 2 * width)
+
+    def forward(self, x: Tensor, size: Any) -> Any:
+        h, w = ((side + 2 * 0 - 1 * (2 - 1) - 1) // 2 + 1 for side in size)
+        x = x.transpose(1, 2).unflatten(2, size)
+        return self.reduction(self.sampler(x).transpose(1, 2)), (h, w)
+
+
+class Mixing(nn.Module):
+    """A convolution on tokens, with a third axis of length 1 that the next block asks for again."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv3d(width, width, (1, 3, 3), padding=(0, 1, 1))
+
+    def forward(self, x: Tensor, size: Any) -> Any:
+        depth, h, w = size
+        volume = self.conv(x.transpose(1, 2).reshape(x.shape[0], -1, depth, h, w))
+        return x + volume.flatten(2).transpose(1, 2), volume.shape[2:]
+
+
+class TokensOfASize(nn.Module):
+    """Two stages of tokens, which are handed on together with their size, and a class token that the
+    head parts from them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 2, stride=2)
+        self.fine = nn.ModuleList([Mixing(8), Mixing(8)])
+        self.merging = UnfoldedMerging(8)
+        self.coarse = nn.ModuleList([Mixing(16), Mixing(16)])
+        self.token = nn.Parameter(torch.zeros(1, 1, 16))
+        self.drop, self.fc = DropPath(), nn.Linear(16, 7)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        size = x.unsqueeze(2).shape[2:]
+        x = x.flatten(2).transpose(1, 2)
+        for block in self.fine:
+            x, size = block(x, size)
+        x, (h, w) = self.merging(x, tuple(size[1:]))
+        size = (1, h, w)
+        for block in self.coarse:
+            x, size = block(x, size)
+        x = self.drop(torch.cat([self.token.expand(x.shape[0], -1, -1), x], 1))
+        token, _ = x.split([1, size[1] * size[2]], 1)
+        out: Tensor = self.fc(token.mean(1))
+        return out
+
+
+@pytest.mark.parametrize(("arrangement", "width"), [("td", 8), ("uniform", 12), ("reversed", 16)])
+def test_tokens_with_their_size_are_cut_into_stages(arrangement: str, width: int) -> None:
+    td = convert(TokensOfASize(), arrangement=arrangement, output_stride=2)
+    assert [level.stride for level in td.plan.levels] == [4, 2]
+    assert td.plan.levels[-1].width == width
+    assert td(torch.rand(2, *SIZE)).shape == (2, 7)

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from td_transform.torchvision_cpu import import_torchvision
+from tools.zoo.builders import Builders
 
 Size = tuple[int, int, int]
 
@@ -31,6 +32,25 @@ _CONVOLUTIONAL = frozenset({
     "mobilenetv3", "nasnet", "nfnet", "pnasnet", "rdnet", "regnet", "repghost", "repvit", "res2net",
     "resnest", "resnet", "resnetv2", "rexnet", "selecsls", "senet", "sknet", "starnet", "tresnet",
     "vgg", "vovnet", "xception", "xception_aligned",
+})  # fmt: skip
+# transformers' types of networks that run at one resolution
+_TRANSFORMERS_ISOTROPIC = frozenset({
+    "beit", "clip", "data2vec-vision", "deit", "dinov2", "dinov2_with_registers", "ijepa",
+    "imagegpt", "metaclip_2", "perceiver", "shieldgemma2", "siglip", "siglip2", "vit", "vit_msn",
+})  # fmt: skip
+# transformers' types of networks without attention
+_TRANSFORMERS_CONVOLUTIONAL = frozenset({
+    "bit", "convnext", "convnextv2", "efficientnet", "focalnet", "hgnet_v2", "mobilenet_v1",
+    "mobilenet_v2", "poolformer", "pp_lcnet", "regnet", "resnet", "textnet", "timm_wrapper",
+})  # fmt: skip
+# pytorchcv's modules of networks whose output is no vector of classes
+_PYTORCHCV_OTHERS = frozenset({
+    "alphapose_coco", "bisenet", "centernet", "cgnet", "contextnet", "dabnet", "danet", "deeplabv3",
+    "edanet", "enet", "erfnet", "esnet", "espcnet", "fastscnn", "fcn8sd", "fpenet", "ibppose_coco",
+    "icnet", "jasper", "jasperdr", "lednet", "lffd", "linknet", "lwopenpose_cmupan", "nvpattexp",
+    "pfpcnet", "prnet", "propainter", "propainter_ip", "propainter_rfc", "pspnet", "quartznet",
+    "raft", "segnet", "simplepose_coco", "simpleposemobile_coco", "sinet", "sqnet",
+    "superpointnet", "unet", "visemenet", "voca",
 })  # fmt: skip
 
 
@@ -83,7 +103,7 @@ def _timm(name: str) -> nn.Module:
 
 
 def _transformers_families() -> dict[str, str]:
-    return {name: name for name in _classifiers()}
+    return {name: name for name in _classifiers() if name not in _TRANSFORMERS_ISOTROPIC}
 
 
 def _transformers(name: str) -> nn.Module:
@@ -111,7 +131,8 @@ def _configured(model: nn.Module) -> Size:
 def _pytorchcv_families() -> dict[str, str]:
     import_torchvision()
     builders: Mapping[str, Any] = importlib.import_module("pytorchcv.model_provider")._models
-    return {name: _module(builder) for name, builder in builders.items()}
+    families = {name: _module(builder) for name, builder in builders.items()}
+    return {name: family for name, family in families.items() if family not in _PYTORCHCV_OTHERS}
 
 
 def _pytorchcv(name: str) -> nn.Module:
@@ -131,6 +152,20 @@ def _module(builder: Any) -> str:
     return str(builder.__module__).rpartition(".")[2]
 
 
+# what isn't an image classifier of 224x224 in these packages is left out
+_BUILDERS = {
+    "pylocron": Builders("holocron.models.classification"),
+    "fastai": Builders("fastai.vision.models.xresnet", r"x(?!senet154)\w+"),
+    "geffnet": Builders("geffnet", r"(?!tf_)(\w+net\w*|fbnetc)_\w+"),
+    "resnest": Builders("resnest.torch", r"resnest\w+"),
+    "antialiased_cnns": Builders("antialiased_cnns", r"(alex|dense|mobile|res|wide|vgg)\w+"),
+}
+
+
+def _of_builders(name: str, builders: Builders) -> Library:
+    return Library(name, builders.families, builders.build, lambda model: (3, 224, 224))
+
+
 LIBRARIES: Mapping[str, Library] = {
     library.name: library
     for library in (
@@ -139,8 +174,12 @@ LIBRARIES: Mapping[str, Library] = {
             "timm", _timm_families, _timm,
             kind=lambda family: "CNNs" if family in _CONVOLUTIONAL else "hybrids",
         ),
-        Library("transformers", _transformers_families, _transformers, _configured),
+        Library(
+            "transformers", _transformers_families, _transformers, _configured,
+            lambda name: "CNNs" if name in _TRANSFORMERS_CONVOLUTIONAL else "hybrids",
+        ),
         Library("pytorchcv", _pytorchcv_families, _pytorchcv, _pytorchcv_size),
+        *(_of_builders(name, builders) for name, builders in _BUILDERS.items()),
     )
 }  # fmt: skip
 
