@@ -64,6 +64,7 @@ def reshape(call: Call) -> Dims:
         if len(ins) == len(outs) == 1:
             result.append(dims[0])
         elif (axes := _named_axes(call, dims, outs, after)) is not None:
+            _keep_numbers(call, dims, [before[i] for i in ins])
             result.extend(axes)
         elif _holds_positions(call, dims, [before[i] for i in ins]):
             result.extend(_positions(call, ins, [after[o] for o in outs]))
@@ -105,6 +106,13 @@ def _named_axes(
         return None
     sizes = [Width.of(after[o]) for o in outs]
     return [d if isinstance(d, Spatial) else n for d, n in zip(given, sizes, strict=True)]
+
+
+def _keep_numbers(call: Call, dims: list[Dim], sizes: list[int]) -> None:
+    """What is laid out as a map's positions (rows of a table) are as many whatever the widths."""
+    for dim, size in zip(dims, sizes, strict=True):
+        if isinstance(dim, Width) and dim.terms:
+            call.inference.widths.equate(dim, Width.of(size))
 
 
 def _with_named_axes(call: Call, dims: list[Dim]) -> list[Dim]:

@@ -207,6 +207,10 @@ def concat(call: Call) -> Dims:
     sizes = [part[axis] for part in parts]
     total: Dim
     if any(isinstance(size, Spatial) for size in sizes):
+        shapes = [call.shape(t) for t in tensors]  # type: ignore[union-attr]
+        sizes = [
+            _as_many(call, size, shape[axis]) for size, shape in zip(sizes, shapes, strict=True)
+        ]
         total = _with_tokens(sizes) or Width.of(call.values[call.node].shape[axis])
     else:
         total = sum((as_width(size) for size in sizes), Width())
@@ -218,6 +222,14 @@ def concat(call: Call) -> Dims:
         else parts[0][i]
         for i in range(len(parts[0]))
     )
+
+
+def _as_many(call: Call, size: Dim, number: int) -> Dim:
+    """What stands beside positions (tokens of a table) is a number, whatever the widths."""
+    if not isinstance(size, Width) or not size.terms:
+        return size
+    call.inference.widths.equate(size, Width.of(number))
+    return Width.of(number)
 
 
 def _with_tokens(sizes: list[Dim]) -> Spatial | None:

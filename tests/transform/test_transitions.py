@@ -354,3 +354,34 @@ def test_tokens_with_their_size_are_cut_into_stages(arrangement: str, width: int
     assert [level.stride for level in td.plan.levels] == [4, 2]
     assert td.plan.levels[-1].width == width
     assert td(torch.rand(2, *SIZE)).shape == (2, 7)
+
+
+class PositionTable(nn.Module):
+    """A table of positions, the class token's apart, laid out as a map to be resized (PVT)."""
+
+    def __init__(self, width: int, side: int = 16) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(width, width, 3, padding=1)
+        self.table = nn.Parameter(torch.zeros(1, 1 + side**2, width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x)
+        h, w = x.shape[2:]
+        table = self.table[:, 1:].reshape(1, h, w, -1).permute(0, 3, 1, 2)
+        table = F.interpolate(table, size=(h, w), mode="bilinear").flatten(2)
+        tokens = torch.cat([self.table[:, :1], table.transpose(1, 2)], 1)
+        out: Tensor = x + tokens[:, 1:].transpose(1, 2).unflatten(2, (h, w))
+        return out
+
+
+@pytest.mark.parametrize(("arrangement", "width"), [("td", 8), ("uniform", 16)])
+def test_a_table_of_positions_keeps_its_rows(arrangement: str, width: int) -> None:
+    model = nn.Sequential(
+        unit(3, 8, 2), Residual(unit(8, 8)), PositionTable(8), Residual(unit(8, 8)),
+        unit(8, 16, 2), Residual(unit(16, 16)), unit(16, 32, 2), Residual(unit(32, 32)),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 7),
+    )  # fmt: skip
+    td = convert(model, arrangement=arrangement, output_stride=2)
+    (table,) = (p for name, p in td.named_parameters() if name.endswith("table"))
+    assert table.shape == (1, 257, width)
+    assert td(torch.rand(2, *SIZE)).shape == (2, 7)
