@@ -8,7 +8,7 @@ from __future__ import annotations
 from td_transform.analyse.blocks import scope
 from td_transform.analyse.bottom_up import BottomUp, analyse
 from td_transform.analyse.infer import call_of, infer, operator_of
-from td_transform.analyse.segments import beside_pooling, entry_conv, entry_kernel
+from td_transform.analyse.segments import behind_unit, beside_pooling, entry_conv, entry_kernel
 from td_transform.analyse.siblings import matched_modules, operations
 from td_transform.analyse.solve import pinned_inflow, solve
 from td_transform.analyse.stages import Stage
@@ -24,6 +24,7 @@ __all__ = [
     "UnitStyle",
     "analyse",
     "attribute_of",
+    "behind_unit",
     "beside_pooling",
     "call_of",
     "entry_conv",

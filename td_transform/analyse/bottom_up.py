@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from torch import fx
+
 from td_transform.analyse.boundaries import named_stages
 from td_transform.analyse.layout import Layout, lay_out
 from td_transform.analyse.segments import uncuttable
 from td_transform.analyse.stages import Stage, at_falling_resolution, find_stages
 from td_transform.analyse.stem import split_stem
 from td_transform.analyse.style import UnitStyle, style_of
-from td_transform.analyse.trunk import Segment, Trunk, find_trunk
+from td_transform.analyse.trunk import Segment, Trunk, find_trunk, is_coarser
 from td_transform.errors import StructureError
-from td_transform.layers.dimensions import agreed
+from td_transform.layers.dimensions import agreed, by
+from td_transform.operators import TensorInfo
 from td_transform.trace import Trace
 
 
@@ -76,7 +79,15 @@ def analyse(trace: Trace, stages: Sequence[str] = ()) -> BottomUp:
 
 
 def _check_strides(trunk: Trunk, segment: Segment) -> None:
-    """Learned layers of a segment run at its strides, not at ones in between."""
+    """Learned layers of a segment run at its strides, not at ones in between; these are whole."""
+    if any(stride.denominator > 1 for stride in segment.stride_out):
+        raise StructureError(
+            trunk.trace.place(segment.start),
+            seen=f"that a map of {by(trunk.map_size(segment.end))} follows, of images of "
+            f"{by(trunk.trace.input_size[1:])}",
+            expected="maps at whole strides, no finer than the image",
+            remedy="resize the images before they come to the model, not in its forward",
+        )
     strides = {
         stride
         for n in segment.nodes
@@ -93,6 +104,24 @@ def _no_stages(trunk: Trunk, stages: Sequence[Stage]) -> StructureError:
     seen = (
         f"one stage at stride {agreed(stages[0].strides)}" if stages else "no convolutional stage"
     )
+    calls = [n for n in trunk.trace.graph.nodes if n.op.startswith("call")]
+    learned = [stride for n in calls if trunk.is_learned(n) and (stride := trunk.stride(n))]
+    if stages and any(is_coarser(stride, stages[0].strides) for stride in learned):
+        return StructureError(
+            f"model {type(trunk.trace.model).__name__}",
+            seen=f"{seen}: coarser maps of learned layers come back to it before the head",
+            expected="two or more stages at falling resolution",
+            remedy="convert the encoder by itself, with a head behind its coarsest map",
+        )
+    lost = next((n for n in calls if _loses_map(trunk, n)), None)
+    if lost is not None:
+        before, after = (trunk.trace.values[n].shape for n in (trunk.call(lost).input, lost))
+        return StructureError(
+            trunk.trace.place(lost),
+            seen=f"that a map of {by(before[2:])} becomes one of {by(after[2:])}",
+            expected="a resolution that falls by a whole factor",
+            remedy="use a pooling or convolution whose stride is a whole number there",
+        )
     return StructureError(
         f"model {type(trunk.trace.model).__name__}",
         seen=f"{seen}: its features are not downsampled between learned layers",
@@ -100,3 +129,12 @@ def _no_stages(trunk: Trunk, stages: Sequence[Stage]) -> StructureError:
         remedy="convert a hierarchical CNN; transformers with one patch embedding and isotropic "
         "networks have no stages to reverse",
     )
+
+
+def _loses_map(trunk: Trunk, node: fx.Node) -> bool:
+    """Could the step of what an opaque operator makes of a map not be read off its shape?"""
+    if not trunk.is_opaque(node) or not isinstance(trunk.trace.values[node], TensorInfo):
+        return False
+    before = trunk.stride(trunk.call(node).input) if trunk.call(node).tensors else None
+    shape = trunk.trace.values[node].shape
+    return before is not None and trunk.stride(node) is None and len(shape) == trunk.count + 2

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from torch import fx
 
 from td_transform.analyse.blocks import join_blocks
+from td_transform.analyse.infer import operator_of
 from td_transform.analyse.regions import Region, cut_points, regions
 from td_transform.analyse.segments import group_regions, uncuttable
 from td_transform.analyse.solve import carries_width
@@ -50,7 +51,7 @@ def lay_out(trunk: Trunk) -> Layout:
         first -= 1
     body = list(pieces[first:])
     image = body[0].start if body else points[0]
-    body = _without_head_tokens(trunk, body)
+    body = _without_weighting(trunk, _without_head_tokens(trunk, body))
     while body and body[-1].kind in ("pool", "inert"):
         body.pop()
     tail = len(body)
@@ -80,6 +81,16 @@ def _without_head_tokens(trunk: Trunk, body: list[Region]) -> list[Region]:
         if any(trunk.adds_tokens(n) for n in piece.nodes):
             return body[:i]
     return body
+
+
+def _without_weighting(trunk: Trunk, body: list[Region]) -> list[Region]:
+    """Learned weights of positions, by which the map is multiplied before it is summed, are a pooling:
+    a part of the head."""
+    if not body or body[-1].kind != "block":
+        return body
+    end = body[-1].nodes[-1]
+    summed = all(operator_of(trunk.trace, user).gathers == "sum" for user in end.users)
+    return body[:-1] if summed and trunk.call(end).multiplies else body
 
 
 def _sets_width(trunk: Trunk, segment: Segment) -> bool:

@@ -101,7 +101,8 @@ def _region_kind(
     roles = {"opaque" if trunk.is_opaque(n) else trunk.role(n) for n in nodes if n.op != "get_attr"}
     if "norm" in roles:
         return "norm"
-    if roles & {"activation", "opaque"} or (len(nodes) > 1 and "combine" in roles):
+    is_combined = len(nodes) > 1 or trunk.width(start) != trunk.width(end)
+    if roles & {"activation", "opaque"} or ("combine" in roles and is_combined):
         return "activation"
     return "inert"
 

@@ -31,7 +31,6 @@ def group_regions(trunk: Trunk, pieces: Sequence[Region], pre_activation: bool) 
     groups: list[list[Region]] = []
     pending: list[Region] = []
     for i, region in enumerate(pieces):
-        last = groups[-1][-1] if groups else None
         if region.kind in ("conv", "depthwise", "block"):
             groups.append([*pending, region])
             pending = []
@@ -43,7 +42,7 @@ def group_regions(trunk: Trunk, pieces: Sequence[Region], pre_activation: bool) 
         elif any(trunk.adds_tokens(n) for n in region.nodes):
             pending.append(region)  # class tokens belong to the block that reads them
         elif region.kind == "norm":
-            behind_conv = last is not None and last.kind in ("conv", "depthwise") and not pending
+            behind_conv = bool(groups) and _lacks_norm(groups[-1]) and not pending
             if behind_conv and not (pre_activation and _leads_into_block(pieces[i:])):
                 groups[-1].append(region)
             else:
@@ -64,6 +63,13 @@ def _kind(group: Sequence[Region]) -> Kind:
     if "pool" in kinds:
         return "pool"
     return "depthwise" if "depthwise" in kinds else "unit"
+
+
+def _lacks_norm(group: Sequence[Region]) -> bool:
+    """Is it a convolution, perhaps with an activation, whose norm may follow?"""
+    kinds = [t.kind for t in group]
+    first = next((i for i, kind in enumerate(kinds) if kind in ("conv", "depthwise")), len(kinds))
+    return first < len(kinds) and {*kinds[first + 1 :]} <= {"activation", "inert"}
 
 
 def _leads_into_block(pieces: Sequence[Region]) -> bool:
@@ -111,3 +117,19 @@ def beside_pooling(trunk: Trunk, pool: Segment) -> Segment | None:
     kept = tuple(n for n in pool.nodes if trunk.keeps_shape(n))
     stride = pool.stride_out
     return Segment("unit", trunk.call(kept[0]).input, kept, stride, stride) if kept else None
+
+
+def behind_unit(trunk: Trunk, segment: Segment) -> Segment | None:
+    """What a unit has behind its convolution, its norm layer and its activation (dropout, a gate)."""
+    wanted = {"conv", "norm", "activation"}
+    last, place = None, 0
+    for i, node in enumerate(segment.nodes):
+        role = "conv" if node is entry_conv(trunk, segment) else trunk.role(node)
+        if role in wanted and node in trunk.tensors and trunk.axes(node) is not None:
+            wanted.remove(role)
+            last, place = node, i
+    nodes = segment.nodes[place + 1 :]
+    if last is None or not nodes:
+        return None
+    stride = segment.stride_out
+    return Segment("unit", last, nodes, stride, stride)

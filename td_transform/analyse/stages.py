@@ -98,8 +98,9 @@ def find_stages(trunk: Trunk, groups: Sequence[Group]) -> tuple[Stage, ...]:
 def _prelude(
     trunk: Trunk, previous: list[Segment], pools: list[Segment], body: list[Segment]
 ) -> tuple[Segment, ...]:
-    """The last unit of the stage before, where it is there for this one."""
-    if len(previous) < 2 or not pools or previous[-1].kind != "unit":
+    """The last unit of the stage before, where it is there for this one, which has blocks."""
+    is_chain = all(s.kind == "unit" for s in body)
+    if len(previous) < 2 or not pools or previous[-1].kind != "unit" or is_chain:
         return ()
     block, unit = previous[-2:]
     leads = is_pointwise_unit(trunk, unit) and not carries_width(trunk, body[0])

@@ -25,6 +25,7 @@ class UnitStyle:
             ends with one of its own.
         stem_kernel: the leading convolution's kernel in image pixels.
         pre_activation: norm-act-conv instead of conv-norm-act.
+        norm_last: does the leading unit have its norm behind its activation?
         channels_last: the norms among them that work on channels-last tensors.
         identities_from_start: do identity shortcuts leave at the start of their block (in a
             pre-activation net: before its norm)?
@@ -37,6 +38,7 @@ class UnitStyle:
     activation: str | None
     stem_kernel: tuple[int, ...]
     pre_activation: bool
+    norm_last: bool
     channels_last: tuple[str, ...]
     identities_from_start: bool
 
@@ -73,18 +75,20 @@ def style_of(trunk: Trunk, segments: Sequence[Segment], *, pre_activation: bool)
         None if _activates(trunk, norm) else stem_activation or activation,
         _kernel_in_pixels(trunk, conv),
         pre_activation,
+        _comes_later(stem_norm, stem_activation, [n.name for n in unit]),
         tuple(n.name for n in maps if is_norm_layer(trunk, n) and _is_last(trunk, n)),
         any(_has_identity_from_start(trunk, segment) for segment in segments),
     )
 
 
+def _comes_later(norm: str | None, activation: str | None, names: Sequence[str]) -> bool:
+    both = norm is not None and activation is not None
+    return both and names.index(norm or "") > names.index(activation or "")
+
+
 def _has_identity_from_start(trunk: Trunk, segment: Segment) -> bool:
     """Is the tensor that flows in added to what the block makes of it?"""
-    return any(
-        trunk.role(user) == "combine" and len(trunk.call(user).tensors) == 2
-        for user in segment.start.users
-        if user in segment.nodes
-    )
+    return any(trunk.call(user).adds for user in segment.start.users if user in segment.nodes)
 
 
 def _is_last(trunk: Trunk, node: fx.Node) -> bool:

@@ -69,7 +69,14 @@ class LayerBuilder:
         if norm is not None and plan.norm_channels_last:
             norm = ChannelsLast(norm)
         activation = self._activation(plan)
-        return Unit(self._conv(plan), norm, activation, pre_activation=plan.pre_activation)
+        unit = Unit(
+            self._conv(plan),
+            norm,
+            activation,
+            pre_activation=plan.pre_activation,
+            norm_last=plan.norm_last,
+        )
+        return unit.requires_grad_(True)  # whatever the layers that it is modelled on do
 
     def lift(self, plan: UnitPlan | OwnPlan) -> nn.Module:
         return self._own.lift(plan) if isinstance(plan, OwnPlan) else self.unit(plan)

@@ -13,7 +13,7 @@ from td_transform.emit.footprint import Footprint, MetaRun
 from td_transform.emit.network import TopDownNetwork
 from td_transform.errors import ConversionError, first_line
 from td_transform.layers.dimensions import agreed
-from td_transform.plan import LevelPlan
+from td_transform.plan import LevelPlan, UnitPlan
 from td_transform.trace import Trace
 
 
@@ -146,7 +146,10 @@ def _check_classes(shape: tuple[int, ...], trace: Trace) -> None:
 def _check_reached(network: TopDownNetwork, reached: set[int], bottom_up: BottomUp) -> None:
     lost = [n for n, p in network.named_parameters() if p.requires_grad and id(p) not in reached]
     unread = _unread(bottom_up.trace) if lost else set()
+    units = tuple(f"{unit}." for unit in _new_units(network))
     for name in lost:
+        if name.startswith(units):
+            raise _behind_no_grad(name, network)
         path, _, parameter = name.rpartition(".")
         if (type(network.get_submodule(path)), parameter) not in unread:
             raise ConversionError(
@@ -156,6 +159,24 @@ def _check_reached(network: TopDownNetwork, reached: set[int], bottom_up: Bottom
                 remedy="register the module that computes with it with "
                 "td_transform.register_operator, so that it is carried along whole",
             )
+
+
+def _new_units(network: TopDownNetwork) -> list[str]:
+    """The paths of the units that the bottom-up model has nothing for; all of them are to train."""
+    parts = (part for level in network.plan.levels for part in level.parts)
+    return [part.name for part in parts if isinstance(part, UnitPlan)]
+
+
+def _behind_no_grad(name: str, network: TopDownNetwork) -> ConversionError:
+    stops = [n for n in network.graph.nodes if n.target == "detach"]
+    where = f" (it ends at '{stops[-1].name}')" if stops else ""
+    return ConversionError(
+        f"parameter '{name}' of the top-down network",
+        seen=f"that no gradient reaches it{where}",
+        expected="new layers that can learn",
+        remedy="take torch.no_grad() and detach() out of the model's forward; what is to stay as it is "
+        "says so with requires_grad_(False)",
+    )
 
 
 def _unread(trace: Trace) -> set[tuple[type[nn.Module], str]]:

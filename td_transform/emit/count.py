@@ -17,6 +17,7 @@ from td_transform.plan import (
     Part,
     Plan,
     SegmentPlan,
+    TensorPlan,
     UnitPlan,
     Upsampled,
     UpsamplePlan,
@@ -36,9 +37,9 @@ class _Counter:
 
     def __init__(self, plan: Plan, trace: Trace) -> None:
         self._plan = plan
-        self._model = trace.model
+        self._trace = trace
         self._builder = LayerBuilder(trace, plan)
-        self._heirs = _heirs(plan.layers)
+        self._heirs = _heirs(part for copy in plan.segments for part in copy.held)
 
     def plan(self) -> Plan:
         levels = tuple(self._level(level) for level in self._plan.levels)
@@ -71,28 +72,38 @@ class _Counter:
         return replace(segment, nodes=tuple(self._node(node) for node in segment.nodes))
 
     def _node(self, node: NodePlan) -> NodePlan:
-        change, layer = node.change, node.layer
+        change, layer, tensor = node.change, node.layer, node.tensor
         if isinstance(change, Upsampled):
             change = replace(change, upsample=self._upsample(change.upsample))
         if layer is not None:
             layer = self._layer(layer, size_preserving=node.size_preserving)
-        return replace(node, change=change, layer=layer)
+        if tensor is not None:
+            tensor = self._tensor(tensor)
+        return replace(node, change=change, layer=layer, tensor=tensor)
+
+    def _tensor(self, tensor: TensorPlan) -> TensorPlan:
+        keeps = tuple(self._trace.tensor(tensor.source).shape) == tensor.shape
+        inherits = keeps and tensor.parameters > 0 and self._is_heir(tensor)
+        return replace(tensor, inherits=inherits)
+
+    def _is_heir(self, part: LayerPlan | TensorPlan) -> bool:
+        return self._heirs[part.source] == part.name
 
     def _layer(self, layer: LayerPlan, *, size_preserving: bool) -> LayerPlan:
         built = self._builder.layer(layer, size_preserving=size_preserving)
-        source = self._model.get_submodule(layer.source)
+        source = self._trace.model.get_submodule(layer.source)
         shapes, own = _shapes(built), _shapes(source)
-        inherits = bool(own) and shapes == own and self._heirs[layer.source] == layer.name
+        inherits = bool(own) and shapes == own and self._is_heir(layer)
         return replace(layer, parameters=_count(built), inherits=inherits)
 
 
-def _heirs(layers: Iterable[LayerPlan]) -> dict[str, str]:
-    """Which layer may have the weights of a bottom-up one: its own copy, else the first of another
-    block's form. Two layers that had them would be tied."""
+def _heirs(parts: Iterable[LayerPlan | TensorPlan]) -> dict[str, str]:
+    """What may have the weights of a bottom-up layer or parameter: its own copy, else the first of
+    another block's form. Two that had them would be tied."""
     heirs: dict[str, str] = {}
-    for layer in layers:
-        if layer.source not in heirs or layer.name.endswith(f".{layer.source}"):
-            heirs[layer.source] = layer.name
+    for part in parts:
+        if part.source not in heirs or part.name.endswith(f".{part.source}"):
+            heirs[part.source] = part.name
     return heirs
 
 

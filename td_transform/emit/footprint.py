@@ -201,6 +201,8 @@ class _AffineNorms(TorchFunctionMode):
         **more: Any,
     ) -> Tensor:
         if training or weight is None or bias is None:
+            # running statistics may be parameters that don't train
+            mean, variance = (None if t is None else t.detach() for t in (mean, variance))
             return F.batch_norm(x, mean, variance, weight, bias, training, *rest, **more)
         self._keep(torch.empty(2 * BATCH, len(weight), dtype=weight.dtype, device="meta"))
         shape = (-1, *[1] * (x.dim() - 2))

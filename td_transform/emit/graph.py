@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import operator
 from collections.abc import Callable
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -29,6 +30,7 @@ from td_transform.plan import (
     Plan,
     PoolTo,
     SegmentPlan,
+    TensorPlan,
     UnitPlan,
     Upsampled,
     UpsamplePlan,
@@ -48,6 +50,12 @@ class GraphWriter:
         self._trace = bottom_up.trace
         self._plan = plan
         self._builder = LayerBuilder(bottom_up.trace, plan)
+        self._planned = {
+            path
+            for copy in plan.segments
+            for part in copy.held
+            for path in accumulate(part.name.split("."), "{}.{}".format)
+        }
         self._sources = {n.name: n for n in self._trace.graph.nodes}
         self._upsampled: dict[tuple[str, fx.Node], fx.Node] = {}
         self._pooled: dict[tuple[str, fx.Node], fx.Node] = {}
@@ -137,6 +145,12 @@ class GraphWriter:
         if last not in parent._modules:
             parent.add_module(last, make())
         return self.graph.call_module(name, inputs, options)
+
+    def _free(self, name: str) -> str:
+        """A name for what the bottom-up model has no module for, which one of its own may have."""
+        while name in self._planned:
+            name += "_"
+        return name
 
     def _scope(self, names: list[str], under: str = "") -> nn.Module:
         """The module at a path, which may be new.
@@ -242,8 +256,8 @@ class GraphWriter:
         placed: dict[fx.Node, fx.Node],
         like: fx.Node,
     ) -> fx.Node:
-        if source.op == "get_attr":
-            return self._tensor(segment, plan, source)
+        if plan.tensor is not None:
+            return self._tensor(segment, plan.tensor)
         match plan.change:
             case Drop(takes=takes):
                 return self._taken(takes, source, placed)
@@ -283,7 +297,7 @@ class GraphWriter:
         """A pooled map that is laid out as the bottom-up one is; all that read it share it."""
         axes = self._bottom_up.trunk.axes(source) or STANDARD
         kind: Any = DIMENSIONS[len(size)].adaptive_pool
-        name = f"{segment.prefix}.pool"
+        name = self._free(f"{segment.prefix}.pool")
         if (name, x) not in self._pooled:
             pooled = self._call(name, lambda: kind(size), self._layouts.standard(x, axes, like))
             self._pooled[name, x] = self._layouts.as_copied(pooled, axes, x)
@@ -301,7 +315,7 @@ class GraphWriter:
         if layer is not None:
             make = lambda: self._layer(layer, size_preserving=plan.size_preserving)  # noqa: E731
             return self._call(layer.name, make, *args, under=segment.prefix, **kwargs)
-        name, known = f"{segment.prefix}.{source.name}", node_operator(source, None)
+        name, known = self._free(f"{segment.prefix}.{source.name}"), node_operator(source, None)
         if known is not None and known.as_module is not None:
             follows = known.as_module(self._bottom_up.trunk.call(source))
             return self._call(name, lambda: follows, args[0])
@@ -316,21 +330,20 @@ class GraphWriter:
                     kwargs = {**kwargs, option: value}
         return self.graph.create_node(source.op, source.target, args, kwargs)
 
-    def _tensor(self, segment: SegmentPlan, plan: NodePlan, source: fx.Node) -> fx.Node:
-        """A parameter or buffer that the forward uses directly."""
-        value = self._trace.tensor(str(source.target))
-        *scopes, last = f"{segment.prefix}.{source.target}".split(".")
+    def _tensor(self, segment: SegmentPlan, plan: TensorPlan) -> fx.Node:
+        """A parameter or buffer that the forward reads itself."""
+        value = self._trace.tensor(plan.source)
+        *scopes, last = plan.name.split(".")
         owner = self._scope(scopes, segment.prefix)
         if not hasattr(owner, last):
             trains = isinstance(value, nn.Parameter)
-            shape = plan.shape if plan.shape is not None else tuple(value.shape)
-            new = torch.empty(shape, dtype=value.dtype, device="meta")
+            new = torch.empty(plan.shape, dtype=value.dtype, device="meta")
             if trains:
                 owner.register_parameter(last, nn.Parameter(new, value.requires_grad))
             else:
                 owner.register_buffer(last, new)
-            keeps = tuple(value.shape) == shape
-            inherits = trains and self._plan.options.weights == "inherit"
+            keeps = tuple(value.shape) == plan.shape
+            inherits = plan.inherits and self._plan.options.weights == "inherit"
             values: Values = "copied" if not trains else "shared" if inherits else "fresh"
             self.tensors.append(PlacedTensor(owner, last, value, values if keeps else "fresh"))
         return self.graph.get_attr(".".join([*scopes, last]))

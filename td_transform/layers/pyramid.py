@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
+from td_transform.errors import TopDownError
 from td_transform.layers.dimensions import DIMENSIONS, by, per_axis
 from td_transform.taps import POINT, Plane, Taps
 
 # numbers in a Gaussian matrix: an axis of some 4000 pixels
 _LARGEST_MATRIX = 2**23
+
+_SIDES = {1: "L", 2: "H, W", 3: "D, H, W"}
 
 PyramidKind = Literal["gaussian", "blur", "antialias", "decimate", "maxpool"]
 
@@ -63,7 +66,7 @@ class Pyramid(nn.Module):
 
     def forward(self, images: Tensor | Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Levels of one image (N, C, H, W), or of one full-size image per level, fine to coarse."""
-        sources = _sources(images, self.strides, self.skipped, self.preprocess)
+        sources = _sources(images, self.strides, self.skipped, self.preprocess, self.axes)
         return tuple(
             self.level(image, stride) for image, stride in zip(sources, self.strides, strict=True)
         )
@@ -149,7 +152,7 @@ class OwnPyramid(nn.Module):
 
     def forward(self, images: Tensor | Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Levels of one image (N, C, H, W), or of one full-size image per level, fine to coarse."""
-        sources = _sources(images, self.strides, self.skipped, self.preprocess)
+        sources = _sources(images, self.strides, self.skipped, self.preprocess, self.axes)
         return tuple(
             _every(image, per_axis(stride, self.axes))
             if stride in self.skipped
@@ -163,6 +166,7 @@ def _sources(
     strides: Sequence[int | tuple[int, ...]],
     skipped: Sequence[int | tuple[int, ...]],
     preprocess: nn.Module | None,
+    axes: int,
 ) -> tuple[Tensor, ...]:
     """The full image of every level, coarse to fine."""
     if isinstance(images, (tuple, list)):
@@ -175,7 +179,7 @@ def _sources(
         given = iter(reversed(images))
         sources = tuple(images[0] if stride in skipped else next(given) for stride in strides)
     else:
-        sources = (images,) * len(strides)
+        sources = (batched(images, axes),) * len(strides)
     return sources if preprocess is None else tuple(preprocess(image) for image in sources)
 
 
@@ -196,6 +200,24 @@ def short(stride: int | tuple[int, ...]) -> int | tuple[int, ...]:
 
 def _key(stride: int | tuple[int, ...]) -> str:
     return str(stride) if isinstance(stride, int) else by(stride)
+
+
+@fx.wrap
+def batched(images: Any, axes: int) -> Tensor:
+    """The images, which are a batch.
+
+    Raises:
+        TopDownError: they have another number of dimensions.
+    """
+    if images.dim() == axes + 2:
+        return images  # type: ignore[no-any-return]
+    single = images.dim() == axes + 1
+    raise TopDownError(
+        "images",
+        seen=f"a tensor of shape {tuple(images.shape)}",
+        expected=f"a batch of images (N, C, {_SIDES[axes]})",
+        remedy="pass x[None], a batch of one image" if single else "pass one batch of images",
+    )
 
 
 @fx.wrap

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 class Unit(nn.Module):
-    """A convolution with its norm and activation: conv-norm-act, or norm-act-conv."""
+    """A convolution with its norm and activation: conv-norm-act, conv-act-norm or norm-act-conv."""
 
     def __init__(
         self,
@@ -18,11 +18,12 @@ class Unit(nn.Module):
         activation: nn.Module | None,
         *,
         pre_activation: bool = False,
+        norm_last: bool = False,
     ) -> None:
         super().__init__()
         layers = {"conv": conv, "norm": norm, "activation": activation}
-        order = ("norm", "activation", "conv") if pre_activation else ("conv", "norm", "activation")
-        for name in order:
+        around = ("activation", "norm") if norm_last else ("norm", "activation")
+        for name in (*around, "conv") if pre_activation else ("conv", *around):
             if (layer := layers[name]) is not None:
                 self.add_module(name, layer)
 

@@ -104,6 +104,8 @@ def getitem(call: Call) -> Any:
             result.append(_slice(call, dims[axis], item, shape[axis], axis, path))
         elif isinstance(call.values.get(item) if isinstance(item, fx.Node) else None, TensorInfo):
             result.extend(_gathered(call, item, dims[axis], shape[axis]))
+        else:
+            _fix(call, dims[axis], shape[axis])
         axis += 1
     return (*result, *dims[axis:])
 
@@ -118,9 +120,14 @@ def _gathered(call: Call, places: fx.Node, dim: Dim, size: int) -> Dims:
         raise Conflict("a mask as an index")
     if any(isinstance(dim, Spatial) for dim in call.dims()):
         raise Conflict("a map's channels or positions by their number")
+    _fix(call, dim, size)
+    return call.dims(places)
+
+
+def _fix(call: Call, dim: Dim, size: int) -> None:
+    """Keep a width of which one or some are picked by their number."""
     if isinstance(dim, Width) and dim.terms:
         call.inference.widths.equate(dim, Width.of(size))
-    return call.dims(places)
 
 
 def spelt_out(index: Any, rank: int) -> list[Any]:

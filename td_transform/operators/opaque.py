@@ -101,13 +101,14 @@ def _described(call: Call, value: Any) -> Any:
 
 
 def _dims(call: Call, shape: tuple[int, ...]) -> Dims:
-    """The axes of the map where its sizes, or whole fractions of them, stand in a shape."""
+    """The axes of the map where its sizes, or else whole fractions of them, stand in a shape."""
     numbers = tuple(Width.of(size) for size in shape)
-    for found in _maps(call):
-        for place in _places(found.place, len(shape)):
-            axes = found.axes_at(shape, place)
-            if axes is not None:
-                return (*numbers[:place], *axes, *numbers[place + len(axes) :])
+    for axes_of in (_Map.whole_at, _Map.axes_at):
+        for found in _maps(call):
+            for place in _places(found.place, len(shape)):
+                axes = None if call.stays(shape, place) else axes_of(found, shape, place)
+                if axes is not None:
+                    return (*numbers[:place], *axes, *numbers[place + len(axes) :])
     return remembered(call, numbers, shape)
 
 
@@ -118,6 +119,11 @@ class _Map:
     axes: tuple[Spatial, ...]
     sizes: tuple[int, ...]
     place: int
+
+    def whole_at(self, shape: tuple[int, ...], place: int) -> tuple[Dim, ...] | None:
+        """What they are in an output that has all of them, as large as they were, at that place."""
+        count = len(self.axes)
+        return self.axes if count > 1 and shape[place : place + count] == self.sizes else None
 
     def axes_at(self, shape: tuple[int, ...], place: int) -> tuple[Dim, ...] | None:
         """What they are in an output of that shape, if they begin at that place."""

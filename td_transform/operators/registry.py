@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator as op
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -195,6 +196,27 @@ class Call:
         """Does a convolution have a group of its own for every channel that it reads?"""
         return bool(1 < int(self.number("groups", 6, 1)) == self.shape()[1])
 
+    def stays(self, shape: tuple[int, ...], place: int) -> bool:
+        """Does a size of the output stand there in what is read, too, as a width or a number? It is
+        no axis then that is as large by chance."""
+        return any(
+            len(self.dims(tensor)) == len(shape)
+            and isinstance(self.dims(tensor)[place], Width)
+            and self.shape(tensor)[place] == shape[place]
+            for tensor in self.tensors
+        )
+
+    @property
+    def adds(self) -> bool:
+        """Is it a sum of two tensors, position by position?"""
+        is_sum = self.node.target in (op.add, op.iadd, torch.add, "add", "add_")
+        return is_sum and len(self.tensors) == 2
+
+    @property
+    def multiplies(self) -> bool:
+        """Is it a product of its arguments, position by position?"""
+        return self.node.target in (op.mul, op.imul, torch.mul, "mul", "mul_")
+
     def window(self) -> Window:
         """The operator's sliding window; a single position where it has none."""
         operator = node_operator(self.node, self.module)
@@ -316,6 +338,12 @@ def module_operator(module: nn.Module) -> Operator | None:
 
 def node_operator(node: fx.Node, module: nn.Module | None) -> Operator | None:
     """The rules of a node of the graph, None where the registry has none."""
-    if module is not None:
-        return module_operator(module)
-    return _operators.get(node.target)
+    return module_operator(module) if module is not None else function_operator(node.target)
+
+
+def function_operator(target: Any) -> Operator | None:
+    """The rules of a function or method; one that writes into its tensor has those of its twin."""
+    operator = _operators.get(target)
+    if operator is None and isinstance(target, str) and not target.endswith("__"):
+        operator = _operators.get(target.removesuffix("_"))
+    return operator

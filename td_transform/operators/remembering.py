@@ -13,7 +13,11 @@ def remembered(call: Call, dims: Dims, shape: tuple[int, ...]) -> Dims:
     count = call.axes
     if len(shape) != 2 + count or shape[0] != call.batch or any(map(_is_axis, dims)):
         return dims
-    known = [p for p in (2, 1) if shape[p : p + count] in call.inference.maps]
+    known = [
+        p
+        for p in (2, 1)
+        if shape[p : p + count] in call.inference.maps and not call.stays(shape, p)
+    ]
     for place in sorted(known, key=lambda place: _vary(call, dims[place : place + count])):
         for dim, size in zip(dims[place : place + count], shape[place:], strict=False):
             if isinstance(dim, Width):  # positions are no channels

@@ -202,7 +202,8 @@ def concat(call: Call) -> Dims:
     tensors = call.node.args[0] if call.node.args else call.node.kwargs["tensors"]
     parts = [call.dims(t) for t in tensors]  # type: ignore[union-attr]
     axis = int(call.option("dim", 1, call.option("axis", 1, 0))) % len(parts[0])
-    if isinstance(parts[0][axis], Spatial):
+    first = parts[0][axis]
+    if isinstance(first, Spatial) and first.axis == FLAT:
         return parts[0]
     sizes = [part[axis] for part in parts]
     total: Dim
@@ -265,6 +266,8 @@ def split(call: Call) -> tuple[Dims, ...]:
         parted = (Width.of(tokens.ahead), replace(tokens, ahead=0))
         return tuple((*dims[:axis], part, *dims[axis + 1 :]) for part in parted)
     widths, whole = call.inference.widths, as_width(dims[axis])
+    if not whole.terms:
+        return tuple((*dims[:axis], Width.of(s[axis]), *dims[axis + 1 :]) for s in shapes)
     single = isinstance(sizes, (int, fx.Node))
     parts: list[Width] = []
     for i, shape in enumerate(shapes):

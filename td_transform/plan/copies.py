@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
-from torch import fx, nn
+from torch import Tensor, fx, nn
 
 from td_transform.analyse import BottomUp, Segment, attribute_of, solve
 from td_transform.errors import WidthConflictError
@@ -25,6 +25,7 @@ from td_transform.plan.parts import (
     NodePlan,
     SegmentPlan,
     SizePreserving,
+    TensorPlan,
     Upsampled,
     UpsamplePlan,
 )
@@ -111,7 +112,7 @@ class SegmentPlanner:
         self._bottom_up = bottom_up
         self._trunk = bottom_up.trunk
         self._learns = learns(options.upsample)
-        self._taken: dict[str, tuple[LayerPlan, bool]] = {}
+        self._taken: dict[str, object] = {}
         self.opaque: dict[fx.Node, str] = {}
 
     def plan(self, spec: CopySpec) -> SegmentPlan:
@@ -247,7 +248,7 @@ class SegmentPlanner:
         if _is_gone(change):
             return NodePlan(node.name, change)
         if node.op == "get_attr":
-            return self._parameter(node, solved)
+            return NodePlan(node.name, tensor=self._tensor(spec, node, solved))
         asks = self._trunk.asks(node, spec.segment.start)
         if asks is not None:
             return NodePlan(node.name, asks=asks)
@@ -280,48 +281,61 @@ class SegmentPlanner:
         channels = solved.width(solved.inference.dims[source][axes.channels])
         return replace(change, upsample=replace(change.upsample, channels=channels))
 
-    def _parameter(self, node: fx.Node, solved: _Solved) -> NodePlan:
-        """A parameter or buffer that the forward uses directly."""
-        info = self._trunk.trace.values[node]
-        if not isinstance(info, TensorInfo):
-            return NodePlan(node.name)
+    def _tensor(self, spec: CopySpec, node: fx.Node, solved: _Solved) -> TensorPlan:
+        """A parameter or buffer that the forward reads itself."""
+        source, skeleton = str(node.target), self._trunk.trace.skeleton
+        info: TensorInfo = self._trunk.trace.values[node]
         shape = tuple(
             solved.width(dim) if isinstance(dim, Width) else size
             for dim, size in zip(solved.inference.dims[node], info.shape, strict=True)
         )
-        trains = isinstance(
-            attribute_of(self._trunk.trace.skeleton, str(node.target)), nn.Parameter
+        name = _renamed(spec, source)
+        parameters = (
+            math.prod(shape) if isinstance(attribute_of(skeleton, source), nn.Parameter) else 0
         )
-        return NodePlan(node.name, shape=shape, parameters=math.prod(shape) if trains else 0)
+        own = _tensor_at(skeleton, name)
+        if own is not None and own.shape == info.shape:
+            source = name
+        plan = TensorPlan(f"{spec.prefix}.{name}", source, shape, parameters)
+        return replace(plan, name=self._apart(plan.name, replace(plan, name="")))
 
     def _layer(
         self, spec: CopySpec, node: fx.Node, sizes: Mapping[str, int], *, size_preserving: bool
     ) -> LayerPlan:
-        source = spec.modules.get(node, str(node.target))
-        name = source
-        if spec.rename is not None:
-            old, new = spec.rename
-            if not old and node not in spec.modules:
-                name = f"{new}.{name}"
-            elif old and name.startswith(f"{old}."):
-                name = new + name[len(old) :]
+        own = spec.modules.get(node)
+        source = own or str(node.target)
         module = self._trunk.trace.skeleton.get_submodule(source)
         plan = LayerPlan(
-            f"{spec.prefix}.{name}",
+            f"{spec.prefix}.{_renamed(spec, source, is_own=own is not None)}",
             source,
             type(module).__name__,
             tuple(sizes.items()),
             spec.kernels.get(node),
         )
-        return self._unique(plan, size_preserving=size_preserving)
+        what = (replace(plan, name=""), size_preserving)
+        return replace(plan, name=self._apart(plan.name, what))
 
-    def _unique(self, plan: LayerPlan, *, size_preserving: bool) -> LayerPlan:
-        """A layer that is called twice is one layer; two layers never share a name."""
-        name, number = plan.name, 2
-        while self._taken.setdefault(plan.name, (plan, size_preserving)) != (plan, size_preserving):
-            plan = replace(plan, name=f"{name}_{number}")
+    def _apart(self, name: str, what: object) -> str:
+        """What is read twice has one name; two things never share one."""
+        free, number = name, 2
+        while self._taken.setdefault(free, what) != what:
+            free = f"{name}_{number}"
             number += 1
-        return plan
+        return free
+
+
+def _renamed(spec: CopySpec, path: str, *, is_own: bool = False) -> str:
+    """What a bottom-up path is called in a copy; one of its own keeps its name among a sibling's."""
+    old, new = spec.rename or ("", "")
+    if old:
+        return new + path[len(old) :] if path.startswith(f"{old}.") else path
+    return f"{new}.{path}" if new and not is_own else path
+
+
+def _tensor_at(root: nn.Module, path: str) -> Tensor | None:
+    owner, _, name = path.rpartition(".")
+    found = getattr(dict(root.named_modules()).get(owner), name, None)
+    return found if isinstance(found, Tensor) else None
 
 
 def _is_gone(change: Change) -> bool:

@@ -56,7 +56,7 @@ class LevelParts:
         style = self._style
         return UnitPlan(
             name, width_in, width_out, kernel, style.conv, style.norm, style.activation,
-            style.pre_activation, style.norm in style.channels_last,
+            style.pre_activation, style.norm in style.channels_last, style.norm_last,
         )  # fmt: skip
 
     def lift(self, level: UnfinishedLevel, slot: Stage) -> UnitPlan | OwnPlan | None:
@@ -70,7 +70,7 @@ class LevelParts:
         unit = UnitPlan(
             f"{level.path}.lift", self._trunk.width(self._bottom_up.layout.image), level.width, kernel,
             style.conv, style.stem_norm, style.stem_activation,
-            norm_channels_last=style.stem_norm in style.channels_last,
+            norm_channels_last=style.stem_norm in style.channels_last, norm_last=style.norm_last,
         )  # fmt: skip
         lift = self._options.lift
         return unit if lift is None else OwnPlan(unit.name, name_of(lift), unit)

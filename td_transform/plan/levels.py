@@ -12,6 +12,7 @@ from td_transform.analyse import (
     BottomUp,
     Segment,
     Stage,
+    behind_unit,
     beside_pooling,
     entry_conv,
     entry_kernel,
@@ -30,6 +31,7 @@ from td_transform.plan.plan import Plan
 from td_transform.plan.resolutions import Resolutions
 from td_transform.plan.tokens import with_tokens
 from td_transform.plan.uniform import splittable_width, uniform_width
+from td_transform.plan.unlike import unlike
 
 
 class LevelPlanner:
@@ -91,11 +93,13 @@ class LevelPlanner:
         name = type(trace.model).__name__
         made_from = {level.made_from for level in levels}
         replaced = (why for number, why in self._replaced.items() if number in made_from)
-        return Plan(
+        plan = Plan(
             name, options, found, head, warnings, opaque, trace.notes,
             tuple(f"{why.place}: {why.seen}" for why in replaced),
             tuple(map(self._named, sorted(self._bound))),
         )  # fmt: skip
+        unlikes = unlike(self._bottom_up, self._options, plan.layers)
+        return replace(plan, warnings=(*unlikes, *warnings))
 
     def can_bind(self, number: int) -> bool:
         """Would a level be another with the blocks of its slot, and these at their resolution?"""
@@ -147,10 +151,21 @@ class LevelPlanner:
             self._parts.upsample(level)
             self._parts.merge(level)
         if stage.is_chain:
+            if level.factors is None:
+                self._behind_lift(level, stage.entry)
             self._units(level, stage, slot, skip=1 if level.factors is None else 0)
             return
         self._first_block(level, stage)
         self._rest(level, stage, stage.rest)
+
+    def _behind_lift(self, level: UnfinishedLevel, entry: Segment) -> None:
+        """What an entry unit has behind its convolution, norm and activation, which the lift has."""
+        rest = behind_unit(self._trunk, entry)
+        if rest is None:
+            return
+        before, after = (self._trunk.width(node) for node in (rest.start, rest.end))
+        level.width = level.current = level.width * before // after
+        self._parts.append(level, self._parts.spec(level, rest))
 
     def _next_stage(self, level: UnfinishedLevel, stage: Stage, slot: Stage) -> None:
         """T_2 .. T_n: a transition to the level's width and resolution, the merge, the rest."""
@@ -280,9 +295,11 @@ class LevelPlanner:
         spec = replace(self._parts.spec(level, entry), drop_identities=True)
         plan = self._segments.attempt(spec)
         expected = level.scaled or self._trunk.width(entry.end)
-        if plan is None and not entry.crosses:
+        # a stage of one block is nothing without it
+        stays = not entry.crosses or not stage.rest
+        if plan is None and stays:
             self._parts.append(level, spec)
-        elif plan is not None and (plan.width_out == expected or not entry.crosses):
+        elif plan is not None and (plan.width_out == expected or stays):
             level.stage.append(plan)
             level.current = plan.width_out
 

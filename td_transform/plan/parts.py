@@ -96,6 +96,25 @@ class LayerPlan:
 
 
 @dataclass(frozen=True)
+class TensorPlan:
+    """A parameter or buffer that the forward reads itself, with new widths.
+
+    Args:
+        name: its path in the emitted module.
+        source: its path in the bottom-up model.
+        shape: its shape.
+        parameters: how many of its numbers train.
+        inherits: is it a parameter, and its shape the source's?
+    """
+
+    name: str
+    source: str
+    shape: tuple[int, ...]
+    parameters: int = 0
+    inherits: bool = False
+
+
+@dataclass(frozen=True)
 class NodePlan:
     """What becomes of one node of the bottom-up graph.
 
@@ -104,8 +123,7 @@ class NodePlan:
         change: of what it does to the resolution.
         layer: for a module: the layer that is called.
         literals: integers in its arguments that are widths, by place.
-        shape: for a parameter or buffer used directly: its shape.
-        parameters: how many of them train.
+        tensor: for a parameter or buffer that the forward reads itself: what stands for it.
         asks: for a node that asks for the size of an earlier tensor: the dimension of the tensor
             that flows in, as (N, C, H, W), that has it.
     """
@@ -114,8 +132,7 @@ class NodePlan:
     change: Change = Keep()
     layer: LayerPlan | None = None
     literals: tuple[tuple[tuple[str | int, ...], int], ...] = ()
-    shape: tuple[int, ...] | None = None
-    parameters: int = 0
+    tensor: TensorPlan | None = None
     asks: int | None = None
 
     @property
@@ -156,6 +173,11 @@ class SegmentPlan:
     def layers(self) -> list[LayerPlan]:
         return [n.layer for n in self.nodes if n.layer is not None]
 
+    @property
+    def held(self) -> list[LayerPlan | TensorPlan]:
+        """Its layers, and the parameters and buffers that it reads itself."""
+        return [part for n in self.nodes for part in (n.layer, n.tensor) if part is not None]
+
 
 @dataclass(frozen=True)
 class UnitPlan:
@@ -168,6 +190,7 @@ class UnitPlan:
         conv, norm, activation: the bottom-up nodes whose kind they take; None where it has none.
         pre_activation: norm-act-conv instead of conv-norm-act.
         norm_channels_last: does the norm work on channels-last tensors?
+        norm_last: activation-norm instead of norm-activation.
         parameters: how many it will have.
     """
 
@@ -180,6 +203,7 @@ class UnitPlan:
     activation: str | None
     pre_activation: bool = False
     norm_channels_last: bool = False
+    norm_last: bool = False
     parameters: int = 0
 
 
@@ -276,5 +300,5 @@ def _named_counts(parts: Sequence[Part]) -> Iterator[tuple[str, int]]:
                 yield node.layer.name, node.layer.parameters
             if node.upsample is not None:
                 yield node.upsample.name, node.upsample.parameters
-            if node.shape is not None:
-                yield f"{part.prefix}.{node.node}", node.parameters
+            if node.tensor is not None:
+                yield node.tensor.name, node.tensor.parameters

@@ -22,6 +22,7 @@ from td_transform.plan.parts import (
     PoolTo,
     SegmentPlan,
     SizePreserving,
+    TensorPlan,
     UnitPlan,
     Upsampled,
     UpsamplePlan,
@@ -85,10 +86,12 @@ class Plan:
 
     @property
     def inherited(self) -> tuple[str, ...]:
-        """The layers that keep their bottom-up weights, by their path in the emitted module."""
+        """The layers, and parameters that the forward reads itself, that keep their bottom-up weights,
+        by their path in the emitted module."""
         if self.options.weights == "fresh":
             return ()
-        return tuple(dict.fromkeys(layer.name for layer in self.layers if layer.inherits))
+        parts = (part for copy in self.segments for part in copy.held)
+        return tuple(dict.fromkeys(part.name for part in parts if part.inherits))
 
     @property
     def table(self) -> Table:
@@ -164,7 +167,8 @@ def _recomputed(recomputation: Recomputation, cost: PlanCost) -> str:
 _KINDS = {
     kind.__name__: kind
     for kind in (
-        Plan, Options, LevelPlan, UnitPlan, OwnPlan, SegmentPlan, NodePlan, LayerPlan, UpsamplePlan,
+        Plan, Options, LevelPlan, UnitPlan, OwnPlan, SegmentPlan, NodePlan, LayerPlan, TensorPlan,
+        UpsamplePlan,
         Keep, Drop, SizePreserving, Upsampled, PoolTo, MapAxes, PlanCost, Recomputation, Work,
     )
 }  # fmt: skip

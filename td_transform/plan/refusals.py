@@ -88,7 +88,9 @@ def name_of(trunk: Trunk, node: fx.Node) -> str:
     if isinstance(target, str):
         return repr(target)
     name = str(getattr(target, "__name__", target))
-    for prefix, owner in (("torch", torch), ("torch.nn.functional", functional)):
-        if getattr(owner, name, None) is target:
-            return f"{prefix}.{name}"
+    owners = {"torch": torch, "torch.nn.functional": functional, "torch.fft": torch.fft}
+    for prefix, owner in owners.items():
+        own = name.removeprefix("fft_") if owner is torch.fft else name
+        if getattr(owner, own, None) is target:
+            return f"{prefix}.{own}"
     return name

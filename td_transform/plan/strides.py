@@ -161,19 +161,16 @@ def _leave_at(
 
 def _projections(trunk: Trunk, segment: Segment) -> list[tuple[fx.Node, ...]]:
     """The shortcuts of a segment that hold a 1x1 convolution: the nodes of each such path, from
-    the sum back to where the paths fork."""
+    the sum back to where the paths fork. Of two that are alike neither is a shortcut."""
     members = set(segment.nodes)
-    found = []
+    found: list[tuple[fx.Node, ...]] = []
     for node in segment.nodes:
-        if node.op == "get_attr" or trunk.role(node) != "combine":
+        if node.op == "get_attr" or not trunk.call(node).adds:
             continue
         sources = trunk.call(node).tensors
-        if len(sources) != 2:
-            continue
-        for source in sources:
-            path = _linear_path(trunk, source, segment.start, members)
-            if path is not None:
-                found.append(path)
+        paths = [_linear_path(trunk, source, segment.start, members) for source in sources]
+        if None in paths:
+            found.extend(path for path in paths if path is not None)
     return found
 
 

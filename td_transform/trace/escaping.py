@@ -26,4 +26,6 @@ class EscapedFunctions(TorchDispatchMode):
 def _public(operator: Any) -> Any:
     """``torch.sigmoid`` for ``aten.sigmoid.default``; the operator itself where torch has no such."""
     namespace, _, name = operator._schema.name.partition("::")
-    return getattr(torch, name, operator) if namespace == "aten" else operator
+    if namespace != "aten":
+        return operator
+    return getattr(torch, name, None) or getattr(torch._C._nn, name, operator)

@@ -28,7 +28,8 @@ def check_input_size(model: nn.Module, size: tuple[int, ...]) -> None:
     found = _dimensions(model)
     fits = len(size) - 1 in (found or DIMENSIONS)
     if not fits or not all(isinstance(s, int) and s > 0 for s in size):
-        raise _malformed(repr(size), found[0] if found else 2)
+        error = _malformed(repr(size), found[0] if found else 2)
+        raise error if fits or len(size) - 1 not in DIMENSIONS else _of_other_axes(error)
 
 
 def guess_input_size(model: nn.Module) -> tuple[int, ...]:
@@ -69,6 +70,17 @@ def _malformed(seen: str, axes: int) -> TraceError:
         seen=seen,
         expected=f"{wanted.numbers} positive integers {wanted.letters}, without the batch",
         remedy=f"pass for example input_size={wanted.example}",
+    )
+
+
+def _of_other_axes(error: TraceError) -> TraceError:
+    """The size may be right, of what the model makes the maps of its convolutions from."""
+    return TraceError(
+        error.place,
+        seen=error.seen,
+        expected=f"{error.expected}, as the model's convolutions have axes",
+        remedy=f"{error.remedy}; of a model that makes a spectrogram of sound, or folds frames into the "
+        "batch, convert the network that follows by itself",
     )
 
 

@@ -12,8 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from td_transform.operators import function_operator
 from td_transform.operators.mutation import assigned
 from td_transform.trace.execution import Executor
+from td_transform.trace.modes import Mode, settled
 from td_transform.trace.source import is_users, user_frames, user_line
 from td_transform.trace.state import ModuleState
 from td_transform.trace.targets import (
@@ -43,6 +45,7 @@ class Recorder(TorchFunctionMode):
         state: what the skeleton's modules hold, to put back after the run.
         hashable_sizes: may sizes be looked up in tables (and be frozen there)?
         known_values: tensors' values that an earlier recording asked for.
+        training: which way do branches on ``self.training`` go?
     """
 
     def __init__(
@@ -54,10 +57,12 @@ class Recorder(TorchFunctionMode):
         *,
         hashable_sizes: bool = False,
         known_values: Iterable[Any] = (),
+        training: bool = False,
     ) -> None:
         super().__init__()
         self.hashable_sizes = hashable_sizes
         self.decisions: list[tuple[str, bool]] = []
+        self.switches: dict[str, None] = {}  # where the forward branches on its mode
         self.failed_in: str | None = None  # the innermost module that an error came out of
         self.failed_on: tuple[Any, ...] = ()  # and the shapes of its arguments
         self.writer = GraphWriter(skeleton, self)
@@ -70,6 +75,7 @@ class Recorder(TorchFunctionMode):
         self._functions = _autograd_functions()
         self._calls: dict[str, int] = {}
         self._paused = 0
+        self._mode = Mode(training, lambda: self.switches.update({user_line(): None}))
 
     @property
     def notes(self) -> list[str]:
@@ -100,6 +106,8 @@ class Recorder(TorchFunctionMode):
         for path, module in self._skeleton.named_modules():
             if path:
                 vars(module)["forward"] = _Intercepted(self, path, module)
+            if not self._is_leaf(module):
+                vars(module)["training"] = self._mode
         try:
             yield
         finally:
@@ -145,7 +153,8 @@ class Recorder(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        kwargs = kwargs or {}
+        args = tuple(map(settled, args))
+        kwargs = {name: settled(value) for name, value in (kwargs or {}).items()}
         if self._paused or func is torch.device:
             return self._executor.function(func, args, kwargs)
         with self._pause():
@@ -236,7 +245,10 @@ class Recorder(TorchFunctionMode):
 
     def _note_what_is_left_out(self, target: Target) -> None:
         """The recording is one of eval mode, and of functions' forwards."""
-        if target.kwargs.get("training") is False and target.kwargs.get("p", 1) > 0:
+        operator = function_operator(target.target)
+        follows = operator is not None and operator.as_module is not None
+        frozen = target.kwargs.get("training") is False and target.kwargs.get("p", 1) > 0
+        if frozen and not follows:
             name = getattr(target.target, "__name__", target.target)
             self._left_out[f"{name} runs as in eval mode, also in training ({user_line()})"] = None
         frame = next(user_frames(), None)

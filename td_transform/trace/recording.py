@@ -72,10 +72,18 @@ def record(
     importlib.import_module("torch._dynamo")
     state = ModuleState(skeleton)
 
-    def run(batch: int, size: tuple[int, ...], values: Sequence[Any] = ()) -> Recorder:
+    def run(
+        batch: int, size: tuple[int, ...], values: Sequence[Any] = (), training: bool = False
+    ) -> Recorder:
         def new_recorder(hashable: bool) -> Recorder:
             return Recorder(
-                skeleton, is_leaf, model, state, hashable_sizes=hashable, known_values=values
+                skeleton,
+                is_leaf,
+                model,
+                state,
+                hashable_sizes=hashable,
+                known_values=values,
+                training=training,
             )
 
         return _recorded(skeleton, (batch, *size), new_recorder, output)
@@ -85,10 +93,21 @@ def record(
     again = functools.partial(run, values=first.values_read)
     if first.asked and (frozen := _frozen(first, input_size, again)) is not None:
         notes.append(frozen)
+    if first.switches and _does_more(first, lambda: run(_BATCH, input_size, training=True)):
+        lines = ", ".join(first.switches)
+        notes.append(f"what the model does in training alone is left out (branches at {lines})")
     writer = first.writer
     for name, tensor in writer.constants.items():
         skeleton.register_buffer(name, tensor, persistent=False)
     return Recording(writer.graph, writer.values, tuple(notes))
+
+
+def _does_more(first: Recorder, train: Callable[[], Recorder]) -> bool:
+    """Does a forward do something else in training?"""
+    try:
+        return _difference(first, train()) is not None
+    except TopDownError:
+        return True
 
 
 def _frozen(

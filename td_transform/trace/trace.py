@@ -164,9 +164,13 @@ def _check_computed_weights(trace: Trace) -> None:
 def _check_output(graph: fx.Graph) -> None:
     output = next(n for n in graph.nodes if n.op == "output").args[0]
     if not isinstance(output, fx.Node):
+        named = isinstance(output, Mapping)
         raise TraceError(
             f"output {output}",
-            seen=f"a {type(output).__name__} of outputs",
+            seen=f"a {'dictionary' if named else 'list' if isinstance(output, list) else 'tuple'} "
+            "of outputs",
             expected="one tensor of logits",
-            remedy="wrap the model in a module whose forward returns the logits alone",
+            remedy="pass the name of the logits as output"
+            if named
+            else "wrap the model in a module whose forward returns the logits alone",
         )

@@ -41,7 +41,7 @@ CASES = [
     Case(c.Checkpointed), Case(c.CheckpointedOldStyle),
     Case(c.AutogradFunction, notes=("_Swish's own backward is left out",)),
     Case(c.LeafWithBranches), Case(c.DataDependentShape), Case(c.Wrapped),
-    Case(c.FunctionalDropout, notes=("dropout runs as in eval mode",)),
+    Case(c.FunctionalDropout),
     Case(c.FloatOfParameter, notes=("bool() of a tensor", "float() of a tensor is fixed at 0.37")),
     Case(c.ValueOfTheImage, notes=("bool() of a tensor is fixed at True",)),
     Case(c.AssertsOnSizes), Case(c.SizesInViews), Case(c.SizesOfTuples), Case(c.SizesInArithmetic),

@@ -1,0 +1,504 @@
+"""Networks as other people write them: what once came out wrong without a word, or was refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from td_transform import TopDownError, TopDownNetwork, plan_topdown, register_operator, to_topdown
+from td_transform.operators.registry import _operators
+
+SIZE = (3, 32, 32)
+Make = Callable[[int, int, int], nn.Module]
+Function = Callable[["Net", Tensor], Any]
+
+
+def unit(width_in: int, width: int, stride: int = 1) -> nn.Module:
+    conv = nn.Conv2d(width_in, width, 3, stride, 1)
+    return nn.Sequential(conv, nn.BatchNorm2d(width), nn.ReLU())
+
+
+def chain(make: Make, widths: tuple[int, ...] = (8, 16, 32)) -> nn.Sequential:
+    """Stages at strides 1, 2, 4, each of one unit that `make` makes."""
+    first, *rest = widths
+    body = [make(SIZE[0], first, 1)]
+    for width_in, width in zip(widths, rest, strict=False):
+        body.append(make(width_in, width, 2))
+    return nn.Sequential(*body)
+
+
+class Net(nn.Module):
+    """A body of convolution units, and a head that is a function."""
+
+    def __init__(self, head: Function, make: Make = unit, last: int = 32) -> None:
+        super().__init__()
+        self.body, self.head, self.fc = chain(make), head, nn.Linear(last, 7)
+        self.attention = nn.Conv2d(last, 1, 1)
+
+    def forward(self, x: Tensor) -> Any:
+        return self.head(self, self.body(x))
+
+
+def pooled(net: Net, x: Tensor) -> Tensor:
+    return net.fc(x.mean((2, 3)))  # type: ignore[no-any-return]
+
+
+class Residual(nn.Module):
+    """A block with something beside its convolutions."""
+
+    def __init__(self, width_in: int, width: int, stride: int, beside: nn.Module) -> None:
+        super().__init__()
+        self.conv, self.beside = unit(width_in, width, stride), beside
+        self.down = nn.Conv2d(width_in, width, 1, stride) if stride > 1 else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.beside(self.conv(x)) + self.down(x)
+        return y
+
+
+def blocks(beside: Callable[[int], nn.Module]) -> nn.Module:
+    """A stem, and stages of blocks at strides 1, 2, 4."""
+    body = [
+        Residual(width_in, width, stride, beside(width))
+        for width_in, width, stride in [
+            (8, 8, 1),
+            (8, 16, 2),
+            (16, 16, 1),
+            (16, 32, 2),
+            (32, 32, 1),
+        ]
+    ]
+    return nn.Sequential(unit(3, 8), *body, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 7))
+
+
+def trained(td: TopDownNetwork) -> None:
+    """A training step reaches every parameter."""
+    td(torch.rand(2, *SIZE)).pow(2).mean().backward()
+    assert [n for n, p in td.named_parameters() if p.requires_grad and p.grad is None] == []
+
+
+class Kernel(nn.Module):
+    """A convolution that is a function of a parameter."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(width, width, 3, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(x, self.weight, padding=1)
+
+
+@pytest.mark.parametrize("weights", ["fresh", "inherit"])
+def test_parameters_that_a_forward_reads_are_a_blocks_own(weights: str) -> None:
+    """The first block of a level takes another's form, and not its parameters."""
+    td = to_topdown(blocks(Kernel), input_size=SIZE, weights=weights)  # type: ignore[call-arg]
+    kernels = [name for name, _ in td.named_parameters() if name.endswith("beside.weight")]
+    read = [str(n.target) for n in td.graph.nodes if str(n.target).endswith("beside.weight")]
+    assert len(kernels) == 5
+    assert sorted(read) == sorted(kernels)
+    assert td.plan.parameters == sum(p.numel() for p in td.parameters())
+    trained(td)
+
+
+class GeM(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.p = nn.Parameter(torch.ones(1) * 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.avg_pool2d(x.clamp(min=1e-6).pow(self.p), x.shape[-2:]).pow(1 / self.p)
+
+
+def test_a_module_called_pool_and_the_pooling_of_the_head_have_names_of_their_own() -> None:
+    model = nn.Sequential()
+    model.add_module("body", chain(unit))
+    model.add_module("pool", GeM())
+    model.add_module("end", nn.Sequential(nn.Flatten(), nn.Linear(32, 7)))
+    td = to_topdown(model, input_size=SIZE)
+    assert "head.pool.p" in dict(td.named_parameters())
+    trained(td)
+
+
+class Gated(nn.Module):
+    def __init__(self, width_in: int, width: int, stride: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(width_in, 2 * width, 3, stride, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.glu(self.conv(x), 1)
+
+
+class Maxout(Gated):
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.conv(x)
+        n, c, h, w = y.shape
+        return y.view(n, c // 2, 2, h, w).max(dim=2)[0]
+
+
+class Unknown(Gated):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.sinc(self.conv(x).relu()[:, ::2])
+
+
+@pytest.mark.parametrize(
+    ("make", "targets"),
+    [(Gated, (F.glu,)), (Maxout, ("max",)), (Unknown, (torch.sinc,))],
+    ids=["gated", "maxout", "unknown"],
+)
+def test_the_coarsest_level_keeps_what_a_unit_has_behind_its_convolution(
+    make: Make, targets: tuple[Any, ...]
+) -> None:
+    td = to_topdown(Net(pooled, make), input_size=SIZE)
+    assert sum(n.target in targets for n in td.graph.nodes) == 3
+    assert [level.width for level in td.plan.levels] == [32, 16, 8]
+    trained(td)
+
+
+def norm_last(width_in: int, width: int, stride: int) -> nn.Module:
+    conv = nn.Conv2d(width_in, width, 3, stride, 1)
+    return nn.Sequential(conv, nn.ELU(), nn.BatchNorm2d(width))
+
+
+def test_a_norm_behind_the_activation_stays_there() -> None:
+    td = to_topdown(Net(pooled, norm_last), input_size=SIZE)
+    kinds = (nn.Conv2d, nn.ELU, nn.BatchNorm2d)
+    units = [td.get_submodule(path) for path in ("levels.0.lift", "levels.1.merge.unit")]
+    units.append(td.get_submodule("levels.2.stage.body.0"))
+    for found in units:
+        assert [type(layer) for layer in found.children()] == list(kinds)
+
+
+class Widening(nn.Module):
+    """A stage of a block and a unit that widens, then one of a plain unit (ResNet-9)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.block = unit(3, 8), Residual(8, 8, 1, nn.Identity())
+        self.wide = nn.Sequential(*unit(8, 16).children(), nn.MaxPool2d(2))
+        self.coarse = nn.Sequential(*unit(16, 32).children(), nn.MaxPool2d(2))
+        self.last, self.fc = Residual(32, 32, 1, nn.Identity()), nn.Linear(32, 7)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.last(self.coarse(self.wide(self.block(self.stem(x)))))
+        return self.fc(x.mean((2, 3)))  # type: ignore[no-any-return]
+
+
+class Generated(nn.Module):
+    """A block whose kernel another layer makes: it can't have other widths."""
+
+    def __init__(self, width_in: int, width: int) -> None:
+        super().__init__()
+        self.shape, self.seed = (width, width_in, 3, 3), nn.Parameter(torch.randn(4))
+        self.make = nn.Linear(4, width * width_in * 9)
+        self.down = nn.Conv2d(width_in, width, 1, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        kernel = self.make(self.seed).view(self.shape)
+        return F.conv2d(x, kernel, stride=2, padding=1).relu() + self.down(x)
+
+
+@pytest.mark.parametrize(
+    ("model", "layers"),
+    [
+        (Widening(), ["block.conv.0", "wide.0", "coarse.0", "last.conv.0"]),
+        (
+            nn.Sequential(
+                unit(3, 8), Generated(8, 8), Generated(8, 16), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+                nn.Linear(16, 7),
+            ),
+            ["1.make", "2.make"],
+        ),
+    ],
+    ids=["unit before a chain", "stage of one block"],
+)  # fmt: skip
+def test_every_layer_behind_the_stem_has_its_copy(model: nn.Module, layers: list[str]) -> None:
+    plan = plan_topdown(model, input_size=SIZE, output_stride=1)
+    copied = {layer.source for layer in plan.layers}
+    assert set(layers) <= copied
+
+
+def weighted(net: Net, x: Tensor) -> Tensor:
+    weights = net.attention(x).flatten(2).softmax(-1)
+    return net.fc((x.flatten(2) * weights).sum(-1))  # type: ignore[no-any-return]
+
+
+def weighted_map(net: Net, x: Tensor) -> Tensor:
+    return net.fc((x * net.attention(x).sigmoid()).sum((2, 3)))  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("head", [weighted, weighted_map])
+def test_weights_of_positions_and_their_sum_are_a_pooling(head: Function) -> None:
+    td = to_topdown(Net(head), input_size=SIZE)
+    names = [name for name, _ in td.named_parameters() if "attention" in name]
+    assert names == ["head.attention.weight", "head.attention.bias"]
+
+
+class Coordinates(nn.Module):
+    """Coordinate attention: rows and columns in one dimension, and apart again."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.squeeze = nn.Conv2d(width, 8, 1)
+        self.rows, self.columns = nn.Conv2d(8, width, 1), nn.Conv2d(8, width, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h, w = x.size(2), x.size(3)
+        y = torch.cat([x.mean(3, keepdim=True), x.mean(2, keepdim=True).permute(0, 1, 3, 2)], 2)
+        rows, columns = torch.split(self.squeeze(y), [h, w], dim=2)
+        return x * self.columns(columns.permute(0, 1, 3, 2)).sigmoid() * self.rows(rows).sigmoid()
+
+
+class InPlace(nn.Module):
+    """Two branches, stacked by methods that write."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.branches = nn.ModuleList(nn.Conv2d(width, width, 1) for _ in range(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([branch(x).unsqueeze_(1) for branch in self.branches], 1).sum(1)
+
+
+class Experts(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.experts = nn.ModuleList(nn.Conv2d(width, width, 1) for _ in range(3))
+        self.gate = nn.Linear(width, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        gate = self.gate(x.mean((2, 3))).softmax(-1)
+        parts = [gate[:, i, None, None, None] * e(x) for i, e in enumerate(self.experts)]
+        return parts[0] + parts[1] + parts[2]
+
+
+class DropPath(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return x
+        return x * (torch.rand(x.shape[0], 1, 1, 1, device=x.device) < 0.9)
+
+
+class Mish(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return _mish(x)
+
+
+def mish(x: Tensor) -> Tensor:
+    return x * torch.tanh(F.softplus(x))
+
+
+_mish: Callable[[Tensor], Tensor] = torch.jit.script(mish)
+
+
+@pytest.mark.parametrize("arrangement", ["td", "uniform", "reversed"])
+@pytest.mark.parametrize(
+    "beside",
+    [Coordinates, InPlace, Experts, lambda width: DropPath(), lambda width: Mish()],
+    ids=["coordinates", "in place", "experts", "drop path", "scripted"],
+)  # fmt: skip
+def test_blocks_convert_under_every_arrangement(
+    beside: Callable[[int], nn.Module], arrangement: Any
+) -> None:
+    td = to_topdown(blocks(beside), input_size=SIZE, arrangement=arrangement)
+    assert td.plan.opaque == ()
+    trained(td)
+
+
+class Branches(nn.Module):
+    """Two 1x1 convolutions of one tensor."""
+
+    def __init__(self, width: int, join: Callable[[Tensor, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.left, self.right = (nn.Conv2d(width, width, 1) for _ in range(2))
+        self.join = join
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.join(self.left(x), self.right(x))
+
+
+JOINED: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "sum": torch.add,
+    "product": torch.mul,
+    "parts": lambda a, b: torch.cat([a, b], 1).view(a.shape[0], 2, *a.shape[1:]).sum(1),
+}
+
+
+@pytest.mark.parametrize("join", JOINED.values(), ids=JOINED)
+def test_a_convolution_in_a_branch_that_is_no_shortcut_stays(join: Any) -> None:
+    """Only a projection beside the block's own layers may become an identity."""
+    td = to_topdown(blocks(lambda width: Branches(width, join)), input_size=SIZE)
+    called = [str(n.target) for n in td.graph.nodes if str(n.target).endswith(("left", "right"))]
+    assert len(called) == 10
+    assert len(set(called)) == 10
+
+
+class FixedStatistics(nn.Module):
+    """A norm whose running statistics are parameters that don't train."""
+
+    def __init__(self, width_in: int, width: int, stride: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(width_in, width, 3, stride, 1)
+        self.mean = nn.Parameter(torch.zeros(width), requires_grad=False)
+        self.variance = nn.Parameter(torch.ones(width), requires_grad=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.batch_norm(self.conv(x), self.mean, self.variance, training=True).relu()
+
+
+class Written(nn.Module):
+    """A norm that is written out."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(1, width, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * (x.pow(2).mean(1, keepdim=True) + 1e-6).rsqrt() * self.scale
+
+
+def normed(width_in: int, width: int, stride: int) -> nn.Module:
+    return nn.Sequential(nn.Conv2d(width_in, width, 3, stride, 1), Written(width), nn.ReLU())
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("make", "remedy"),
+    [
+        (normed, "register_operator(Written, like=torch.nn.LayerNorm) before the conversion"),
+        (FixedStatistics, "a module that normalises (torch.nn.BatchNorm2d"),
+    ],
+)
+def test_that_new_units_lack_a_norm_is_said(make: Make, remedy: str) -> None:
+    td = to_topdown(Net(pooled, make), input_size=SIZE)
+    (warning,) = td.plan.warnings
+    assert "lifts, merges and adapters have none" in warning
+    assert remedy in warning
+    trained(td)
+
+
+def test_the_remedy_gives_new_units_the_norm() -> None:
+    register_operator(Written, like=nn.LayerNorm)
+    try:
+        td = to_topdown(Net(pooled, normed), input_size=SIZE, arrangement="uniform")
+    finally:
+        del _operators[Written]
+    assert not td.plan.warnings
+    assert isinstance(td.get_submodule("levels.1.lift.norm"), Written)
+    assert isinstance(td.get_submodule("levels.1.merge.unit.norm"), Written)
+    trained(td)
+
+
+def test_layers_that_do_not_train_are_named_and_new_units_train() -> None:
+    model = Net(pooled)
+    model.body.requires_grad_(False)
+    with pytest.warns(UserWarning, match=r"don't train in the bottom-up model \(module 'body\."):
+        td = to_topdown(model, input_size=SIZE)
+    frozen = [name for name, p in td.named_parameters() if not p.requires_grad]
+    assert frozen
+    assert all(".stage." in name for name in frozen)
+    trained(td)
+    assert not plan_topdown(model, input_size=SIZE, weights="inherit").warnings
+
+
+class Branching(Net):
+    def forward(self, x: Tensor) -> Any:
+        if self.training:
+            x = x + 0.1 * torch.randn_like(x)
+        return super().forward(x)
+
+
+class Dropping(Net):
+    def forward(self, x: Tensor) -> Any:
+        return F.dropout(super().forward(x), training=self.training)
+
+
+class Same(Net):
+    def forward(self, x: Tensor) -> Any:
+        y = self.body(x)
+        return pooled(self, y) if self.training else self.fc(y.mean((2, 3)))
+
+
+def test_what_is_done_in_training_alone_is_said_to_be_left_out() -> None:
+    (note,) = plan_topdown(Branching(pooled), input_size=SIZE).frozen
+    assert note.startswith("what the model does in training alone is left out (branches at ")
+    assert "test_others_code.py:" in note
+    for network in (Dropping, Same):  # the one follows the network's mode, the other does no more
+        assert plan_topdown(network(pooled), input_size=SIZE).frozen == ()
+
+
+class Decoder(nn.Module):
+    """Coarse maps that come back to the fine one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fine, self.coarse, self.fc = unit(3, 8), unit(8, 8, 2), nn.Linear(8, 7)
+
+    def forward(self, x: Tensor) -> Any:
+        x = self.fine(x)
+        return self.fc((x + F.interpolate(self.coarse(x), scale_factor=2)).mean((2, 3)))
+
+
+class Resizing(Net):
+    def forward(self, x: Tensor) -> Any:
+        return super().forward(F.interpolate(x, size=(48, 48)))
+
+
+class WithoutGradient(Net):
+    def forward(self, x: Tensor) -> Any:
+        with torch.no_grad():
+            y = self.body(x)
+        return pooled(self, y)
+
+
+def fractional(width_in: int, width: int, stride: int) -> nn.Module:
+    pool = nn.FractionalMaxPool2d(2, output_ratio=0.7) if stride > 1 else nn.Identity()
+    return nn.Sequential(pool, unit(width_in, width))
+
+
+REFUSED: dict[str, tuple[nn.Module, tuple[int, ...], str]] = {
+    "decoder": (Decoder(), SIZE, "coarser maps of learned layers come back"),
+    "fraction": (Net(pooled, fractional), SIZE, "a map of 32x32 becomes one of 22x22"),
+    "resized": (Resizing(pooled), SIZE, "resize the images before they come to the model"),
+    "no gradient": (WithoutGradient(pooled), SIZE, "take torch.no_grad() and detach() out"),
+    "sound": (Net(pooled), (1, 8000), "convert the network that follows by itself"),
+    "list": (Net(lambda net, x: [pooled(net, x), x]), SIZE, "a list of outputs"),
+    "names": (
+        Net(lambda net, x: {"a": pooled(net, x), "b": x}),
+        SIZE,
+        "pass the name of the logits as output",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refusals_say_what_is_so(name: str) -> None:
+    model, size, text = REFUSED[name]
+    with pytest.raises(TopDownError) as caught:
+        to_topdown(model, input_size=size)
+    assert text in str(caught.value)
+
+
+class Spectral(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.fft.ifft2(torch.fft.fft2(x)).real
+
+
+def test_a_remedy_names_functions_as_one_writes_them() -> None:
+    with pytest.raises(TopDownError, match=r"register_operator\(torch\.fft\.fft2, "):
+        to_topdown(blocks(lambda width: Spectral()), input_size=SIZE, arrangement="uniform")
+
+
+@pytest.mark.parametrize(
+    ("shape", "remedy"),
+    [(SIZE, r"x\[None\]"), ((32, 32), "one batch of images")],
+)
+def test_images_without_a_batch(shape: tuple[int, ...], remedy: str) -> None:
+    td = to_topdown(Net(pooled), input_size=SIZE)
+    with pytest.raises(TopDownError, match=rf"\(N, C, H, W\)\. Remedy: pass {remedy}"):
+        td(torch.rand(shape))
+    assert td(torch.rand(2, *SIZE)).shape == (2, 7)
