@@ -146,7 +146,7 @@ def _check_classes(shape: tuple[int, ...], trace: Trace) -> None:
 def _check_reached(network: TopDownNetwork, reached: set[int], bottom_up: BottomUp) -> None:
     lost = [n for n, p in network.named_parameters() if p.requires_grad and id(p) not in reached]
     unread = _unread(bottom_up.trace) if lost else set()
-    units = tuple(f"{unit}." for unit in _new_units(network))
+    units = tuple(f"{unit}.conv." for unit in _new_units(network))
     for name in lost:
         if name.startswith(units):
             raise _behind_no_grad(name, network)

@@ -106,7 +106,8 @@ class Recorder(TorchFunctionMode):
         for path, module in self._skeleton.named_modules():
             if path:
                 vars(module)["forward"] = _Intercepted(self, path, module)
-            if not self._is_leaf(module):
+            torchs_own = type(module).__module__.startswith("torch.")
+            if not torchs_own and not self._is_leaf(module):
                 vars(module)["training"] = self._mode
         try:
             yield
