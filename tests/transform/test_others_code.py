@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.ao.nn.quantized import FloatFunctional
 
 from td_transform import TopDownError, TopDownNetwork, plan_topdown, register_operator, to_topdown
 from td_transform.operators.registry import _operators
@@ -283,6 +284,18 @@ class DropPath(nn.Module):
         return x * (torch.rand(x.shape[0], 1, 1, 1, device=x.device) < 0.9)
 
 
+class ToBeQuantised(nn.Module):
+    """Sums as a model has them that may be quantised later."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv, self.sum = nn.Conv2d(width, width, 1), FloatFunctional()
+        self.stub = torch.ao.quantization.QuantStub()  # type: ignore[no-untyped-call]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.sum.add(x, self.conv(self.stub(x)))
+
+
 class Mish(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return _mish(x)
@@ -298,8 +311,11 @@ _mish: Callable[[Tensor], Tensor] = torch.jit.script(mish)
 @pytest.mark.parametrize("arrangement", ["td", "uniform", "reversed"])
 @pytest.mark.parametrize(
     "beside",
-    [Coordinates, InPlace, Experts, lambda width: DropPath(), lambda width: Mish()],
-    ids=["coordinates", "in place", "experts", "drop path", "scripted"],
+    [
+        Coordinates, InPlace, Experts, ToBeQuantised, lambda width: DropPath(),
+        lambda width: Mish(),
+    ],
+    ids=["coordinates", "in place", "experts", "to be quantised", "drop path", "scripted"],
 )  # fmt: skip
 def test_blocks_convert_under_every_arrangement(
     beside: Callable[[int], nn.Module], arrangement: Any
