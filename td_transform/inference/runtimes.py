@@ -26,7 +26,17 @@ def built(backend: str, model: nn.Module, example: Tensor) -> Run:
             f"backend '{backend}'", seen=f"no package {', '.join(missing)}",
             expected="it to be installed", remedy=f"pip install {' '.join(NEEDS[backend])}",
         )  # fmt: skip
-    return BUILDERS[backend](model, example)
+    try:
+        run = BUILDERS[backend](model, example)
+        run(example)
+    except TopDownError:
+        raise
+    except Exception as error:
+        raise TopDownError(
+            f"backend '{backend}'", seen=f"{type(error).__name__}: {str(error).strip()[:200]}",
+            expected="a network that it can run", remedy="pass another backend",
+        ) from error  # fmt: skip
+    return run
 
 
 def _onnxruntime(model: nn.Module, example: Tensor) -> Run:

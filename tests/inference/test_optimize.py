@@ -94,9 +94,27 @@ def test_a_rewritten_network_is_taken_where_it_is_right_and_faster(
 
 def test_never_slower_than_the_network_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     net = nn.Conv2d(3, 4, 1)
+
+    def slow(model: nn.Module, example: Tensor) -> runtimes.Run:
+        def run(images: Tensor) -> Tensor:
+            time.sleep(0.02)
+            return net(images).detach()
+
+        return run
+
     monkeypatch.setattr(optimize, "NEEDS", {"onnxruntime": ()})
-    monkeypatch.setitem(
-        runtimes.BUILDERS, "onnxruntime", lambda model, x: lambda x: (time.sleep(0.02), model(x))[1]
-    )
+    monkeypatch.setitem(runtimes.BUILDERS, "onnxruntime", slow)
     fast = optimize_for_inference(net, torch.rand(1, 3, 8, 8))
     assert fast.backend == "eager"
+
+
+def test_a_runtime_that_fails_is_named_or_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(model: nn.Module, example: Tensor) -> runtimes.Run:
+        raise RuntimeError("no operator aten::rot90")
+
+    net, images = nn.Conv2d(3, 4, 1), torch.rand(1, 3, 8, 8)
+    monkeypatch.setattr(optimize, "NEEDS", {"onnxruntime": ()})
+    monkeypatch.setitem(runtimes.BUILDERS, "onnxruntime", fails)
+    with pytest.raises(TopDownError, match=r"'onnxruntime'.*RuntimeError: no operator aten::rot90"):
+        optimize_for_inference(net, images, backend="onnxruntime")
+    assert optimize_for_inference(net, images).backend == "eager"
