@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from torch import fx, nn
@@ -27,6 +27,8 @@ def _is_gate(trunk: Trunk, segment: Segment) -> bool:
 
 def _join_depthwise(trunk: Trunk, segments: Sequence[Segment]) -> list[Segment]:
     """A depthwise unit, the expansion before it and the projection after it are one block."""
+    depthwise = [s for s in segments if s.kind == "depthwise"]
+    within = Counter(path for s in depthwise for path, _ in scope(trunk, s))
     result: list[Segment] = []
     rest = list(segments)
     while rest:
@@ -35,6 +37,8 @@ def _join_depthwise(trunk: Trunk, segments: Sequence[Segment]) -> list[Segment]:
             result.append(segment)
             continue
         block = segment
+        if _blurs(trunk, block, rest, within):
+            block = block.joined(rest.pop(0), "block")
         while rest and _is_gate(trunk, rest[0]):
             block = block.joined(rest.pop(0), "block")
         if rest and is_pointwise_unit(trunk, rest[0]):
@@ -47,6 +51,20 @@ def _join_depthwise(trunk: Trunk, segments: Sequence[Segment]) -> list[Segment]:
             block = result.pop().joined(block, "block") if narrow < hidden else block
         result.append(replace(block, kind="block"))
     return result
+
+
+def _blurs(
+    trunk: Trunk, unit: Segment, rest: Sequence[Segment], depthwise: Mapping[str, int]
+) -> bool:
+    """Does a pooling stand between a depthwise unit and its projection, all in a module without
+    another depthwise unit?"""
+    if not rest or rest[0].kind != "pool":
+        return False
+    end = next((s for s in rest[1:] if not _is_gate(trunk, s)), None)
+    if end is None or not is_pointwise_unit(trunk, end):
+        return False
+    nodes = [n for s in (unit, rest[0], end) for n in s.nodes if n.op != "get_attr"]
+    return any(depthwise[path] == 1 for path, _ in _common(nodes))
 
 
 def _join_instances(trunk: Trunk, segments: Sequence[Segment]) -> list[Segment]:

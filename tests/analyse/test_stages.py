@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from td_transform import to_topdown
 from td_transform.analyse import analyse
 from td_transform.trace import trace
+from tests.networks import Blur
 from tests.transform.oddities import Residual, unit
 
 SIZE = (3, 32, 32)
@@ -77,7 +78,19 @@ class Inverted(Chain):
         )  # fmt: skip
 
 
-@pytest.mark.parametrize("transition", [Merging, Pooling, Tree, Inverted])
+class Blurred(Chain):
+    """An inverted bottleneck whose blur stands between its depthwise convolution and the projection."""
+
+    def __init__(self, width_in: int, width_out: int) -> None:
+        wide = 4 * width_in
+        super().__init__(
+            nn.Conv2d(width_in, wide, 1), nn.ReLU(),
+            nn.Conv2d(wide, wide, 3, padding=1, groups=wide), nn.ReLU(), Blur(wide),
+            nn.Conv2d(wide, width_out, 1),
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize("transition", [Merging, Pooling, Tree, Inverted, Blurred])
 def test_a_module_that_downsamples_is_the_next_stages(transition: type[nn.Module]) -> None:
     stages: list[nn.Module] = [Residual(unit(8, 8))]
     for before, width in itertools.pairwise(WIDTHS):
