@@ -40,7 +40,6 @@ REFUSED = {
     "hrnet*": "parallel resolutions",
     "mvitv2_*_cls": "a class token beside the map",
     "nasnet*": "cells that read two tensors",
-    "pit_*": "a class token beside the map",
     "pnasnet*": "cells that read two tensors",
 }
 
