@@ -82,8 +82,9 @@ def style_of(trunk: Trunk, segments: Sequence[Segment], *, pre_activation: bool)
 
 
 def _comes_later(norm: str | None, activation: str | None, names: Sequence[str]) -> bool:
-    both = norm is not None and activation is not None
-    return both and names.index(norm or "") > names.index(activation or "")
+    if norm is None or activation is None:
+        return False
+    return names.index(norm) > names.index(activation)
 
 
 def _has_identity_from_start(trunk: Trunk, segment: Segment) -> bool:

@@ -35,6 +35,7 @@ from td_transform.plan import (
     Upsampled,
     UpsamplePlan,
 )
+from td_transform.trace import replaced
 
 
 class GraphWriter:
@@ -310,7 +311,7 @@ class GraphWriter:
         first = placed[self._sources[segment.start]]
         args, kwargs = fx.node.map_arg((source.args, source.kwargs), lambda n: placed.get(n, first))
         for path, value in plan.literals:
-            args = _replaced(args, path, value)
+            args = replaced(args, path, value)
         layer = plan.layer
         if layer is not None:
             make = lambda: self._layer(layer, size_preserving=plan.size_preserving)  # noqa: E731
@@ -325,7 +326,7 @@ class GraphWriter:
                 return self._call(name, lambda: instead, args[0])
             for (option, position), value in instead.items():
                 if position < len(args):
-                    args = _replaced(args, (position,), value)
+                    args = replaced(args, (position,), value)
                 else:
                     kwargs = {**kwargs, option: value}
         return self.graph.create_node(source.op, source.target, args, kwargs)
@@ -356,19 +357,3 @@ def _present(node: fx.Node | None) -> fx.Node:
             expected="a first level without a transition", remedy="build the plan as it was made",
         )  # fmt: skip
     return node
-
-
-def _replaced(args: Any, path: tuple[str | int, ...], value: Any) -> Any:
-    """Nested arguments with the value at a place replaced."""
-    if not path:
-        return value
-    first, rest = path[0], path[1:]
-    if isinstance(args, slice):
-        bounds = {"start": args.start, "stop": args.stop, "step": args.step}
-        bounds[str(first)] = value
-        return slice(bounds["start"], bounds["stop"], bounds["step"])
-    if not isinstance(args, (tuple, list)):
-        return _replaced(args, rest, value)
-    items = list(args)
-    items[int(first)] = _replaced(items[int(first)], rest, value)
-    return items if isinstance(args, list) else tuple(items)

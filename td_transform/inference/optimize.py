@@ -124,8 +124,8 @@ def _candidates(example: Tensor) -> list[str]:
 
 def _ways(backend: str, model: nn.Module, example: Tensor, expected: Tensor) -> list[_Way]:
     """The network as it is, which has to be right, and rewritten, where that is accurate enough."""
-    run = built(backend, model, example)
-    error = _error(run(example), expected)
+    run, found = built(backend, model, example)
+    error = _error(found, expected)
     if not error <= _TOLERANCE:
         raise TopDownError(
             f"backend '{backend}'", seen=f"logits on the example that differ by {error:.1e}",
@@ -134,9 +134,10 @@ def _ways(backend: str, model: nn.Module, example: Tensor, expected: Tensor) -> 
     ways = [_Way(backend, run)]
     if backend == "onnxruntime":
         other, changed = in_fewer_multiplications(model, example)
-        run = built(backend, other, example) if changed else run
-        if changed and _error(run(example), expected) <= _TOLERANCE:
-            ways.append(_Way(backend, run, changed))
+        if changed:
+            run, found = built(backend, other, example)
+            if _error(found, expected) <= _TOLERANCE:
+                ways.append(_Way(backend, run, changed))
     return ways
 
 

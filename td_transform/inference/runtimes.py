@@ -19,7 +19,8 @@ def is_missing(package: str) -> bool:
     return importlib.util.find_spec(package) is None
 
 
-def built(backend: str, model: nn.Module, example: Tensor) -> Run:
+def built(backend: str, model: nn.Module, example: Tensor) -> tuple[Run, Tensor]:
+    """A network as the backend runs it, and its logits on the example."""
     missing = [package for package in NEEDS.get(backend, ()) if is_missing(package)]
     if missing:
         raise TopDownError(
@@ -28,7 +29,7 @@ def built(backend: str, model: nn.Module, example: Tensor) -> Run:
         )  # fmt: skip
     try:
         run = BUILDERS[backend](model, example)
-        run(example)
+        return run, run(example)
     except TopDownError:
         raise
     except Exception as error:
@@ -36,7 +37,6 @@ def built(backend: str, model: nn.Module, example: Tensor) -> Run:
             f"backend '{backend}'", seen=f"{type(error).__name__}: {str(error).strip()[:200]}",
             expected="a network that it can run", remedy="pass another backend",
         ) from error  # fmt: skip
-    return run
 
 
 def _onnxruntime(model: nn.Module, example: Tensor) -> Run:

@@ -26,6 +26,7 @@ class Dimension(NamedTuple):
         convolve, maximum: its functions.
         linear: what `F.interpolate` calls linear interpolation.
         names: of the axes, in the order of the tensor.
+        sides: the letters of their lengths, as shapes are written.
     """
 
     conv: type[nn.modules.conv._ConvNd]
@@ -38,20 +39,22 @@ class Dimension(NamedTuple):
     maximum: Callable[..., Tensor]
     linear: str
     names: tuple[str, ...]
+    sides: str
 
 
 DIMENSIONS = {
     1: Dimension(
         nn.Conv1d, nn.ConvTranspose1d, nn.MaxPool1d, nn.AvgPool1d, nn.AdaptiveAvgPool1d,
-        nn.ReplicationPad1d, F.conv1d, F.max_pool1d, "linear", ("horizontal",),
+        nn.ReplicationPad1d, F.conv1d, F.max_pool1d, "linear", ("horizontal",), "L",
     ),
     2: Dimension(
         nn.Conv2d, nn.ConvTranspose2d, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d,
-        nn.ReplicationPad2d, F.conv2d, F.max_pool2d, "bilinear", ("vertical", "horizontal"),
+        nn.ReplicationPad2d, F.conv2d, F.max_pool2d, "bilinear", ("vertical", "horizontal"), "H, W",
     ),
     3: Dimension(
         nn.Conv3d, nn.ConvTranspose3d, nn.MaxPool3d, nn.AvgPool3d, nn.AdaptiveAvgPool3d,
         nn.ReplicationPad3d, F.conv3d, F.max_pool3d, "trilinear", ("frontal", "vertical", "horizontal"),
+        "D, H, W",
     ),
 }  # fmt: skip
 

@@ -17,8 +17,6 @@ from td_transform.taps import POINT, Plane, Taps
 # numbers in a Gaussian matrix: an axis of some 4000 pixels
 _LARGEST_MATRIX = 2**23
 
-_SIDES = {1: "L", 2: "H, W", 3: "D, H, W"}
-
 PyramidKind = Literal["gaussian", "blur", "antialias", "decimate", "maxpool"]
 
 
@@ -215,7 +213,7 @@ def batched(images: Any, axes: int) -> Tensor:
     raise TopDownError(
         "images",
         seen=f"a tensor of shape {tuple(images.shape)}",
-        expected=f"a batch of images (N, C, {_SIDES[axes]})",
+        expected=f"a batch of images (N, C, {DIMENSIONS[axes].sides})",
         remedy="pass x[None], a batch of one image" if single else "pass one batch of images",
     )
 

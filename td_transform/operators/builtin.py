@@ -70,13 +70,13 @@ _FUNCTIONAL_DROPOUTS = {
 _INERT = [
     nn.Identity, "contiguous", "clone", "detach", "to", "float", "type_as", torch.clone, torch.detach,
 ]  # fmt: skip
+_SUMS = [op.add, op.iadd, torch.add, "add"]
+_PRODUCTS = [op.mul, op.imul, torch.mul, "mul"]
 _ARITHMETIC = [
-    op.add, op.sub, op.mul, op.truediv, op.floordiv, op.mod, op.neg, op.pow, op.iadd, op.isub,
-    op.imul, op.itruediv, op.ifloordiv,
-    torch.add, torch.sub, torch.mul, torch.div, torch.maximum, torch.minimum, torch.abs, torch.exp,
-    torch.sqrt, torch.rsqrt, torch.pow, torch.neg, torch.square, torch.addcmul, torch.true_divide,
-    "add", "add_", "sub", "sub_", "mul", "mul_", "div", "div_", "pow", "sqrt", "rsqrt", "exp",
-    "abs", "neg", "square",
+    op.sub, op.truediv, op.floordiv, op.mod, op.neg, op.pow, op.isub, op.itruediv, op.ifloordiv,
+    torch.sub, torch.div, torch.maximum, torch.minimum, torch.abs, torch.exp, torch.sqrt,
+    torch.rsqrt, torch.pow, torch.neg, torch.square, torch.addcmul, torch.true_divide, "sub", "div",
+    "pow", "sqrt", "rsqrt", "exp", "abs", "neg", "square",
 ]  # fmt: skip
 
 
@@ -87,7 +87,7 @@ _EVOLVED_NORMS = [
 _OF_SEVERAL_TENSORS = [
     op.gt, op.ge, op.lt, op.le, op.eq, op.ne, op.and_, op.or_, torch.gt, torch.ge, torch.lt,
     torch.le, torch.eq, torch.ne, torch.logical_and, torch.logical_or, "gt", "ge", "lt", "le", "eq",
-    "ne", torch.lerp, torch.atan2, "lerp", "addcmul", "masked_fill", "masked_fill_",
+    "ne", torch.lerp, torch.atan2, "lerp", "addcmul", "masked_fill",
 ]  # fmt: skip
 _ELEMENTWISE = [
     op.invert, op.abs, torch.sin, torch.cos, torch.log, torch.log1p, torch.expm1, torch.floor,
@@ -132,6 +132,8 @@ for function, kind in _FUNCTIONAL_DROPOUTS.items():
 _register(_INERT, "inert", rules.keep, reach=reach.first_input)
 _register([nn.LocalResponseNorm, F.local_response_norm], "inert", rules.keep)
 _register([F.normalize], "inert", rules.keep, reach=reach.along_dimension(2, 1))
+_register(_SUMS, "combine", _combine, reach=reach.pointwise, combines="sum")
+_register(_PRODUCTS, "combine", _combine, reach=reach.pointwise, combines="product")
 _register(_ARITHMETIC, "combine", _combine, reach=reach.pointwise)
 _register(_OF_SEVERAL_TENSORS, "combine", rules.same, reach=reach.pointwise)
 _register(_ELEMENTWISE, "inert", rules.keep, reach=reach.first_input)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator as op
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -209,13 +208,17 @@ class Call:
     @property
     def adds(self) -> bool:
         """Is it a sum of two tensors, position by position?"""
-        is_sum = self.node.target in (op.add, op.iadd, torch.add, "add", "add_")
-        return is_sum and len(self.tensors) == 2
+        return self._combines == "sum" and len(self.tensors) == 2
 
     @property
     def multiplies(self) -> bool:
         """Is it a product of its arguments, position by position?"""
-        return self.node.target in (op.mul, op.imul, torch.mul, "mul", "mul_")
+        return self._combines == "product"
+
+    @property
+    def _combines(self) -> str | None:
+        operator = node_operator(self.node, self.module)
+        return operator.combines if operator is not None else None
 
     def window(self) -> Window:
         """The operator's sliding window; a single position where it has none."""
@@ -254,6 +257,7 @@ class Operator:
             as its input, a module or other arguments.
         as_module: for a function whose mode tracing freezes: the module that follows the network's.
         gathers: for a reduction: what the result on a whole map is of those on its parts.
+        combines: is it the sum or the product of its arguments, position by position?
     """
 
     name: str
@@ -267,6 +271,7 @@ class Operator:
     without_stride: Callable[[Call], nn.Module | Arguments] | None = None
     as_module: Callable[[Call], nn.Module] | None = None
     gathers: Gathering | None = None
+    combines: Literal["sum", "product"] | None = None
 
 
 _operators: dict[Any, Operator] = {}

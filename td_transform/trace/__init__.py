@@ -9,6 +9,7 @@ from td_transform.trace.recorder import HANDS_ON
 from td_transform.trace.reparametrised import apply_anew, make_plain, reparametrised
 from td_transform.trace.skeleton import make_skeleton
 from td_transform.trace.trace import Trace, trace
+from td_transform.trace.trees import replaced
 
 __all__ = [
     "HANDS_ON",
@@ -17,5 +18,6 @@ __all__ = [
     "make_plain",
     "make_skeleton",
     "reparametrised",
+    "replaced",
     "trace",
 ]

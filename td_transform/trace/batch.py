@@ -11,9 +11,10 @@ from typing import Any
 
 from torch import fx
 
+from td_transform.trace.trees import parts, replaced
 from td_transform.trace.writer import GraphWriter
 
-_Path = tuple[Any, ...]
+_Path = tuple[str | int, ...]
 
 
 def write_batch(writer: GraphWriter, batch: int, others: Mapping[int, GraphWriter]) -> bool:
@@ -44,14 +45,14 @@ def write_batch(writer: GraphWriter, batch: int, others: Mapping[int, GraphWrite
                 multiples[node, path] = mine // batch
     sizes = {times: _size(writer, batch, times) for times in sorted(set(multiples.values()))}
     for (node, path), times in multiples.items():
-        node.args, node.kwargs = _replaced((node.args, node.kwargs), path, sizes[times])
+        node.args, node.kwargs = replaced((node.args, node.kwargs), path, sizes[times])
     return True
 
 
 def _differences(mine: Any, its: Any, path: _Path = ()) -> Iterator[tuple[_Path, Any, Any]]:
     """Where two trees of arguments differ; nodes always do."""
     if isinstance(mine, slice) and isinstance(its, slice):
-        mine, its = ((s.start, s.stop, s.step) for s in (mine, its))
+        mine, its = parts(mine), parts(its)
     if isinstance(mine, Mapping) and isinstance(its, Mapping) and list(mine) == list(its):
         for key, value in mine.items():
             yield from _differences(value, its[key], (*path, key))
@@ -62,19 +63,6 @@ def _differences(mine: Any, its: Any, path: _Path = ()) -> Iterator[tuple[_Path,
             yield from _differences(left, right, (*path, i))
     elif isinstance(its, fx.Node) or (mine != its and not (mine != mine and its != its)):
         yield path, mine, its
-
-
-def _replaced(tree: Any, path: _Path, value: fx.Node) -> Any:
-    if not path:
-        return value
-    first, rest = path[0], path[1:]
-    if isinstance(tree, slice):
-        return slice(*_replaced((tree.start, tree.stop, tree.step), path, value))
-    if isinstance(tree, Mapping):
-        return {**tree, first: _replaced(tree[first], rest, value)}
-    items = list(tree)
-    items[first] = _replaced(items[first], rest, value)
-    return type(tree)(items)
 
 
 def _size(writer: GraphWriter, batch: int, times: int) -> fx.Node:

@@ -12,14 +12,13 @@ from td_transform.layers.dimensions import DIMENSIONS
 
 class _Spelling(NamedTuple):
     numbers: str
-    letters: str
     example: tuple[int, ...]
 
 
 _SPELLINGS = {
-    1: _Spelling("two", "(C, L)", (1, 16000)),
-    2: _Spelling("three", "(C, H, W)", (3, 224, 224)),
-    3: _Spelling("four", "(C, D, H, W)", (3, 16, 112, 112)),
+    1: _Spelling("two", (1, 16000)),
+    2: _Spelling("three", (3, 224, 224)),
+    3: _Spelling("four", (3, 16, 112, 112)),
 }
 
 
@@ -68,7 +67,7 @@ def _malformed(seen: str, axes: int) -> TraceError:
     return TraceError(
         "argument 'input_size'",
         seen=seen,
-        expected=f"{wanted.numbers} positive integers {wanted.letters}, without the batch",
+        expected=f"{wanted.numbers} positive integers (C, {DIMENSIONS[axes].sides}), without the batch",
         remedy=f"pass for example input_size={wanted.example}",
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -46,6 +46,28 @@ def rebuilt(container: Any, items: list[Any]) -> Any:
     if hasattr(container, "_fields"):
         return type(container)(*items)
     return type(container)(items)
+
+
+def replaced(tree: Any, path: Sequence[str | int], value: Any) -> Any:
+    """The same tree with another value at a place; a slice has its parts by name. A number that stands
+    for a list of one takes the place of what the list holds."""
+    if not path:
+        return value
+    first, *rest = path
+    if isinstance(tree, slice):
+        return slice(*replaced(parts(tree), path, value).values())
+    if isinstance(tree, Mapping):
+        return {**tree, first: replaced(tree[first], rest, value)}
+    if not isinstance(tree, (tuple, list)):
+        return replaced(tree, rest, value)
+    items = list(tree)
+    items[int(first)] = replaced(items[int(first)], rest, value)
+    return items if isinstance(tree, list) else tuple(items)
+
+
+def parts(places: slice) -> dict[str, Any]:
+    """What a slice is made of, by name."""
+    return {"start": places.start, "stop": places.stop, "step": places.step}
 
 
 def describe(value: Any) -> Any:

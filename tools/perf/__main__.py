@@ -116,9 +116,11 @@ def summary(rows: Sequence[Row]) -> list[str]:
 def _cells(row: Row) -> list[str]:
     times = [
         f"{1 / kind[rival].ratio:.2f}" if rival in kind else ""
-        for rival in ("BU", "by hand", f"TD, {row.backend}")
-        for kind in (row.inference, row.training)
-    ][:-1]
+        for kind, rival in (
+            (row.inference, "BU"), (row.training, "BU"), (row.inference, "by hand"),
+            (row.training, "by hand"), (row.inference, f"TD, {row.backend}"),
+        )
+    ]  # fmt: skip
     return [
         row.name, str(row.conversion), *times, f"{row.multiply_adds:.1f}", f"{row.kept:.1f}",
         f"{row.kept_bytes / 1e6:.1f}", f"{row.peak_bytes / 1e6:.1f}", f"{100 * row.share:.0f} %",

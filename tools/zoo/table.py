@@ -54,21 +54,20 @@ def _counts(rows: Sequence[Row]) -> Iterator[str]:
 
 def _errors(rows: Sequence[Row]) -> Iterator[str]:
     """How often each kind of error came, under which arrangements, with models that it came for."""
-    models: dict[tuple[str, str], dict[str, None]] = {}
-    arrangements: dict[tuple[str, str], set[str]] = {}
+    kinds: dict[tuple[str, str], dict[str, set[str]]] = {}
     for row in rows:
         for arrangement in _ARRANGEMENTS:
             if "error" in (result := row.get(arrangement, {})):
                 kind = (str(result["error"]), _placeless(str(result["reason"])))
-                models.setdefault(kind, {})[str(row["model"])] = None
-                arrangements.setdefault(kind, set()).add(arrangement)
+                kinds.setdefault(kind, {}).setdefault(str(row["model"]), set()).add(arrangement)
     yield "## Kinds of errors"
     yield ""
     yield "| error | seen | under | models | for example |"
     yield "| --- | --- | --- | ---: | --- |"
-    for kind, names in sorted(models.items(), key=lambda found: -len(found[1])):
-        under = ", ".join(a for a in _ARRANGEMENTS if a in arrangements[kind])
-        cells = [*kind, under, str(len(names)), ", ".join([*names][:4])]
+    for kind, models in sorted(kinds.items(), key=lambda found: -len(found[1])):
+        refusing = set().union(*models.values())
+        under = ", ".join(a for a in _ARRANGEMENTS if a in refusing)
+        cells = [*kind, under, str(len(models)), ", ".join([*models][:4])]
         yield "| " + " | ".join(map(_cell, cells)) + " |"
     yield ""
 

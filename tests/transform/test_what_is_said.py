@@ -1,0 +1,180 @@
+"""Warnings, notes and refusals: what is said is so, and the remedies work."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from td_transform import TopDownError, plan_topdown, register_operator, to_topdown
+from td_transform.operators import registry
+from tests.transform.bodies import SIZE, Make, Net, blocks, pooled, trained
+from tests.transform.oddities import unit
+
+
+class FixedStatistics(nn.Module):
+    """A norm whose running statistics are parameters that don't train."""
+
+    def __init__(self, width_in: int, width: int, stride: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(width_in, width, 3, stride, 1)
+        self.mean = nn.Parameter(torch.zeros(width), requires_grad=False)
+        self.variance = nn.Parameter(torch.ones(width), requires_grad=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.batch_norm(self.conv(x), self.mean, self.variance, training=True).relu()
+
+
+class Written(nn.Module):
+    """A norm that is written out."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(1, width, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * (x.pow(2).mean(1, keepdim=True) + 1e-6).rsqrt() * self.scale
+
+
+def normed(width_in: int, width: int, stride: int) -> nn.Module:
+    return nn.Sequential(nn.Conv2d(width_in, width, 3, stride, 1), Written(width), nn.ReLU())
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("make", "remedy"),
+    [
+        (normed, "register_operator(Written, like=torch.nn.LayerNorm) before the conversion"),
+        (FixedStatistics, "a module that normalises (torch.nn.BatchNorm2d"),
+    ],
+)
+def test_that_new_units_lack_a_norm_is_said(make: Make, remedy: str) -> None:
+    td = to_topdown(Net(pooled, make), input_size=SIZE)
+    (warning,) = td.plan.warnings
+    assert "lifts, merges and adapters have none" in warning
+    assert remedy in warning
+    trained(td)
+
+
+def test_the_remedy_gives_new_units_the_norm(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "_operators", dict(registry._operators))
+    register_operator(Written, like=nn.LayerNorm)
+    td = to_topdown(Net(pooled, normed), input_size=SIZE, arrangement="uniform")
+    assert not td.plan.warnings
+    assert isinstance(td.get_submodule("levels.1.lift.norm"), Written)
+    assert isinstance(td.get_submodule("levels.1.merge.unit.norm"), Written)
+    trained(td)
+
+
+def test_layers_that_do_not_train_are_named_and_new_units_train() -> None:
+    model = Net(pooled)
+    model.body.requires_grad_(False)
+    with pytest.warns(UserWarning, match=r"don't train in the bottom-up model \(module 'body\."):
+        td = to_topdown(model, input_size=SIZE)
+    frozen = [name for name, p in td.named_parameters() if not p.requires_grad]
+    assert frozen
+    assert all(".stage." in name for name in frozen)
+    trained(td)
+    assert not plan_topdown(model, input_size=SIZE, weights="inherit").warnings
+
+
+class Branching(Net):
+    def forward(self, x: Tensor) -> Any:
+        if self.training:
+            x = x + 0.1 * torch.randn_like(x)
+        return super().forward(x)
+
+
+class Dropping(Net):
+    def forward(self, x: Tensor) -> Any:
+        return F.dropout(super().forward(x), training=self.training)
+
+
+class Same(Net):
+    def forward(self, x: Tensor) -> Any:
+        y = self.body(x)
+        return pooled(self, y) if self.training else self.fc(y.mean((2, 3)))
+
+
+def test_what_is_done_in_training_alone_is_said_to_be_left_out() -> None:
+    (note,) = plan_topdown(Branching(pooled), input_size=SIZE).frozen
+    assert note.startswith("what the model does in training alone is left out (branches at ")
+    assert "test_what_is_said.py:" in note
+    for network in (Dropping, Same):  # the one follows the network's mode, the other does no more
+        assert plan_topdown(network(pooled), input_size=SIZE).frozen == ()
+
+
+class Decoder(nn.Module):
+    """Coarse maps that come back to the fine one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fine, self.coarse, self.fc = unit(3, 8), unit(8, 8, 2), nn.Linear(8, 7)
+
+    def forward(self, x: Tensor) -> Any:
+        x = self.fine(x)
+        return self.fc((x + F.interpolate(self.coarse(x), scale_factor=2)).mean((2, 3)))
+
+
+class Resizing(Net):
+    def forward(self, x: Tensor) -> Any:
+        return super().forward(F.interpolate(x, size=(48, 48)))
+
+
+class WithoutGradient(Net):
+    def forward(self, x: Tensor) -> Any:
+        with torch.no_grad():
+            y = self.body(x)
+        return pooled(self, y)
+
+
+def fractional(width_in: int, width: int, stride: int) -> nn.Module:
+    pool = nn.FractionalMaxPool2d(2, output_ratio=0.7) if stride > 1 else nn.Identity()
+    return nn.Sequential(pool, unit(width_in, width))
+
+
+REFUSED: dict[str, tuple[nn.Module, tuple[int, ...], str]] = {
+    "decoder": (Decoder(), SIZE, "coarser maps of learned layers come back"),
+    "fraction": (Net(pooled, fractional), SIZE, "a map of 32x32 becomes one of 22x22"),
+    "resized": (Resizing(pooled), SIZE, "resize the images before they come to the model"),
+    "no gradient": (WithoutGradient(pooled), SIZE, "take torch.no_grad() and detach() out"),
+    "sound": (Net(pooled), (1, 8000), "convert the network that follows by itself"),
+    "list": (Net(lambda net, x: [pooled(net, x), x]), SIZE, "a list of outputs"),
+    "names": (
+        Net(lambda net, x: {"a": pooled(net, x), "b": x}),
+        SIZE,
+        "pass the name of the logits as output",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refusals_say_what_is_so(name: str) -> None:
+    model, size, text = REFUSED[name]
+    with pytest.raises(TopDownError) as caught:
+        to_topdown(model, input_size=size)
+    assert text in str(caught.value)
+
+
+class Spectral(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.fft.ifft2(torch.fft.fft2(x)).real
+
+
+def test_a_remedy_names_functions_as_one_writes_them() -> None:
+    with pytest.raises(TopDownError, match=r"register_operator\(torch\.fft\.fft2, "):
+        to_topdown(blocks(lambda width: Spectral()), input_size=SIZE, arrangement="uniform")
+
+
+@pytest.mark.parametrize(
+    ("shape", "remedy"),
+    [(SIZE, r"x\[None\]"), ((32, 32), "one batch of images")],
+)
+def test_images_without_a_batch(shape: tuple[int, ...], remedy: str) -> None:
+    td = to_topdown(Net(pooled), input_size=SIZE)
+    with pytest.raises(TopDownError, match=rf"\(N, C, H, W\)\. Remedy: pass {remedy}"):
+        td(torch.rand(shape))
+    assert td(torch.rand(2, *SIZE)).shape == (2, 7)
