@@ -62,7 +62,8 @@ class Options:
             pass, as many as that asks for; gradients and running statistics stay the same. Under
             the `torch.compile` of a torch before 2.9 everything is kept.
         leaf_modules: paths of modules that are carried along whole; their inside isn't looked at.
-        output: which entry of a dictionary or dataclass the logits are; by default `logits`.
+        output: which of several outputs the logits are: the name of an entry of a dictionary or
+            dataclass (by default `logits`), the index in a tuple or list.
         stages: paths of the modules that hold the stages, from fine to coarse; what stands before
             the first is the stem. By default they are found: a stage begins where the resolution
             falls.
@@ -83,7 +84,7 @@ class Options:
     weights: Weights = "fresh"
     memory_budget: float | None = None
     leaf_modules: tuple[str, ...] = ()
-    output: str | None = None
+    output: str | int | None = None
     stages: tuple[str, ...] = ()
     skip_levels: tuple[int, ...] = ()
 

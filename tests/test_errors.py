@@ -167,7 +167,7 @@ CASES: dict[str, tuple[Callable[[], nn.Module], type[TopDownError], str]] = {
         TwoInputs, TraceError, r"inputs \['x', 'mask'\]: 2 inputs; expected one image tensor",
     ),
     "several outputs": (
-        TwoOutputs, TraceError, r"a tuple of outputs; expected one tensor of logits.*returns the logits",
+        TwoOutputs, TraceError, r"a tuple of outputs; expected one tensor of logits.*pass the index of",
     ),
     "lazy": (
         lambda: with_layer(nn.LazyConv2d(8, 3, padding=1)), TraceError,

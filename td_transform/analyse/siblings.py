@@ -15,9 +15,10 @@ def matched_modules(trunk: Trunk, own: Segment, form: Segment) -> dict[fx.Node, 
     """A block's own modules for the nodes of another block whose form it takes.
 
     Returns:
-        Per module node of `form` the path of the own module in its place; None where neither block
-        does all that the other does, in order (one may have a projection or a pooling more), or one
-        does more than twice as much: then they are no siblings.
+        Per module node of `form` the path of the own module in its place, but for pooling that
+        lowers the resolution; None where neither block does all that the other does, in order (one
+        may have a projection or a pooling more), or one does more than twice as much: then they are
+        no siblings.
     """
     left, right = _operations(trunk, own), _operations(trunk, form)
     if max(len(left), len(right)) > 2 * min(len(left), len(right)):
@@ -28,7 +29,18 @@ def matched_modules(trunk: Trunk, own: Segment, form: Segment) -> dict[fx.Node, 
         pairs = [(ours, theirs) for theirs, ours in _embedded(trunk, right, left)]
     if not pairs:
         return None
-    return {theirs: str(ours.target) for ours, theirs in pairs if ours.op == "call_module"}
+    return {
+        theirs: str(ours.target)
+        for ours, theirs in pairs
+        if ours.op == "call_module" and not _steps(trunk, ours)
+    }
+
+
+def _steps(trunk: Trunk, node: fx.Node) -> bool:
+    """Does what learns nothing lower the resolution, so that a block at rest has no use for it?"""
+    if trunk.role(node) == "conv":
+        return False
+    return trunk.stride(node) != trunk.stride(trunk.call(node).input)
 
 
 def _embedded(

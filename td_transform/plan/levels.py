@@ -270,7 +270,10 @@ class LevelPlanner:
                 self._in_form_of(level, stage.entry, form),
                 factors=level.factors, drop_identities=True, target=level.width,
             )  # fmt: skip
-            plan = self._segments.attempt(spec)
+            try:
+                plan = self._segments.attempt(spec)
+            except UnknownOperatorError:  # it can't do without its stride
+                continue
             if plan is not None and plan.width_out == level.width:
                 level.transition.append(plan)
                 level.current = plan.width_out

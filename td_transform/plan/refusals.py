@@ -51,7 +51,9 @@ def downsampling(trunk: Trunk, node: fx.Node) -> UnknownOperatorError:
 
 
 def _why(inference: Inference, node: fx.Node) -> str:
-    reason = inference.opaque[node]
+    reason = inference.opaque.get(node)
+    if reason is None:
+        return "lays its windows out in a row of positions"
     return "td_transform doesn't know" if reason == "no rule" else f"is used in a way ({reason})"
 
 

@@ -53,7 +53,7 @@ def record(
     *,
     is_leaf: Callable[[nn.Module], bool],
     model: nn.Module | None = None,
-    output: str | None = None,
+    output: str | int | None = None,
 ) -> Recording:
     """Record a model's forward.
 
@@ -63,7 +63,8 @@ def record(
         input_size: (C, H, W) of the image.
         is_leaf: which modules are recorded as one call; their inside isn't looked at.
         model: the user's model, read where the forward asks for the value of a tensor.
-        output: which entry of a dictionary or dataclass is wanted; by default ``logits``.
+        output: which of several outputs is wanted: the name of an entry of a dictionary or
+            dataclass (by default ``logits``), the index in a tuple or list.
 
     Raises:
         TraceError: the forward fails, or works for one batch size only.
@@ -163,7 +164,7 @@ def _recorded(
     skeleton: nn.Module,
     shape: tuple[int, ...],
     new_recorder: Callable[[bool], Recorder],
-    output: str | None,
+    output: str | int | None,
 ) -> Recorder:
     """Record, with more effort where the forward needs it.
 
@@ -238,12 +239,16 @@ def _before_activations(node: fx.Node, outputs: set[fx.Node]) -> fx.Node:
     return source if is_activation and source in outputs else node
 
 
-def _chosen(result: Any, output: str | None) -> Any:
+def _chosen(result: Any, output: str | int | None) -> Any:
     """The entry of a forward's result that is wanted."""
-    entries = result if isinstance(result, Mapping) else _fields(result)
+    entries: Mapping[Any, Any] | None = _fields(result)
+    if isinstance(result, Mapping):
+        entries = result
+    elif entries is None and isinstance(output, int) and isinstance(result, (tuple, list)):
+        entries = dict(enumerate(result))
     if entries is None:
         return result
-    name = output or "logits"
+    name = "logits" if output is None else output
     if isinstance(entries.get(name), Tensor):
         return entries[name]
     if output is None:
@@ -253,8 +258,8 @@ def _chosen(result: Any, output: str | None) -> Any:
     raise TraceError(
         f"argument 'output' ({output!r})",
         seen=f"a forward that returns {sorted(map(str, entries))}",
-        expected="the name of one of these, a tensor",
-        remedy="pass one of these names as output",
+        expected="the name or index of one of these, a tensor",
+        remedy="pass one of these as output",
     )
 
 

@@ -83,7 +83,7 @@ def trace(
     *,
     any_output: bool = False,
     leaf_modules: Sequence[str] = (),
-    output: str | None = None,
+    output: str | int | None = None,
 ) -> Trace:
     """Record a model, and the shape of every tensor in it.
 
@@ -92,7 +92,8 @@ def trace(
         input_size: (C, H, W); see `guess_input_size` for what holds without it.
         any_output: several outputs will do as well (a backbone's maps, a dictionary).
         leaf_modules: paths of modules that are recorded as one call, besides those that `is_leaf`.
-        output: which entry of a dictionary or dataclass is wanted; by default ``logits``.
+        output: which of several outputs is wanted: the name of an entry of a dictionary or
+            dataclass (by default ``logits``), the index in a tuple or list.
 
     Raises:
         TraceError: the model can't be traced, or can't run at that size; the text names the module.
@@ -170,7 +171,5 @@ def _check_output(graph: fx.Graph) -> None:
             seen=f"a {'dictionary' if named else 'list' if isinstance(output, list) else 'tuple'} "
             "of outputs",
             expected="one tensor of logits",
-            remedy="pass the name of the logits as output"
-            if named
-            else "wrap the model in a module whose forward returns the logits alone",
+            remedy=f"pass the {'name' if named else 'index'} of the logits as output",
         )

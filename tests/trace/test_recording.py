@@ -171,6 +171,20 @@ def test_an_output_can_be_named() -> None:
         recorded(seeded(c.DictionaryOutput), output="missing")
 
 
+class Several(c.Network):
+    def forward(self, x: Tensor) -> Any:
+        return [self.first(x), (x,), self.second(self.first(x))]
+
+
+def test_of_a_list_an_output_can_be_counted() -> None:
+    _, recording = recorded(seeded(Several), output=2)
+    (output,) = (n for n in recording.graph.nodes if n.op == "output")
+    assert output.args[0].target == "second"
+    for wrong in (1, 3):  # a tuple in its place, and none
+        with pytest.raises(TraceError, match=r"\['0', '1', '2'\].*pass one of these as output"):
+            recorded(seeded(Several), output=wrong)
+
+
 class Failing(c.Network):
     def middle(self, x: Tensor) -> Any:
         with torch.no_grad():

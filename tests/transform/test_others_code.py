@@ -284,3 +284,30 @@ def test_a_convolution_in_a_branch_that_is_no_shortcut_stays(join: Any) -> None:
     called = [str(n.target) for n in td.graph.nodes if str(n.target).endswith(("left", "right"))]
     assert len(called) == 10
     assert len(set(called)) == 10
+
+
+class Windows(nn.Module):
+    """A kernel for each position, made of what stands there, on windows in a row (involution)."""
+
+    def __init__(self, width_in: int, width: int, stride: int) -> None:
+        super().__init__()
+        self.reduce, self.expand = nn.Conv2d(width_in, width, 1), nn.Conv2d(width, width, 1)
+        self.kernel, self.pool = nn.Conv2d(width, 9, 1), nn.AvgPool2d(stride, stride)
+        self.unfold = nn.Unfold(3, padding=1, stride=stride)
+        self.down = nn.Conv2d(width_in, width, 1, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.reduce(x).relu()
+        kernel = self.kernel(self.pool(y)).unsqueeze(1)
+        n, _, taps, h, w = kernel.shape
+        windows = self.unfold(y).view(n, -1, taps, h, w)
+        return (self.expand((kernel * windows).sum(2)) + self.down(x)).relu()
+
+
+def test_windows_whose_step_cant_be_taken_away_are_replaced() -> None:
+    steps = [(8, 8, 1), (8, 16, 2), (16, 16, 1), (16, 32, 2), (32, 32, 1)]
+    end = nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 7)
+    model = nn.Sequential(unit(3, 8), *(Windows(*step) for step in steps), *end)
+    td = to_topdown(model, input_size=SIZE)
+    assert "lays its windows out in a row of positions" in str(td.plan)
+    trained(td)

@@ -142,7 +142,7 @@ REFUSED: dict[str, tuple[nn.Module, tuple[int, ...], str]] = {
     "resized": (Resizing(pooled), SIZE, "resize the images before they come to the model"),
     "no gradient": (WithoutGradient(pooled), SIZE, "take torch.no_grad() and detach() out"),
     "sound": (Net(pooled), (1, 8000), "convert the network that follows by itself"),
-    "list": (Net(lambda net, x: [pooled(net, x), x]), SIZE, "a list of outputs"),
+    "list": (Net(lambda net, x: [pooled(net, x), x]), SIZE, "pass the index of the logits"),
     "names": (
         Net(lambda net, x: {"a": pooled(net, x), "b": x}),
         SIZE,
