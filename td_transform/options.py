@@ -84,7 +84,7 @@ class Options:
     weights: Weights = "fresh"
     memory_budget: float | None = None
     leaf_modules: tuple[str, ...] = ()
-    output: str | int | None = None
+    output: int | str | None = None
     stages: tuple[str, ...] = ()
     skip_levels: tuple[int, ...] = ()
 

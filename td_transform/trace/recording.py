@@ -53,7 +53,7 @@ def record(
     *,
     is_leaf: Callable[[nn.Module], bool],
     model: nn.Module | None = None,
-    output: str | int | None = None,
+    output: int | str | None = None,
 ) -> Recording:
     """Record a model's forward.
 
@@ -164,7 +164,7 @@ def _recorded(
     skeleton: nn.Module,
     shape: tuple[int, ...],
     new_recorder: Callable[[bool], Recorder],
-    output: str | int | None,
+    output: int | str | None,
 ) -> Recorder:
     """Record, with more effort where the forward needs it.
 
@@ -239,7 +239,7 @@ def _before_activations(node: fx.Node, outputs: set[fx.Node]) -> fx.Node:
     return source if is_activation and source in outputs else node
 
 
-def _chosen(result: Any, output: str | int | None) -> Any:
+def _chosen(result: Any, output: int | str | None) -> Any:
     """The entry of a forward's result that is wanted."""
     entries: Mapping[Any, Any] | None = _fields(result)
     if isinstance(result, Mapping):

@@ -83,7 +83,7 @@ def trace(
     *,
     any_output: bool = False,
     leaf_modules: Sequence[str] = (),
-    output: str | int | None = None,
+    output: int | str | None = None,
 ) -> Trace:
     """Record a model, and the shape of every tensor in it.
 

@@ -46,6 +46,15 @@ def sized(width, depth=1):
     return build()
 
 
+class Several(nn.Sequential):
+    def forward(self, x):
+        return x, super().forward(x)
+
+
+def several():
+    return Several(*build())
+
+
 def number():
     return 3
 
@@ -470,6 +479,13 @@ def test_rf_into_a_folder_that_is_not_there(
     with pytest.raises(SystemExit, match="2"):
         main(["rf", f"{user_model}:build", "--plot", "nowhere/rf.png"])
     assert "no folder 'nowhere'; expected a folder that is there" in capsys.readouterr().err
+
+
+def test_of_several_outputs_one_is_counted(user_model: str) -> None:
+    model = f"{user_model}:several"
+    main(["convert", model, "--input-size", "1", "28", "28", "--output", "1"])
+    with pytest.raises(SystemExit):
+        main(["convert", model, "--input-size", "1", "28", "28"])
 
 
 def test_functions_of_her_own_by_their_path(
