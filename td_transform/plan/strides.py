@@ -131,7 +131,8 @@ def without_identities(
             if trunk.role(node) in ("conv", "norm"):
                 before = trunk.call(node).input
                 result[node] = _without_layer(result.get(node), before, upsampling)
-        if from_start:
+        fork = trunk.call(path[-1]).input
+        if from_start and trunk.stride(fork) == trunk.stride(segment.start):
             _leave_at(segment.start, path[-1], result, upsampling)
     return result
 

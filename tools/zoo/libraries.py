@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
@@ -14,9 +14,8 @@ import torch
 from torch import nn
 
 from td_transform.torchvision_cpu import import_torchvision
-from tools.zoo.builders import Builders
-
-Size = tuple[int, int, int]
+from tools.zoo.builders import Builders, Size
+from tools.zoo.others import OTHERS
 
 # timm's modules of networks that run at one resolution, whatever their width or depth
 _ISOTROPIC = frozenset({
@@ -62,14 +61,14 @@ class Library:
         name: of the package.
         families: each model's family, by the model's name.
         build: a model, on whatever device torch builds on.
-        input_size: (C, H, W) of a model; None where `to_topdown` finds it itself.
+        input_size: (C, H, W) of a model by its name; None where `to_topdown` finds it itself.
         kind: what a family is called in the table's head.
     """
 
     name: str
     families: Callable[[], Mapping[str, str]]
     build: Callable[[str], nn.Module]
-    input_size: Callable[[nn.Module], Size | None] = lambda model: None
+    input_size: Callable[[str, nn.Module], Size | None] = lambda name, model: None
     kind: Callable[[str], str] = lambda family: "models"
 
     @property
@@ -121,7 +120,7 @@ def _classifiers() -> dict[str, tuple[Any, Any]]:
     return {c.model_type: (c, kind) for c, kind in first.items()}
 
 
-def _configured(model: nn.Module) -> Size:
+def _configured(name: str, model: nn.Module) -> Size:
     configuration: Any = model.config
     side = getattr(configuration, "image_size", 224)
     sides = (side, side) if isinstance(side, int) else tuple(side)
@@ -141,7 +140,7 @@ def _pytorchcv(name: str) -> nn.Module:
     return model
 
 
-def _pytorchcv_size(model: nn.Module) -> Size:
+def _pytorchcv_size(name: str, model: nn.Module) -> Size:
     in_size: Any = getattr(model, "in_size", (224, 224))
     channels = inspect.signature(type(model)).parameters.get("in_channels")
     return (3 if channels is None else int(channels.default), *in_size)
@@ -152,24 +151,22 @@ def _module(builder: Any) -> str:
     return str(builder.__module__).rpartition(".")[2]
 
 
-# what isn't an image classifier of 224x224 in these packages is left out
-_BUILDERS = {
-    "pylocron": Builders("holocron.models.classification"),
-    "fastai": Builders("fastai.vision.models.xresnet", r"x(?!senet154)\w+"),
-    "geffnet": Builders("geffnet", r"(?!tf_)(\w+net\w*|fbnetc)_\w+"),
-    "resnest": Builders("resnest.torch", r"resnest\w+"),
-    "antialiased_cnns": Builders("antialiased_cnns", r"(alex|dense|mobile|res|wide|vgg)\w+"),
-}
+def _of_builders(name: str, groups: Sequence[Builders]) -> Library:
+    def group_of(model: str) -> Builders:
+        return next(group for group in groups if model in group.families())
 
-
-def _of_builders(name: str, builders: Builders) -> Library:
-    return Library(name, builders.families, builders.build, lambda model: (3, 224, 224))
+    return Library(
+        name,
+        lambda: {model: f for group in groups for model, f in group.families().items()},
+        lambda model: group_of(model).build(model),
+        lambda model, built: group_of(model).size,
+    )
 
 
 LIBRARIES: Mapping[str, Library] = {
     library.name: library
     for library in (
-        Library("torchvision", _torchvision_families, _torchvision, lambda model: (3, 224, 224)),
+        Library("torchvision", _torchvision_families, _torchvision, lambda name, model: (3, 224, 224)),
         Library(
             "timm", _timm_families, _timm,
             kind=lambda family: "CNNs" if family in _CONVOLUTIONAL else "hybrids",
@@ -179,7 +176,7 @@ LIBRARIES: Mapping[str, Library] = {
             lambda name: "CNNs" if name in _TRANSFORMERS_CONVOLUTIONAL else "hybrids",
         ),
         Library("pytorchcv", _pytorchcv_families, _pytorchcv, _pytorchcv_size),
-        *(_of_builders(name, builders) for name, builders in _BUILDERS.items()),
+        *(_of_builders(name, groups) for name, groups in OTHERS.items()),
     )
 }  # fmt: skip
 

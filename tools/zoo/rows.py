@@ -39,7 +39,7 @@ def row(library: str, name: str, arrangements: Sequence[Arrangement], *, real: b
         model = known.build(name) if real else on_meta(known, name)
     except Exception as error:  # the library's own, whatever it is
         return {**result, "not built": _failure(error)}
-    size = known.input_size(model)
+    size = known.input_size(name, model)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
