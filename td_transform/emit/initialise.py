@@ -32,7 +32,7 @@ def materialise(
                     place = like.device if like is not None else device
                 values = torch.empty(tensor.shape, dtype=tensor.dtype, device=place)
                 if reset is None or name not in _RESET:
-                    _draw(values, _tensor_of(source, path, name), isinstance(tensor, nn.Parameter))
+                    _draw(values, _tensor_of(source, path, name), _is_data(layer, tensor))
                 trains = isinstance(tensor, nn.Parameter)
                 tensors[name] = nn.Parameter(values, tensor.requires_grad) if trains else values
         if source is not None and (own := _module_of(source, path)) is not None:
@@ -41,10 +41,23 @@ def materialise(
             reset()
 
 
-def _draw(values: Tensor, like: Tensor | None, trains: bool) -> None:
-    """A buffer that keeps its shape is data (an index, a table); others are drawn."""
-    if not trains and like is not None and like.shape == values.shape and not like.is_meta:
-        values.copy_(like)
+def _is_data(layer: nn.Module, tensor: Tensor) -> bool:
+    """Is it a table, a mask or a filter: a buffer, or a frozen parameter beside others that train?"""
+    if not isinstance(tensor, nn.Parameter):
+        return True
+    return not tensor.requires_grad and any(
+        p.requires_grad for p in layer._parameters.values() if p is not None
+    )
+
+
+def _draw(values: Tensor, like: Tensor | None, is_data: bool) -> None:
+    """Data is handed on, repeated or cut along the axes that have another size; the rest is drawn."""
+    if is_data and like is not None and not like.is_meta and like.numel():
+        for axis, size in enumerate(values.shape):
+            if like.shape[axis] != size:
+                rows = torch.arange(size, device=like.device) % like.shape[axis]
+                like = like.index_select(axis, rows)
+        values.copy_(like.detach())
     else:
         redraw(values, like)
 
@@ -93,11 +106,11 @@ def fill_tensor(
         setattr(owner, name, source)
         return
     new = torch.empty(planned.shape, dtype=planned.dtype, device=device)
+    trains = isinstance(planned, nn.Parameter)
     if values == "copied":
         new.copy_(source)
     else:
-        redraw(new, source)
-    trains = isinstance(planned, nn.Parameter)
+        _draw(new, source, not trains)
     setattr(owner, name, nn.Parameter(new, planned.requires_grad) if trains else new)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -32,16 +32,27 @@ def _regrouped(module: Any, sizes: Sizes) -> tuple[int, int]:
 
 def resize_conv(module: Any, sizes: Sizes) -> None:
     new_in, new_out = _regrouped(module, sizes)
-    for name, tensor in [*module._parameters.items(), *module._buffers.items()]:
-        if tensor is not None and name not in ("weight", "bias"):
-            shape = tuple(new_out if s == module.out_channels else s for s in tensor.shape)
-            set_parameter(module, name, shape)
-    module.in_channels, module.out_channels = new_in, new_out
     transposed = getattr(module, "transposed", False)
     first, second = (new_in, new_out) if transposed else (new_out, new_in)
-    set_parameter(module, "weight", (first, second // module.groups, *module.kernel_size))
+    weight = (first, second // module.groups, *module.kernel_size)
+    for name, tensor in [*module._parameters.items(), *module._buffers.items()]:
+        if tensor is not None and name not in ("weight", "bias"):
+            set_parameter(module, name, _resized_beside(module, tensor.shape, weight, new_out))
+    module.in_channels, module.out_channels = new_in, new_out
+    set_parameter(module, "weight", weight)
     if module.bias is not None:
         set_parameter(module, "bias", (new_out,))
+
+
+def _resized_beside(
+    module: Any, shape: Sequence[int], weight: tuple[int, ...], new_out: int
+) -> tuple[int, ...]:
+    """The new shape of a tensor beside a convolution's weight: along the same axes where it has as
+    many (a mask), else wherever it is as long as the layer is wide."""
+    if len(shape) == len(weight):
+        axes = zip(shape, module.weight.shape, weight, strict=True)
+        return tuple(new if size == old else size for size, old, new in axes)
+    return tuple(new_out if size == module.out_channels else size for size in shape)
 
 
 def resize_conditional_conv(module: Any, sizes: Sizes) -> None:

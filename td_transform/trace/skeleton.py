@@ -16,6 +16,11 @@ from td_transform.errors import TraceError, first_line
 
 def check_convertible(model: nn.Module) -> None:
     """Refuse what no rule could handle: scripted, quantised, lazy, pruned, non-float models."""
+    if not isinstance(model, nn.Module):
+        raise TraceError(
+            "argument 'model'", seen=f"a {type(model).__name__}", expected="a torch.nn.Module",
+            remedy="pass the network itself, or a module whose forward calls it",
+        )  # fmt: skip
     for path, module in model.named_modules():
         place = f"module '{path or type(model).__name__}' ({type(module).__name__})"
         if isinstance(module, torch.jit.ScriptModule):

@@ -16,6 +16,7 @@ from torch import fx, nn
 
 from td_transform.errors import TraceError
 from td_transform.operators import module_operator
+from td_transform.trace.convolutions import is_conventional
 from td_transform.trace.input_size import check_input_size, guess_input_size
 from td_transform.trace.recording import record
 from td_transform.trace.reparametrised import Reparametrisations, make_plain, reparametrised
@@ -107,10 +108,11 @@ def trace(
         make_plain(skeleton.get_submodule(path), applied)
     size = input_size or guess_input_size(model)
     leaves = {id(_leaf(skeleton, path)) for path in leaf_modules}
+    opened = {id(m) for m in skeleton.modules() if not is_conventional(m)} - leaves
     recording = record(
         skeleton,
         size,
-        is_leaf=lambda module: id(module) in leaves or is_leaf(module),
+        is_leaf=lambda m: id(m) in leaves or (id(m) not in opened and is_leaf(m)),
         model=model,
         output=output,
     )

@@ -46,7 +46,7 @@ class Builders:
         model: nn.Module = self._all()[name.removesuffix(self.suffix)](**self.options)
         return model
 
-    def _all(self) -> dict[str, Callable[..., nn.Module]]:
+    def _all(self) -> dict[str, Callable[..., Any]]:
         import_torchvision()
         module = importlib.import_module(self.module)
         package = self.module.split(".")[0]

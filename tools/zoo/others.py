@@ -8,7 +8,6 @@ from tools.zoo.builders import Builders
 
 _BINARY = {"in_channels": 1, "num_classes": 2}
 _LINE = {"c_in": 1, "c_out": 5}
-_EEG = {"n_chans": 22, "n_outputs": 4, "n_times": 1000, "sfreq": 250}
 
 # what isn't a classifier with stages in these packages is left out
 OTHERS: Mapping[str, tuple[Builders, ...]] = {
@@ -18,19 +17,18 @@ OTHERS: Mapping[str, tuple[Builders, ...]] = {
     "resnest": (Builders("resnest.torch", r"resnest\w+"),),
     "antialiased_cnns": (Builders("antialiased_cnns", r"(alex|dense|mobile|res|wide|vgg)\w+"),),
     "pretrainedmodels": (
-        Builders(
-            "pretrainedmodels", r"(?!inception|xception|p?nasnet)[a-z]\w+",
-            {"num_classes": 1000, "pretrained": None},
-        ),
-        Builders(
-            "pretrainedmodels", r"inception\w+|xception|nasnet\w+|pnasnet\w+",
-            {"num_classes": 1000, "pretrained": None}, (3, 331, 331),
+        *(
+            Builders("pretrainedmodels", names, {"num_classes": 1000, "pretrained": None}, size)
+            for names, size in (
+                (r"(?!inception|xception|pnasnet|nasnetal|poly)[a-z]\w+", (3, 224, 224)),
+                (r"inception\w+|xception|pnasnet\w+|nasnetal\w+|poly\w+", (3, 331, 331)),
+            )
         ),
     ),
     "torchreid": (
         Builders(
-            "torchreid.reid.models", r"(?!build|show|mudeep)[a-z]\w*",
-            {"num_classes": 1000, "pretrained": False}, (3, 256, 128),
+            "torchreid.reid.models", r"(?!build|show)[a-z]\w*",
+            {"num_classes": 1000, "loss": "softmax", "pretrained": False}, (3, 256, 128),
         ),
     ),
     "monai": tuple(
@@ -50,7 +48,6 @@ OTHERS: Mapping[str, tuple[Builders, ...]] = {
         Builders("tsai.models.XResNet1d", r"xresnet1d\d\w+", _LINE, (1, 512)),
         Builders("tsai.models.XResNet1dPlus", r"xresnet1d\d\w+", {**_LINE, "seq_len": 512}, (1, 512)),
     ),
-    "braindecode": (Builders("braindecode.models", r"[A-Z]\w+", _EEG, (22, 1000)),),
     "torchgeo": (Builders("torchgeo.models", r"resnet\d+|swin_\w+"),),
     "facenet_pytorch": (
         Builders(
@@ -60,7 +57,7 @@ OTHERS: Mapping[str, tuple[Builders, ...]] = {
     ),
     "torchxrayvision": (Builders("torchxrayvision.models", r"DenseNet", {}, (1, 224, 224)),),
     "robustness": (
-        Builders("robustness.cifar_models", r"[A-Z]\w*\d+\w*", {}, (3, 32, 32)),
+        Builders("robustness.cifar_models", r"(?!Basic)[A-Z]\w*\d+\w*", {}, (3, 32, 32)),
     ),
     "pytorchvideo": tuple(
         Builders("pytorchvideo.models.hub", names, {"pretrained": False}, size)

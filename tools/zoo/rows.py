@@ -16,8 +16,9 @@ from td_transform import TopDownError, TopDownNetwork, to_topdown
 from td_transform.analyse import analyse
 from td_transform.options import Arrangement
 from td_transform.trace import trace
+from tools.zoo.builders import Size
 from tools.zoo.feature_info import difference, features
-from tools.zoo.libraries import LIBRARIES, Library, Size, on_meta
+from tools.zoo.libraries import LIBRARIES, Library, on_meta
 
 Row = dict[str, Any]
 

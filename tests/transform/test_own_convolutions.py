@@ -1,0 +1,127 @@
+"""Convolutions whose forward is their own, and shortcuts that share a pooling, as libraries have them."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from td_transform import to_topdown
+from td_transform.errors import TraceError
+from td_transform.options import Arrangement
+from tests.transform.bodies import SIZE, Make, blocks, trained
+from tests.transform.oddities import unit
+
+ARRANGEMENTS = get_args(Arrangement)
+
+
+def staged(make: Make, first: int, second: int, third: int) -> nn.Module:
+    """A stem, and a block at each of the strides 1, 2, 4."""
+    body = make(first, first, 1), make(first, second, 2), make(second, third, 2)
+    end = nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(third, 7)
+    return nn.Sequential(unit(3, first), *body, *end)
+
+
+class Masked(nn.Conv2d):
+    """Every kernel reads some channels, and no position after its own: two masks."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__(width, width, 3, padding=1)
+        self.mask = nn.Parameter(torch.zeros(width, width, 3, 3), requires_grad=False)
+        self.causal = nn.Buffer(torch.ones(width, width, 3, 3))
+        with torch.no_grad():
+            self.mask[:, ::2] = 1
+            self.causal[:, :, 1, 2] = self.causal[:, :, 2] = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(x, self.weight * self.mask * self.causal, self.bias, padding=1)
+
+
+@pytest.mark.parametrize("arrangement", ARRANGEMENTS)
+def test_masks_are_as_wide_as_their_weight_and_stay_masks(arrangement: Arrangement) -> None:
+    td = to_topdown(blocks(Masked), input_size=SIZE, arrangement=arrangement)
+    layers = [m for m in td.modules() if isinstance(m, Masked)]
+    assert len(layers) == 5
+    for layer in layers:
+        assert layer.mask.shape == layer.causal.shape == layer.weight.shape
+        assert set(layer.mask.unique().tolist()) == {0, 1}
+        assert not layer.causal[:, :, 2].any()
+        assert bool(layer.causal[:, :, :1].all())
+    trained(td)
+
+
+class Branches(nn.Conv2d):
+    """One kernel for three parts of the channels, at a dilation each: it reads three times what it says."""
+
+    def __init__(self, width_in: int, width: int, stride: int) -> None:
+        super().__init__(width_in, width, 3, stride, 1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.shape[1] % 3:
+            raise ValueError("three parts")
+        parts = [
+            F.conv2d(part, self.weight, None, self.stride, d, d)
+            for d, part in enumerate(x.chunk(3, 1), 1)
+        ]
+        return torch.cat(parts, 1)
+
+
+class Trident(nn.Module):
+    def __init__(self, width_in: int, width: int, stride: int) -> None:
+        super().__init__()
+        first = nn.Conv2d(width_in, width, 1, bias=False)
+        self.body = nn.Sequential(
+            first, nn.BatchNorm2d(width), nn.ReLU(),
+            Branches(width // 3, width // 3, stride), nn.BatchNorm2d(width),
+        )  # fmt: skip
+        self.down = nn.Conv2d(width_in, width, 1, stride) if stride > 1 else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = (self.body(x) + self.down(x)).relu()
+        return y
+
+
+@pytest.mark.parametrize("arrangement", ARRANGEMENTS)
+def test_a_convolution_that_reads_other_channels_than_it_says_is_looked_into(
+    arrangement: Arrangement,
+) -> None:
+    td = to_topdown(staged(Trident, 6, 12, 24), input_size=SIZE, arrangement=arrangement)
+    assert not td.plan.opaque
+    kernels = [n for n, p in td.named_parameters() if p.dim() == 4 and "body.3" in n]
+    assert len(kernels) == 3
+    trained(td)
+
+
+class Tree(nn.Module):
+    """A block whose pooled input is projected for the sum, and joined as it is behind it."""
+
+    def __init__(self, width_in: int, width: int, stride: int) -> None:
+        super().__init__()
+        self.conv = unit(width_in, width, stride)
+        self.pool = nn.MaxPool2d(stride, stride) if stride > 1 else nn.Identity()
+        self.project = nn.Conv2d(width_in, width, 1) if width > width_in else nn.Identity()
+        self.root = nn.Conv2d(width + width_in, width, 1)
+        self.block = unit(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        down = self.pool(x)
+        y = self.conv(x) + self.project(down)
+        joined = self.root(torch.cat((y, down), 1)).relu()
+        out: Tensor = joined + self.block(joined)
+        return out
+
+
+@pytest.mark.parametrize("arrangement", ARRANGEMENTS)
+def test_a_shortcut_that_shares_its_pooling_is_upsampled_with_it(arrangement: Arrangement) -> None:
+    td = to_topdown(staged(Tree, 8, 16, 32), input_size=SIZE, arrangement=arrangement)
+    assert "replaced" not in str(td.plan)
+    trained(td)
+
+
+def test_what_is_no_module_is_said_to_be_none() -> None:
+    with pytest.raises(TraceError, match="a function") as caught:
+        to_topdown(F.relu, input_size=SIZE)  # type: ignore[arg-type]
+    assert "torch.nn.Module" in str(caught.value)
