@@ -314,6 +314,7 @@ _register([torch.stack], "combine", reshaping.stack)
 _register([torch.chunk, "chunk"], "combine", rules.chunk, channels="part")
 _register([torch.split, "split"], "combine", rules.split, channels="part")
 
+_register([mutation.assigned], "combine", indexing.assigned, reach=everything)
 _register([mutation.after], "inert", rules.keep, reach=reach.first_input)
 _register(["size"], "index", indexing.size)
 _register([getattr], "index", indexing.attribute)

@@ -110,6 +110,19 @@ def getitem(call: Call) -> Any:
     return (*result, *dims[axis:])
 
 
+def assigned(call: Call) -> Dims:
+    """``x[index] = value``, as a function that gives x: what is written is as wide as its place."""
+    picked, value = getitem(call), call.node.args[2]
+    if isinstance(value, fx.Node) and isinstance(info := call.values[value], TensorInfo):
+        written = zip(
+            reversed(picked), reversed(call.dims(value)), reversed(info.shape), strict=False
+        )
+        for place, dim, size in written:
+            if isinstance(place, Width) and isinstance(dim, Width) and size > 1:
+                call.inference.widths.equate(place, dim)
+    return call.dims()
+
+
 def _gathered(call: Call, places: fx.Node, dim: Dim, size: int) -> Dims:
     """What a tensor of places picks is shaped like it; what it picks from keeps its size.
 

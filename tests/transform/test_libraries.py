@@ -1,4 +1,4 @@
-"""Convolutions whose forward is their own, and shortcuts that share a pooling, as libraries have them."""
+"""What libraries' code has: forwards of convolutions, shared poolings, sums with some channels."""
 
 from __future__ import annotations
 
@@ -125,3 +125,27 @@ def test_what_is_no_module_is_said_to_be_none() -> None:
     with pytest.raises(TraceError, match="a function") as caught:
         to_topdown(F.relu, input_size=SIZE)  # type: ignore[arg-type]
     assert "torch.nn.Module" in str(caught.value)
+
+
+class Widening(nn.Module):
+    """A block that adds its input to the first of its channels."""
+
+    def __init__(self, width_in: int, width: int, stride: int) -> None:
+        super().__init__()
+        self.conv, self.width_in, self.stride = unit(width_in, width, stride)[:2], width_in, stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.conv(x.relu())
+        if self.stride == 1:
+            out[:, : self.width_in] += x
+        return out
+
+
+@pytest.mark.parametrize("arrangement", ARRANGEMENTS)
+def test_a_sum_with_some_channels_follows_their_width(arrangement: Arrangement) -> None:
+    shapes = [(8, 8, 1), (8, 16, 2), (16, 20, 1), (20, 32, 2), (32, 40, 1)]
+    body = nn.Sequential(unit(3, 8), *(Widening(*shape) for shape in shapes))
+    model = nn.Sequential(body, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(40, 7))
+    td = to_topdown(model, input_size=SIZE, arrangement=arrangement)
+    assert not td.plan.opaque
+    trained(td)
