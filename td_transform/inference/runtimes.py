@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import tempfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
@@ -19,8 +20,12 @@ def is_missing(package: str) -> bool:
     return importlib.util.find_spec(package) is None
 
 
-def built(backend: str, model: nn.Module, example: Tensor) -> tuple[Run, Tensor]:
-    """A network as the backend runs it, and its logits on the example."""
+def built(backend: str, model: nn.Module, example: Tensor, pieces: int = 1) -> tuple[Run, Tensor]:
+    """A network as the backend runs it, and its logits on the example.
+
+    Args:
+        pieces: of the batch, that run side by side; as many as torch has threads, or 1.
+    """
     missing = [package for package in NEEDS.get(backend, ()) if is_missing(package)]
     if missing:
         raise TopDownError(
@@ -28,7 +33,8 @@ def built(backend: str, model: nn.Module, example: Tensor) -> tuple[Run, Tensor]
             expected="it to be installed", remedy=f"pip install {' '.join(NEEDS[backend])}",
         )  # fmt: skip
     try:
-        run = BUILDERS[backend](model, example)
+        run = BUILDERS[backend](model, example[: len(example) // pieces], pieces)
+        run = run if pieces == 1 else side_by_side(run, pieces)
         return run, run(example)
     except TopDownError:
         raise
@@ -39,11 +45,23 @@ def built(backend: str, model: nn.Module, example: Tensor) -> tuple[Run, Tensor]
         ) from error  # fmt: skip
 
 
-def _onnxruntime(model: nn.Module, example: Tensor) -> Run:
+def side_by_side(run: Run, pieces: int) -> Run:
+    """A batch in equal pieces, each on a thread of its own; a piece in the thread that calls."""
+    others = ThreadPoolExecutor(pieces - 1)
+
+    def whole(images: Tensor) -> Tensor:
+        first, *rest = images.chunk(pieces)
+        running = [others.submit(run, part) for part in rest]
+        return torch.cat([run(first), *(part.result() for part in running)])
+
+    return whole
+
+
+def _onnxruntime(model: nn.Module, example: Tensor, pieces: int) -> Run:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
+    options.intra_op_num_threads = torch.get_num_threads() // pieces
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
         program = torch.onnx.export(model, (example,), dynamo=True, verbose=False)
@@ -58,7 +76,7 @@ def _onnxruntime(model: nn.Module, example: Tensor) -> Run:
     return lambda images: torch.from_numpy(session.run(None, {name: images.numpy()})[0])
 
 
-def _openvino(model: nn.Module, example: Tensor) -> Run:
+def _openvino(model: nn.Module, example: Tensor, pieces: int) -> Run:
     import openvino
 
     settings = {
@@ -72,7 +90,7 @@ def _openvino(model: nn.Module, example: Tensor) -> Run:
     return lambda images: torch.from_numpy(compiled(images.numpy())[0].copy())
 
 
-def _compile(model: nn.Module, example: Tensor) -> Run:
+def _compile(model: nn.Module, example: Tensor, pieces: int) -> Run:
     from torch._inductor import config
 
     last = torch.channels_last if example.dim() == 4 else torch.preserve_format
@@ -86,11 +104,11 @@ def _compile(model: nn.Module, example: Tensor) -> Run:
     return run
 
 
-def _eager(model: nn.Module, example: Tensor) -> Run:
+def _eager(model: nn.Module, example: Tensor, pieces: int) -> Run:
     return torch.no_grad()(model)
 
 
 NEEDS = {"onnxruntime": ("onnxruntime", "onnx", "onnxscript"), "openvino": ("openvino",)}
-BUILDERS: dict[str, Callable[[nn.Module, Tensor], Run]] = {
+BUILDERS: dict[str, Callable[[nn.Module, Tensor, int], Run]] = {
     "onnxruntime": _onnxruntime, "openvino": _openvino, "compile": _compile, "eager": _eager,
 }  # fmt: skip
