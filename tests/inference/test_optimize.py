@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import threading
 import time
 import warnings
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -90,6 +92,79 @@ def test_a_rewritten_network_is_taken_where_it_is_right_and_faster(
     fast = optimize_for_inference(net, torch.rand(1, 3, 8, 8), backend="onnxruntime")
     assert fast.rewritten == rewritten
     assert f"rewritten={rewritten}" in repr(fast)
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize(("batch", "pieces"), [(4, 2), (3, 1)])
+def test_pieces_give_the_logits_of_the_whole(
+    batch: int, pieces: int, two_threads: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(optimize, "_faster", lambda best, other, example: other)
+    td = network("pre-activation").eval()
+    images = torch.rand(batch, 3, 32, 32)
+    fast = optimize_for_inference(td, torch.rand(batch, 3, 32, 32), backend="onnxruntime")
+    assert fast.pieces == pieces
+    with torch.no_grad():
+        expected = td(images)
+    assert (fast(images) - expected).abs().max() <= 1e-4 * expected.abs().max()
+
+
+@pytest.mark.parametrize(("seconds", "pieces"), [(0.9, 2), (0.99, 1), (1.1, 1)])
+def test_a_batch_is_run_in_pieces_where_that_is_clearly_faster(
+    seconds: float, pieces: int, two_threads: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    net, images = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Flatten()), torch.rand(4, 3, 8, 8)
+    seen: set[int] = set()
+
+    def build(model: nn.Module, example: Tensor, pieces: int) -> runtimes.Run:
+        def run(piece: Tensor) -> Tensor:
+            assert piece.shape == example.shape
+            seen.add(threading.get_ident())
+            return model(piece).detach()  # type: ignore[no-any-return]
+
+        return run
+
+    whole = runtimes.side_by_side.__name__
+    monkeypatch.setitem(runtimes.BUILDERS, "onnxruntime", build)
+    monkeypatch.setattr(optimize, "in_fewer_multiplications", lambda model, x: (model, 0))
+    monkeypatch.setattr(
+        optimize, "_seconds", lambda run, x: seconds if whole in run.__qualname__ else 1
+    )
+    fast = optimize_for_inference(net, images, backend="onnxruntime")
+    assert fast.pieces == pieces
+    assert f"pieces={pieces}" in repr(fast)
+    seen.clear()
+    torch.testing.assert_close(fast(images), net(images).detach())
+    assert len(seen) == pieces
+
+
+class FixedBatch(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.reshape(4, -1)
+
+
+@pytest.mark.parametrize(
+    ("net", "batch", "separable"),
+    [
+        (nn.Conv2d(3, 4, 1), 4, True),
+        (nn.Conv2d(3, 4, 1), 3, False),
+        (nn.BatchNorm2d(3, track_running_stats=False), 4, False),
+        (nn.Flatten(0), 4, True),
+        (nn.Sequential(nn.Flatten(), nn.Softmax(0)), 4, False),
+        (FixedBatch(), 4, False),
+    ],
+)
+def test_what_mixes_images_is_not_parted(net: nn.Module, batch: int, separable: bool) -> None:
+    images = torch.ones(batch, 3, 8, 8)
+    assert optimize._is_separable(net.eval(), images, 2) == separable
 
 
 def test_never_slower_than_the_network_itself(monkeypatch: pytest.MonkeyPatch) -> None:
