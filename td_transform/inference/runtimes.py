@@ -62,6 +62,9 @@ def _onnxruntime(model: nn.Module, example: Tensor, pieces: int) -> Run:
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads() // pieces
+    # its threads would spin on for tens of milliseconds, on processors that others want: a runtime
+    # that is compared, torch's operators around it
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
         program = torch.onnx.export(model, (example,), dynamo=True, verbose=False)

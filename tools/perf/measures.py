@@ -29,7 +29,7 @@ class Row:
         name: the network's.
         batch: images a step.
         conversion: `to_topdown` of the model on meta against symbolic_trace and shape propagation.
-        backend: what `optimize_for_inference` chose.
+        backend: what `optimize_for_inference` chose: convolutions rewritten, pieces of the batch.
         inference, training: per contestant (`BU`, `TD`, `by hand`, `... compiled`), against `TD`;
             in inference also what `optimize_for_inference` makes of it.
         multiply_adds: top-down against bottom-up.
@@ -77,7 +77,8 @@ def measured(name: str, subject: Subject, setting: Setting) -> Row:
     images = torch.rand(setting.batch, *subject.size, device=setting.device)
     device, rounds = setting.device, setting.rounds
     fast = optimize_for_inference(td, images)
-    evaluated = {n: m.eval() for n, m in networks.items()} | {f"TD, {fast.backend}": fast}
+    chosen = f"{fast.backend}, {fast.rewritten} rewritten, {fast.pieces} pieces"
+    evaluated = {n: m.eval() for n, m in networks.items()} | {f"TD, {chosen}": fast}
     inference = {n: _inference(m, images) for n, m in evaluated.items()}
     times = in_turn({**inference, "peak": _product(device)}, device, rounds=rounds)
     training = {n: _training(m.train(), images) for n, m in networks.items()}
@@ -88,7 +89,7 @@ def measured(name: str, subject: Subject, setting: Setting) -> Row:
         name=name,
         batch=setting.batch,
         conversion=_conversion(model, subject.size, rounds),
-        backend=fast.backend,
+        backend=chosen,
         inference={n: times[n] for n in inference},
         training={n: steps[n] for n in training},
         multiply_adds=costs[1].multiply_adds / costs[0].multiply_adds,

@@ -11,6 +11,9 @@ import torch
 
 Run = Callable[[], object]
 
+# how long threads of torch spin after their last operator, and more
+_SETTLED = 0.01
+
 
 @dataclass(frozen=True)
 class Ratio:
@@ -46,11 +49,12 @@ def in_turn(runs: Mapping[str, Run], device: torch.device, *, rounds: int) -> di
 def _timed(run: Run, device: torch.device) -> float:
     """On one thread the processor's time, which leaves out what others took of it.
 
-    On more threads a run of its own goes first: those of the run before still spin for a while.
+    On more threads runs of its own go first: those of another run still spin for a while.
     """
     alone = device.type == "cpu" and torch.get_num_threads() == 1
     clock = time.process_time if alone else time.perf_counter
-    if not alone:
+    settled = time.perf_counter() + _SETTLED
+    while not alone and time.perf_counter() < settled:
         run()
     _finish(device)
     start = clock()
