@@ -35,10 +35,13 @@ def arithmetic(call: Call) -> Dim | None:
     is_number = isinstance(left, int) or (isinstance(left, Width) and not left.terms)
     if is_number and target is op.mul:
         left, right = right, left
-    if isinstance(right, Width) and not right.terms and target is op.mul:
+    if isinstance(right, Width) and not right.terms:
         right = int(right.const)  # the number of images, say
     if not isinstance(right, int) or left is None or isinstance(left, int):
         return None
+    if target is op.mod and isinstance(left, Width) and call.values[call.node] == 0:
+        call.inference.widths.require_multiple(left, right)
+        return Width.of(0)
     if target is op.mul:
         return _times(left, Fraction(right))
     if target in (op.floordiv, op.truediv):

@@ -80,7 +80,8 @@ def resize_vectors(module: Any, sizes: Sizes) -> None:
         if hasattr(module, attribute):
             setattr(module, attribute, new)
     if hasattr(module, "normalized_shape"):
-        module.normalized_shape = (new,)
+        old = module.normalized_shape
+        module.normalized_shape = tuple(new if s > 1 or len(old) == 1 else 1 for s in old)
     for attribute in ("num_groups", "groups"):
         if hasattr(module, attribute):
             setattr(module, attribute, nearest_divisor(getattr(module, attribute), new))

@@ -67,8 +67,13 @@ def norm(axis: int | None) -> Any:
 
 
 def _norm_axis(call: Call) -> int:
-    """The last axis, as torch has it; a subclass with a forward of its own may do the channels'."""
+    """The last axis, as torch has it, or the only long one of several; a subclass with a forward of
+    its own may do the channels'."""
     module, shape = call.module, call.shape()
+    covered = len(call.option("normalized_shape", 1, ()) or ())
+    long = [i for i in range(len(shape) - covered, len(shape)) if shape[i] > 1]
+    if covered > 1 and len(long) == 1:
+        return long[0]
     sizes = [p.numel() for p in module.parameters()] if module is not None else []
     forward = getattr(type(module), "forward", None)
     plain = forward in (nn.LayerNorm.forward, nn.RMSNorm.forward)

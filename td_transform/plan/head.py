@@ -138,4 +138,17 @@ def _head_node(trunk: Trunk, node: fx.Node, plan: NodePlan, warnings: list[str])
     if not _is_spatial(trunk.inference.dims[node]) and not _picks_tokens(trunk, node):
         warnings.append(_pooled(trunk, node, before, "flattens"))
         return replace(plan, change=PoolTo("before", before))
+    if _lays_out_by_numbers(trunk, node, read):
+        warnings.append(_pooled(trunk, node, before, "lays out, by numbers in the code,"))
+        return replace(plan, change=PoolTo("before", before))
     return plan
+
+
+def _lays_out_by_numbers(trunk: Trunk, node: fx.Node, read: fx.Node) -> bool:
+    """Does it make a map of a row of positions whose sizes stand in the code?"""
+    before, after = trunk.axes(read), trunk.axes(node)
+    if before is None or after is None or not before.flattened or after.flattened:
+        return False
+    sizes = trunk.call(node).option("shape", 1) if len(node.args) == 2 else node.args[1:]
+    given = [sizes[place] for place in after.positions] if isinstance(sizes, (tuple, list)) else []
+    return bool(given) and all(type(size) is int and size > 0 for size in given)

@@ -149,3 +149,71 @@ def test_a_sum_with_some_channels_follows_their_width(arrangement: Arrangement) 
     td = to_topdown(model, input_size=SIZE, arrangement=arrangement)
     assert not td.plan.opaque
     trained(td)
+
+
+class Context(nn.Module):
+    """What a gate does to a vector (N, C, 1, 1), with a norm over all of its dimensions."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.gate = nn.Sequential(
+            nn.AdaptiveAvgPool2d(1), nn.Conv2d(width, width, 1), nn.LayerNorm([width, 1, 1])
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = x + self.gate(x)
+        return y
+
+
+@pytest.mark.parametrize("arrangement", ARRANGEMENTS)
+def test_a_norm_over_several_dimensions_is_as_wide_as_the_long_one(
+    arrangement: Arrangement,
+) -> None:
+    td = to_topdown(blocks(Context), input_size=SIZE, arrangement=arrangement)
+    for norm in (m for m in td.modules() if isinstance(m, nn.LayerNorm)):
+        assert norm.normalized_shape == tuple(norm.weight.shape)
+        assert norm.normalized_shape[0] > 1
+    trained(td)
+
+
+class Tokens(nn.Module):
+    """Stages of token layers; the map is laid out at the end by a number in the code."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = staged(unit, 8, 16, 32)[:4]
+        self.mix, self.more, self.fc = nn.Linear(32, 32), nn.Linear(32, 32), nn.Linear(32, 7)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.body(x).flatten(2).transpose(1, 2)
+        x = x + self.mix(x)
+        x = x + self.more(x)
+        side = SIZE[1] // 4
+        laid_out = x.reshape(x.shape[0], side, side, x.shape[2]).permute(0, 3, 1, 2)
+        logits: Tensor = self.fc(laid_out.mean((2, 3)))
+        return logits
+
+
+def test_a_map_that_is_laid_out_by_numbers_is_pooled_to_them() -> None:
+    with pytest.warns(UserWarning, match="lays out, by numbers in the code, a 8x8 map"):
+        td = to_topdown(Tokens(), input_size=SIZE, output_stride=1)
+    trained(td)
+
+
+class Halves(nn.Module):
+    """One half of the channels passes a convolution; an odd one would be the first half's."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv = unit(width // 2, width // 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        half = x.shape[1] // 2 + x.shape[1] % 2
+        return torch.cat((x[:, :half], self.conv(x[:, half:])), 1)
+
+
+@pytest.mark.parametrize("arrangement", ARRANGEMENTS)
+def test_a_half_that_is_rounded_up_is_a_half(arrangement: Arrangement) -> None:
+    td = to_topdown(blocks(Halves), input_size=SIZE, arrangement=arrangement)
+    assert not td.plan.opaque
+    trained(td)
