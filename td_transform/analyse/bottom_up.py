@@ -113,6 +113,8 @@ def _no_stages(trunk: Trunk, stages: Sequence[Stage]) -> StructureError:
             expected="two or more stages at falling resolution",
             remedy="convert the encoder by itself, with a head behind its coarsest map",
         )
+    if not stages and len(set(learned)) > 1:
+        return uncuttable(trunk, next(iter(trunk.trace.graph.nodes)), calls)
     lost = next((n for n in calls if _loses_map(trunk, n)), None)
     if lost is not None:
         before, after = (trunk.trace.values[n].shape for n in (trunk.call(lost).input, lost))

@@ -107,8 +107,9 @@ def uncuttable(trunk: Trunk, start: fx.Node, nodes: Sequence[fx.Node]) -> Struct
         trunk.trace.place(start),
         seen=f"that after this tensor several maps cross every change of resolution: {crossing}",
         expected="one tensor at every change of resolution (a trunk that can be cut)",
-        remedy="convert a network with a single trunk; multi-branch networks that exchange "
-        "resolutions (HRNet, NASNet) have no coarse-to-fine order",
+        remedy="convert a network with a single trunk; branches that exchange resolutions (HRNet), "
+        "cells that read two tensors (NASNet) and paths around several stages have no "
+        "coarse-to-fine order",
     )
 
 

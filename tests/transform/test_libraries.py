@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from td_transform import to_topdown
-from td_transform.errors import TraceError
+from td_transform.errors import StructureError, TraceError
 from td_transform.options import Arrangement
 from tests.transform.bodies import SIZE, Make, blocks, trained
 from tests.transform.oddities import unit
@@ -181,7 +181,7 @@ class Tokens(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.body = staged(unit, 8, 16, 32)[:4]
+        self.body = nn.Sequential(unit(3, 8), unit(8, 8), unit(8, 16, 2), unit(16, 32, 2))
         self.mix, self.more, self.fc = nn.Linear(32, 32), nn.Linear(32, 32), nn.Linear(32, 7)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -217,3 +217,27 @@ def test_a_half_that_is_rounded_up_is_a_half(arrangement: Arrangement) -> None:
     td = to_topdown(blocks(Halves), input_size=SIZE, arrangement=arrangement)
     assert not td.plan.opaque
     trained(td)
+
+
+class Streams(nn.Module):
+    """Two streams from the image to the head, each of which is computed from both (i-RevNet)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.down = nn.PixelUnshuffle(2)
+        self.first, self.second = nn.Conv2d(12, 12, 3, 1, 1), nn.Conv2d(48, 48, 3, 1, 1)
+        self.fc = nn.Linear(96, 7)
+
+    def forward(self, x: Tensor) -> Tensor:
+        one, two = self.down(x), self.down(x)
+        one, two = two, one + self.first(two)
+        one, two = self.down(one), self.down(two)
+        one, two = two, one + self.second(two)
+        logits: Tensor = self.fc(torch.cat((one, two), 1).mean((2, 3)))
+        return logits
+
+
+def test_streams_that_stay_two_are_said_to_cross_every_change_of_resolution() -> None:
+    with pytest.raises(StructureError, match="several maps cross every change") as caught:
+        to_topdown(Streams(), input_size=SIZE)
+    assert "'first' (stride 2), 'second' (stride 4)" in str(caught.value)
