@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import reduce
 
 from torch import fx, nn
 
@@ -15,8 +16,9 @@ _CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
 
 def join_blocks(trunk: Trunk, segments: Sequence[Segment]) -> list[Segment]:
-    """Depthwise units with their pointwise ones, then all instances of a block's class."""
-    return _join_instances(trunk, _join_depthwise(trunk, segments))
+    """Depthwise units with their pointwise ones, what widens with what narrows again, then all
+    instances of a block's class."""
+    return _join_instances(trunk, _join_narrowing(trunk, _join_depthwise(trunk, segments)))
 
 
 def _is_gate(trunk: Trunk, segment: Segment) -> bool:
@@ -27,8 +29,7 @@ def _is_gate(trunk: Trunk, segment: Segment) -> bool:
 
 def _join_depthwise(trunk: Trunk, segments: Sequence[Segment]) -> list[Segment]:
     """A depthwise unit, the expansion before it and the projection after it are one block."""
-    depthwise = [s for s in segments if s.kind == "depthwise"]
-    within = Counter(path for s in depthwise for path, _ in scope(trunk, s))
+    falls = Counter(path for s in segments if s.crosses for path in _paths(s))
     result: list[Segment] = []
     rest = list(segments)
     while rest:
@@ -37,7 +38,7 @@ def _join_depthwise(trunk: Trunk, segments: Sequence[Segment]) -> list[Segment]:
             result.append(segment)
             continue
         block = segment
-        if _blurs(trunk, block, rest, within):
+        if _blurs(trunk, block, rest, falls):
             block = block.joined(rest.pop(0), "block")
         while rest and _is_gate(trunk, rest[0]):
             block = block.joined(rest.pop(0), "block")
@@ -53,18 +54,50 @@ def _join_depthwise(trunk: Trunk, segments: Sequence[Segment]) -> list[Segment]:
     return result
 
 
-def _blurs(
-    trunk: Trunk, unit: Segment, rest: Sequence[Segment], depthwise: Mapping[str, int]
-) -> bool:
-    """Does a pooling stand between a depthwise unit and its projection, all in a module without
-    another depthwise unit?"""
+def _blurs(trunk: Trunk, unit: Segment, rest: Sequence[Segment], falls: Mapping[str, int]) -> bool:
+    """Does a pooling stand between a depthwise unit and its projection, all in a module in which the
+    resolution falls here alone?"""
     if not rest or rest[0].kind != "pool":
         return False
     end = next((s for s in rest[1:] if not _is_gate(trunk, s)), None)
     if end is None or not is_pointwise_unit(trunk, end):
         return False
-    nodes = [n for s in (unit, rest[0], end) for n in s.nodes if n.op != "get_attr"]
-    return any(depthwise[path] == 1 for path, _ in _common(nodes))
+    return any(falls[path] == 1 for path in _paths(unit, rest[0], end))
+
+
+def _join_narrowing(trunk: Trunk, segments: Sequence[Segment]) -> list[Segment]:
+    """A unit or block that widens and the 1x1 unit that narrows again are one block where a module
+    holds these two alone; a blur may stand between them."""
+    within = Counter(path for s in segments for path in _paths(s))
+    result: list[Segment] = []
+    rest = list(segments)
+    while rest:
+        count = _narrowed(trunk, rest, within) if result else 1
+        result.append(reduce(lambda a, b: a.joined(b, "block"), rest[:count]))
+        del rest[:count]
+    return result
+
+
+def _narrowed(trunk: Trunk, segments: Sequence[Segment], within: Mapping[str, int]) -> int:
+    """How many segments, from the first, are a bottleneck: 1 where they are none."""
+    wide = segments[0]
+    count = 3 if len(segments) > 1 and segments[1].kind == "pool" else 2
+    if wide.kind not in ("unit", "block") or len(segments) < count:
+        return 1
+    last = segments[count - 1]
+    narrow = max(trunk.width(wide.start), trunk.width(last.end))
+    if not is_pointwise_unit(trunk, last) or trunk.width(wide.end) <= narrow:
+        return 1
+    is_linear = not any(n.op != "get_attr" and trunk.activates(n) for n in last.nodes)
+    alone = any(within[path] == count for path in _paths(*segments[:count]))
+    return count if alone and (wide.kind == "block" or is_linear) else 1
+
+
+def _paths(*segments: Segment) -> set[str]:
+    """The modules that segments lie in, parameters aside."""
+    return {
+        path for path, _ in _common([n for s in segments for n in s.nodes if n.op != "get_attr"])
+    }
 
 
 def _join_instances(trunk: Trunk, segments: Sequence[Segment]) -> list[Segment]:

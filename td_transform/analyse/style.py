@@ -11,7 +11,6 @@ from torch import fx
 from td_transform.analyse.segments import entry_conv
 from td_transform.analyse.trunk import Segment, Trunk
 from td_transform.errors import StructureError
-from td_transform.operators import module_operator
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,7 @@ def style_of(trunk: Trunk, segments: Sequence[Segment], *, pre_activation: bool)
         stem_norm,
         stem_activation,
         norm,
-        None if _activates(trunk, norm) else stem_activation or activation,
+        None if _activates(trunk, nodes, norm) else stem_activation or activation,
         _kernel_in_pixels(trunk, conv),
         pre_activation,
         _comes_later(stem_norm, stem_activation, [n.name for n in unit]),
@@ -102,11 +101,9 @@ def is_norm_layer(trunk: Trunk, node: fx.Node) -> bool:
     return node.op == "call_module" and trunk.role(node) == "norm"
 
 
-def _activates(trunk: Trunk, norm: str | None) -> bool:
-    """Is an activation a part of the normalisation module (timm's `BatchNormAct2d`)?"""
-    module = next((trunk.trace.module(n) for n in trunk.trace.graph.nodes if n.name == norm), None)
-    parts = map(module_operator, module.modules() if module is not None else ())
-    return any(operator is not None and operator.role == "activation" for operator in parts)
+def _activates(trunk: Trunk, nodes: Sequence[fx.Node], norm: str | None) -> bool:
+    """Does the normalisation end with an activation of its own?"""
+    return any(n.name == norm and trunk.activates(n) for n in nodes)
 
 
 def _kernel_in_pixels(trunk: Trunk, conv: fx.Node) -> tuple[int, ...]:

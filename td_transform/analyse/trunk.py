@@ -14,7 +14,14 @@ from torch import fx, nn
 from td_transform.analyse.infer import call_of, infer, operator_of
 from td_transform.errors import StructureError
 from td_transform.layers.axes import MapAxes
-from td_transform.operators import Call, Inference, Spatial, TensorInfo, Window
+from td_transform.operators import (
+    Call,
+    Inference,
+    Spatial,
+    TensorInfo,
+    Window,
+    module_operator,
+)
 from td_transform.operators.registry import FLAT
 from td_transform.operators.rules import is_along_channels
 from td_transform.operators.widths import Width
@@ -140,6 +147,12 @@ class Trunk:
         own = axes.ahead if axes is not None else 0
         read = [found.ahead for n in node.all_input_nodes if (found := self.axes(n)) is not None]
         return bool(read) and own not in read
+
+    def activates(self, node: fx.Node) -> bool:
+        """Is it an activation, or a layer with one inside (timm's `BatchNormAct2d`)?"""
+        module = self.trace.module(node)
+        parts = [] if module is None else map(module_operator, module.modules())
+        return self.role(node) == "activation" or any(p and p.role == "activation" for p in parts)
 
     def keeps_shape(self, node: fx.Node) -> bool:
         """Is it a dropout or the like, whose output is shaped as its input is?"""

@@ -12,7 +12,7 @@ from td_transform import to_topdown
 from td_transform.analyse import analyse
 from td_transform.trace import trace
 from tests.networks import Blur
-from tests.transform.oddities import Residual, unit
+from tests.transform.oddities import NormAct, Residual, unit
 
 SIZE = (3, 32, 32)
 WIDTHS = (8, 16, 32)
@@ -90,7 +90,20 @@ class Blurred(Chain):
         )  # fmt: skip
 
 
-@pytest.mark.parametrize("transition", [Merging, Pooling, Tree, Inverted, Blurred])
+class BlurredInverted(Chain):
+    """`Inverted` with a blur behind its second depthwise convolution."""
+
+    def __init__(self, width_in: int, width_out: int) -> None:
+        wide = 4 * max(width_in, width_out)
+        super().__init__(
+            nn.Conv2d(width_in, width_in, 3, padding=1, groups=width_in),
+            nn.Conv2d(width_in, wide, 1), nn.ReLU(),
+            nn.Conv2d(wide, wide, 3, padding=1, groups=wide), nn.ReLU(), Blur(wide),
+            nn.Conv2d(wide, width_out, 1),
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize("transition", [Merging, Pooling, Tree, Inverted, Blurred, BlurredInverted])
 def test_a_module_that_downsamples_is_the_next_stages(transition: type[nn.Module]) -> None:
     stages: list[nn.Module] = [Residual(unit(8, 8))]
     for before, width in itertools.pairwise(WIDTHS):
@@ -102,6 +115,70 @@ def test_a_module_that_downsamples_is_the_next_stages(transition: type[nn.Module
     assert [stage.width for stage in found.stages] == ends == list(WIDTHS)
     td = to_topdown(model, input_size=SIZE, device="meta")
     assert [level.width for level in td.plan.levels] == [32, 16, 8]
+
+
+class Fused(Chain):
+    """An inverted bottleneck whose expansion is a whole convolution; a blur may follow it."""
+
+    def __init__(self, width_in: int, width_out: int, blur: bool) -> None:
+        wide = 4 * width_in
+        lowering = [unit(width_in, wide), Blur(wide)] if blur else [unit(width_in, wide, 2)]
+        super().__init__(*lowering, nn.Conv2d(wide, width_out, 1))
+
+
+@pytest.mark.parametrize("blur", [True, False])
+def test_an_expansion_belongs_to_its_projection(blur: bool) -> None:
+    """Where no block of its kind has a shortcut either."""
+    stages = [
+        Fused(8, 16, blur), Residual(unit(16, 16)), unit(16, 32, 2), Residual(unit(32, 32)),
+    ]  # fmt: skip
+    model = nn.Sequential(unit(3, 8), nn.Sequential(*stages), head())
+    found = analyse(trace(model, SIZE))
+    assert [(stage.stride, stage.width) for stage in found.stages] == [(2, 16), (4, 32)]
+    assert [stage.entry.kind for stage in found.stages] == ["block", "unit"]
+
+
+def test_a_narrowing_unit_with_an_activation_is_no_projection() -> None:
+    """Two plain units stay such, in a module of their own too; a norm may end with the activation."""
+    pairs = [
+        Chain(unit(a, b, 2), nn.Conv2d(b, b // 2, 1), NormAct(b // 2, nn.ReLU()))
+        for a, b in ((8, 32), (16, 64))
+    ]
+    model = nn.Sequential(unit(3, 8), *pairs, head())
+    stages = analyse(trace(model, SIZE)).stages
+    assert [stage.entry_kind for stage in stages] == ["chain"] * 3
+    assert [len(stage.segments) for stage in stages] == [1, 2, 2]
+
+
+class Concatenated(Chain):
+    """All maps of a chain side by side."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        maps = [x]
+        for layer in self.children():
+            maps.append(layer(maps[-1]))
+        return torch.cat(maps, 1)
+
+
+class Aggregated(Chain):
+    """A chain's maps, and a 1x1 unit that narrows them again (VoVNet's block)."""
+
+    def __init__(self, width_in: int, width_out: int) -> None:
+        wide = width_in + 16
+        chain = Concatenated(unit(width_in, 8), unit(8, 8))
+        super().__init__(chain, nn.Conv2d(wide, width_out, 1), nn.ReLU())
+
+
+def test_a_unit_that_narrows_belongs_to_the_block_that_widens() -> None:
+    """Where a module holds these two: not DenseNet's, whose units are in modules of their own."""
+    model = nn.Sequential(
+        unit(3, 8), Aggregated(8, 16), nn.MaxPool2d(2), Aggregated(16, 24), Aggregated(24, 24),
+        nn.MaxPool2d(2), Aggregated(24, 32), head(),
+    )  # fmt: skip
+    stages = analyse(trace(model, SIZE)).stages
+    assert [stage.width for stage in stages] == [16, 24, 32]
+    assert [stage.entry_kind for stage in stages] == ["pooled"] * 3
+    assert [len(stage.segments) for stage in stages] == [1, 2, 1]
 
 
 class Fork(nn.Module):
