@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from fnmatch import fnmatch
 from typing import Any
 
 from torch import nn
@@ -13,13 +14,29 @@ from td_transform.analyse import BottomUp, Stage
 Feature = tuple[int, int]
 
 
+# where timm counts otherwise than the design, and why
+EXPLAINED: Mapping[str, str] = {
+    "mobilenetv5*": "its head fuses the maps at strides 16 and 32, so the trunk ends at 16",
+    "xception[467]*": "the list is of maps inside the blocks that downsample, before they do",
+}
+
+
+def explanation(name: str) -> str:
+    """Why a model's list differs; empty where nothing is known of it."""
+    return next((why for pattern, why in EXPLAINED.items() if fnmatch(name, pattern)), "")
+
+
 def features(model: nn.Module) -> list[Feature]:
-    """What a model says of its features, from fine to coarse; nothing where it says nothing."""
+    """What a model says of its features, from fine to coarse; nothing where it says nothing.
+
+    An entry that names no module is of no map.
+    """
     info: Any = getattr(model, "feature_info", None) or []
     entries: Iterable[Any] = getattr(info, "info", info)
     return [
         (entry["reduction"], entry["num_chs"]) if isinstance(entry, dict) else tuple(entry[:2])
         for entry in entries
+        if not isinstance(entry, dict) or entry.get("module") != ""
     ]
 
 
@@ -28,13 +45,16 @@ def difference(found: BottomUp, said: list[Feature]) -> str:
 
     A list may begin with maps of the stem: with every unit of a stem that is a chain, with one of
     a stem that branches. Its width is that of any map of the stage: timm lists what a feature
-    pyramid should read, for instance the map before a last convolution.
+    pyramid should read, for instance the map before a last convolution. A list of one resolution is
+    of the blocks of one stage (a transformer's), and says nothing of the others.
     """
     rest = _by_stride(said[_in_stem(found, said) :])
-    strides = [stage.stride for stage in found.stages]
-    if list(rest) != strides:
+    is_partial = len(_by_stride(said)) == 1
+    stages = [s for s in found.stages if s.stride in rest] if is_partial else found.stages
+    if list(rest) != [stage.stride for stage in stages]:
+        strides = [stage.stride for stage in found.stages]
         return f"strides {strides}, not {[stride for stride, _ in said]}"
-    for stage, (stride, widths) in zip(found.stages, rest.items(), strict=True):
+    for stage, (stride, widths) in zip(stages, rest.items(), strict=True):
         if not widths & _widths(found, stage):
             return f"widths {sorted(_widths(found, stage))} at stride {stride}, not {widths}"
     return ""

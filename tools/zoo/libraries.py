@@ -25,7 +25,7 @@ _ISOTROPIC = frozenset({
 })  # fmt: skip
 # timm's modules of networks with convolutions alone; the others have attention too
 _CONVOLUTIONAL = frozenset({
-    "byobnet", "convmixer", "convnext", "csatv2", "cspnet", "cspnext", "densenet", "dla", "dpn",
+    "byobnet", "convmixer", "convnext", "cspnet", "cspnext", "densenet", "dla", "dpn",
     "efficientnet", "fasternet", "fastvit", "focalnet", "ghostnet", "hardcorenas", "hgnet", "hrnet",
     "inception_next", "inception_resnet_v2", "inception_v3", "inception_v4", "lcnetv2", "mambaout",
     "mobilenetv3", "nasnet", "nfnet", "pnasnet", "rdnet", "regnet", "repghost", "repvit", "res2net",

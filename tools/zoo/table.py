@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from tools.zoo.feature_info import explanation
 from tools.zoo.libraries import Library
 from tools.zoo.rows import Row
 
@@ -32,6 +33,7 @@ def page(library: Library, rows: Sequence[Row], command: str) -> str:
         "",
         *_counts(built),
         *_errors(built),
+        *_opinions(built),
         *_models(built),
         *_steps(built),
         *_refused(built),
@@ -69,6 +71,35 @@ def _errors(rows: Sequence[Row]) -> Iterator[str]:
         under = ", ".join(a for a in _ARRANGEMENTS if a in refusing)
         cells = [*kind, under, str(len(models)), ", ".join([*models][:4])]
         yield "| " + " | ".join(map(_cell, cells)) + " |"
+    yield ""
+
+
+def _opinions(rows: Sequence[Row]) -> Iterator[str]:
+    """Whether the stages that are found are those that the library itself lists."""
+    said = [row for row in rows if "feature_info" in row.get("bottom_up", {})]
+    if not said:
+        return
+    yield "## Stages that the library lists itself"
+    yield ""
+    yield (
+        "Its `feature_info` has the stride and width of every stage. Left out of the comparison: maps "
+        "of the stem, entries that name no module, and the other stages where a list is of one "
+        "stage's blocks alone."
+    )
+    yield ""
+    yield "| kind | lists | agree | |"
+    yield "| --- | ---: | ---: | ---: |"
+    for kind in sorted({str(row["kind"]) for row in said}):
+        lists = [row["bottom_up"]["feature_info"] for row in said if row["kind"] == kind]
+        agree = lists.count("")
+        yield f"| {kind} | {len(lists)} | {agree} | {agree / len(lists):.1%} |"
+    yield ""
+    yield "| model | stages that are found, and those of the list | why |"
+    yield "| --- | --- | --- |"
+    for row in said:
+        if different := row["bottom_up"]["feature_info"]:
+            cells = [row["model"], different, explanation(row["model"]) or "not explained"]
+            yield "| " + " | ".join(map(_cell, cells)) + " |"
     yield ""
 
 
