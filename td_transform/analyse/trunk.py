@@ -12,6 +12,7 @@ import networkx as nx
 from torch import fx, nn
 
 from td_transform.analyse.infer import call_of, infer, operator_of
+from td_transform.analyse.numbers import write_out_numbers
 from td_transform.errors import StructureError
 from td_transform.layers.axes import MapAxes
 from td_transform.operators import (
@@ -288,7 +289,7 @@ def find_trunk(trace: Trace) -> Trunk:
     )
     inference = Inference(dims={image: dims})
     infer(trace, nodes[:-1], inference)
-    _write_out_ones(trace, inference)
+    write_out_numbers(trace, inference)
     nodes = list(trace.graph.nodes)
     tensor_graph = nx.DiGraph()
     tensor_graph.add_node(image)
@@ -303,22 +304,6 @@ def find_trunk(trace: Trace) -> Trunk:
         node = dominators[node]
         tensors.append(node)
     return Trunk(trace, inference, tuple(reversed(tensors)))
-
-
-def _write_out_ones(trace: Trace, inference: Inference) -> None:
-    """A size that is 1 whatever the image (no map's, and no width's) is the number 1: then no region
-    asks an earlier one for it."""
-    ones = {
-        node
-        for node in trace.graph.nodes
-        if node.target == "size" and inference.dims.get(node) == Width.of(1)
-    }
-    for user in {user for node in ones for user in node.users}:
-        user.args, user.kwargs = fx.map_arg(
-            (user.args, user.kwargs), lambda n: 1 if n in ones else n
-        )
-    for node in ones:
-        trace.graph.erase_node(node)
 
 
 def _is_tensor(value: object) -> bool:

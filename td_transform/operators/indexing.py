@@ -161,7 +161,7 @@ def _slice(
 ) -> Dim:
     step = item.step or 1
     if isinstance(dim, Spatial):
-        return dim.stepped(step) if not dim.ahead else _tokens(dim, _numbers(call, item))
+        return dim.stepped(step) if not dim.ahead else _tokens(call, dim, item)
     if item.start is None and item.stop is None and step == 1:
         return dim
     start = _bound(call, dim, item.start, size, axis, (*path, "start"), Width())
@@ -175,18 +175,19 @@ def _slice(
     return span * Fraction(1, step)
 
 
-def _tokens(dim: Spatial, item: slice) -> Dim:
+def _tokens(call: Call, dim: Spatial, item: slice) -> Dim:
     """Tokens ahead of a flattened map's positions, or the positions without some of them.
 
     Raises:
         Conflict: it parts the positions themselves.
     """
+    item = _numbers(call, item)
     start, stop = item.start or 0, item.stop
     if item.step in (None, 1) and 0 <= start <= dim.ahead:
         if stop is None:
             return replace(dim, ahead=dim.ahead - start)
         if start <= stop <= dim.ahead:
-            return Width.of(stop - start)
+            return call.inference.tokens_of(stop - start)
     raise Conflict("positions of a map in several parts")
 
 

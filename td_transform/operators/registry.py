@@ -115,6 +115,7 @@ class Inference:
         opaque: the nodes that no rule could follow, and why.
         pins: what opaque nodes fix: the node, the width, and its bottom-up value.
         maps: the maps that were met, by their sizes: what stands at their axes.
+        tokens: the widths of tables that are no channels, but tokens beside a map's positions.
         follows_positions: do reshapes that mix a map's axes with others have rules of their own?
     """
 
@@ -125,7 +126,15 @@ class Inference:
     opaque: dict[fx.Node, str] = field(default_factory=dict)
     pins: list[tuple[fx.Node, Width, int]] = field(default_factory=list)
     maps: dict[tuple[int, ...], tuple[Spatial, ...]] = field(default_factory=dict)
+    tokens: set[Width] = field(default_factory=set)
     follows_positions: bool = False
+
+    def tokens_of(self, count: int) -> Width:
+        """That many tokens, which are told from a batch or a width that is as large."""
+        tokens = self.widths.variable(Variable("", f"{count} tokens"), count)
+        self.widths.equate(tokens, Width.of(count))
+        self.tokens.add(tokens)
+        return tokens
 
 
 @dataclass(frozen=True)

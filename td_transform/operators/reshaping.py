@@ -233,7 +233,7 @@ def _factor_groups(
 def _product(call: Call, dims: list[Dim], sizes: list[int]) -> Width:
     total = Width.of(1)
     for dim, size in zip(dims, sizes, strict=True):
-        factor = dim if isinstance(dim, Width) else Width.of(size)
+        factor = call.inference.widths.resolve(dim) if isinstance(dim, Width) else Width.of(size)
         if factor.terms and total.terms:
             raise Conflict("a product of two widths")
         total = total * factor.const if not factor.terms else factor * total.const

@@ -235,6 +235,7 @@ def _as_many(call: Call, size: Dim, number: int) -> Dim:
     if not isinstance(size, Width) or not size.terms:
         return size
     call.inference.widths.equate(size, Width.of(number))
+    call.inference.tokens.add(size)
     return Width.of(number)
 
 
@@ -268,7 +269,7 @@ def split(call: Call) -> tuple[Dims, ...]:
     if isinstance(tokens, Spatial):
         if [shape[axis] for shape in shapes[:-1]] != [tokens.ahead]:
             raise Conflict("positions of a map in several parts")
-        parted = (Width.of(tokens.ahead), replace(tokens, ahead=0))
+        parted = (call.inference.tokens_of(tokens.ahead), replace(tokens, ahead=0))
         return tuple((*dims[:axis], part, *dims[axis + 1 :]) for part in parted)
     widths, whole = call.inference.widths, as_width(dims[axis])
     if not whole.terms:

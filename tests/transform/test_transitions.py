@@ -196,6 +196,41 @@ def test_class_tokens_are_the_stages_own_and_the_head_reads_the_last(
     assert not torch.allclose(before, td(images))
 
 
+class HandedOn(nn.Module):
+    """Two class tokens are handed on from stage to stage beside the map; each of the head's
+    classifiers reads one (PiT, with a distillation token)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 2, 2)
+        self.tokens = nn.Parameter(torch.randn(1, 2, 8))
+        self.fine = nn.Sequential(TokenBlock(8), TokenBlock(8))
+        self.down, self.widen = nn.Conv2d(8, 16, 3, 2, 1, groups=8), nn.Linear(8, 16)
+        self.coarse = nn.Sequential(TokenBlock(16), TokenBlock(16))
+        self.head, self.other = nn.Linear(16, 7), nn.Linear(16, 7)
+
+    def stage(self, x: Tensor, tokens: Tensor, blocks: nn.Module) -> tuple[Tensor, Tensor]:
+        (n, c, h, w), count = x.shape, tokens.shape[1]
+        both = blocks(torch.cat([tokens, x.flatten(2).transpose(1, 2)], dim=1))
+        return both[:, count:].transpose(1, 2).reshape(n, c, h, w), both[:, :count]
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        x, tokens = self.stage(x, self.tokens.expand(x.shape[0], -1, -1), self.fine)
+        _, tokens = self.stage(self.down(x), self.widen(tokens), self.coarse)
+        logits: Tensor = self.head(tokens[:, 0]) + self.other(tokens[:, 1])
+        return logits / 2
+
+
+@pytest.mark.parametrize(("arrangement", "width"), [("td", 8), ("uniform", 12), ("reversed", 16)])
+def test_class_tokens_that_are_handed_on(arrangement: str, width: int) -> None:
+    """They stay as many as they are, which is as many as images were traced, at other batches too."""
+    td = convert(HandedOn(), arrangement=arrangement, output_stride=2)
+    assert [level.stride for level in td.plan.levels] == [4, 2]
+    assert td.plan.levels[-1].width == width
+    check_network(td, torch.rand(3, *SIZE), classes=7)
+
+
 class PinnedHead(nn.Module):
     """Its channels are put in another order by number."""
 
