@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from torch import fx
 
@@ -124,6 +125,14 @@ def _no_stages(trunk: Trunk, stages: Sequence[Stage]) -> StructureError:
             expected="a resolution that falls by a whole factor",
             remedy="use a pooling or convolution whose stride is a whole number there",
         )
+    reordered = _loses_order(trunk)
+    if reordered is not None:
+        return StructureError(
+            trunk.trace.place(reordered),
+            seen=f"{seen}, and behind it tokens in an order that is no map's, which become fewer",
+            expected="tokens row by row, class tokens ahead of them",
+            remedy="lay the tokens out as a map where their number falls",
+        )
     return StructureError(
         f"model {type(trunk.trace.model).__name__}",
         seen=f"{seen}: its features are not downsampled between learned layers",
@@ -131,6 +140,16 @@ def _no_stages(trunk: Trunk, stages: Sequence[Stage]) -> StructureError:
         remedy="convert a hierarchical CNN; transformers with one patch embedding and isotropic "
         "networks have no stages to reverse",
     )
+
+
+def _loses_order(trunk: Trunk) -> fx.Node | None:
+    """The last tokens before their number falls, where they are in an order that is no map's."""
+    counts = [
+        (node, shape[1])
+        for node in trunk.tensors
+        if trunk.axes(node) is None and len(shape := trunk.trace.values[node].shape) == 3
+    ]
+    return next((a for (a, more), (_, fewer) in pairwise(counts) if more > fewer > 1), None)
 
 
 def _loses_map(trunk: Trunk, node: fx.Node) -> bool:

@@ -119,6 +119,23 @@ class Decoder(nn.Module):
         return self.fc((x + F.interpolate(self.coarse(x), scale_factor=2)).mean((2, 3)))
 
 
+class Unrolled(nn.Module):
+    """Tokens laid out window by window, so that a pooling takes the first of several parts (Hiera)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.fine, self.coarse = unit(3, 8, 2), nn.Linear(8, 8), nn.Linear(8, 8)
+        self.fc = nn.Linear(8, 7)
+
+    def forward(self, x: Tensor) -> Any:
+        x = self.stem(x)
+        n, c, h, w = x.shape
+        x = x.view(n, c, h // 2, 2, w // 2, 2).permute(0, 3, 5, 2, 4, 1).reshape(n, h * w, c)
+        x = x + self.fine(x)
+        x = x.view(n, 4, -1, c).amax(1)
+        return self.fc((x + self.coarse(x)).mean(1))
+
+
 class Resizing(Net):
     def forward(self, x: Tensor) -> Any:
         return super().forward(F.interpolate(x, size=(48, 48)))
@@ -138,6 +155,7 @@ def fractional(width_in: int, width: int, stride: int) -> nn.Module:
 
 REFUSED: dict[str, tuple[nn.Module, tuple[int, ...], str]] = {
     "decoder": (Decoder(), SIZE, "coarser maps of learned layers come back"),
+    "unrolled": (Unrolled(), SIZE, "tokens in an order that is no map's, which become fewer"),
     "fraction": (Net(pooled, fractional), SIZE, "a map of 32x32 becomes one of 22x22"),
     "resized": (Resizing(pooled), SIZE, "resize the images before they come to the model"),
     "no gradient": (WithoutGradient(pooled), SIZE, "take torch.no_grad() and detach() out"),
