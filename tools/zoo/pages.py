@@ -53,7 +53,7 @@ def _sections(rows: Path) -> Iterator[str]:
 def _as_section(text: str, name: str) -> str:
     """A page as a part of another: its headings a level lower, each with the library's name."""
     text = re.sub(r"^## (.*)$", rf"## \1 ({name})", text, flags=re.MULTILINE)
-    return re.sub(r"^#", "##", text, flags=re.MULTILINE)
+    return re.sub(r"^#", "##", text, flags=re.MULTILINE).replace("s's models", "s' models", 1)
 
 
 if __name__ == "__main__":
