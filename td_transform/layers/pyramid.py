@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
+from functools import lru_cache
 from typing import Any, Literal
 
 import torch
@@ -16,6 +17,8 @@ from td_transform.taps import POINT, Plane, Taps
 
 # numbers in a Gaussian matrix: an axis of some 4000 pixels
 _LARGEST_MATRIX = 2**23
+# and in one that is kept for the next image
+_KEPT = 2**16
 
 PyramidKind = Literal["gaussian", "blur", "antialias", "decimate", "maxpool"]
 
@@ -220,31 +223,49 @@ def batched(images: Any, axes: int) -> Tensor:
 
 @fx.wrap
 def gaussian_matrix(size: int, factor: int, like: Tensor) -> Tensor:
-    """Weights (ceil(size / factor), size) of a Gaussian downsampling: sigma = factor / 2 pixels.
+    """Weights (ceil(size / factor), size) of a Gaussian downsampling: sigma = factor / 2 pixels."""
+    # what traces has to see how it is made, and on a GPU it might lie in a graph's own memory
+    plain = type(like) is Tensor and like.is_cpu and not torch.compiler.is_compiling()
+    make = _kept_weights if plain and size * size <= _KEPT * factor else _gaussian_weights
+    return make(size, factor, like.dtype, like.device)
 
-    In double precision, since the weights of a large factor differ by little.
-    """
+
+def _gaussian_weights(size: int, factor: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """In double precision, since the weights of a large factor differ by little."""
     rows = -(-size // factor)
-    centres = (torch.arange(rows, device=like.device, dtype=torch.float64) + 0.5) * factor
-    pixels = torch.arange(size, device=like.device, dtype=torch.float64) + 0.5
+    centres = (torch.arange(rows, device=device, dtype=torch.float64) + 0.5) * factor
+    pixels = torch.arange(size, device=device, dtype=torch.float64) + 0.5
     offsets = (pixels - centres[:, None]) / factor
     weights = torch.exp(-2.0 * offsets**2) * (offsets.abs() < 1.5)
-    return (weights / weights.sum(1, keepdim=True)).to(like.dtype)
+    return (weights / weights.sum(1, keepdim=True)).to(dtype)
+
+
+# not as inference_mode makes tensors: those can't be part of training afterwards
+_kept_weights = lru_cache(64)(torch.inference_mode(mode=False)(_gaussian_weights))
 
 
 def _gaussian(image: Tensor, steps: tuple[int, ...]) -> Tensor:
     for axis, step in enumerate(steps, start=2):
         if step > 1:
-            image = _gaussian_rows(image.movedim(axis, -1), step).movedim(-1, axis)
+            image = _gaussian_along(image, axis, step)
     return image
 
 
 @fx.wrap
+def _gaussian_along(image: Tensor, axis: int, factor: int) -> Tensor:
+    """One axis downsampled."""
+    size = image.shape[axis]
+    if size * -(-size // factor) > _LARGEST_MATRIX:
+        return _gaussian_rows(image.movedim(axis, -1), factor).movedim(-1, axis)
+    matrix = gaussian_matrix(size, factor, image)
+    if axis == image.dim() - 2:
+        return matrix @ image
+    return (image.movedim(axis, -1) @ matrix.transpose(0, 1)).movedim(-1, axis)
+
+
 def _gaussian_rows(lines: Tensor, factor: int) -> Tensor:
-    """The last axis downsampled."""
+    """The last axis downsampled, without a matrix."""
     size = lines.shape[-1]
-    if size * -(-size // factor) <= _LARGEST_MATRIX:
-        return lines @ gaussian_matrix(size, factor, lines).transpose(0, 1)
     # of a long line the matrix is nearly all zeros: its rows are one window, cut at the border
     offsets = (torch.arange(3 * factor, device=lines.device, dtype=torch.float64) + 0.5) / factor
     window = torch.exp(-2.0 * (offsets - 1.5) ** 2)
