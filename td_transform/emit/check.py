@@ -139,7 +139,9 @@ def _check_classes(shape: tuple[int, ...], trace: Trace) -> None:
             "output of the top-down network",
             seen=f"shape {shape}",
             expected=f"{tuple(wanted)}, as the bottom-up model's",
-            remedy="pool the last map globally before the classifier",
+            remedy=f"put a classifier behind it: nn.Sequential(model, nn.Linear({wanted[1]}, classes))"
+            if len(wanted) == 2
+            else "pool the last map globally before the classifier",
         )
 
 

@@ -16,6 +16,11 @@ from td_transform.operators.rules import covers_map
 from td_transform.plan.copies import CopySpec, SegmentPlanner
 from td_transform.plan.parts import Drop, NodePlan, PoolTo, SegmentPlan
 
+_EXPLODES = (
+    "fully connected layers on a fine map explode (paper, section 5); a global pooling in the model is "
+    "the better head"
+)
+
 
 def head_segment(bottom_up: BottomUp) -> Segment:
     """The bottom-up head, from the last map on."""
@@ -116,11 +121,12 @@ def _is_spatial(dims: Any) -> bool:
     )
 
 
-def _pooled(trunk: Trunk, node: fx.Node, size: tuple[int, ...], what: str) -> str:
+def _pooled(
+    trunk: Trunk, node: fx.Node, size: tuple[int, ...], what: str, why: str = _EXPLODES
+) -> str:
     return (
         f"{trunk.trace.place(node)}: the head {what} a {by(size)} map; the finer "
-        "top-down map is average-pooled to that size first, since fully connected layers on a "
-        "fine map explode (paper, section 5); a global pooling in the model is the better head"
+        f"top-down map is average-pooled to that size first, since {why}"
     )
 
 
@@ -139,7 +145,7 @@ def _head_node(trunk: Trunk, node: fx.Node, plan: NodePlan, warnings: list[str])
         warnings.append(_pooled(trunk, node, before, "flattens"))
         return replace(plan, change=PoolTo("before", before))
     if _lays_out_by_numbers(trunk, node, read):
-        warnings.append(_pooled(trunk, node, before, "lays out, by numbers in the code,"))
+        warnings.append(_pooled(trunk, node, before, "lays out", "its code holds these numbers"))
         return replace(plan, change=PoolTo("before", before))
     return plan
 

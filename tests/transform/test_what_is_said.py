@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from td_transform import TopDownError, plan_topdown, register_operator, to_topdown
 from td_transform.operators import registry
-from tests.transform.bodies import SIZE, Make, Net, blocks, pooled, trained
+from tests.transform.bodies import SIZE, Make, Net, blocks, chain, pooled, trained
 from tests.transform.oddities import unit
 
 
@@ -153,9 +153,22 @@ def fractional(width_in: int, width: int, stride: int) -> nn.Module:
     return nn.Sequential(pool, unit(width_in, width))
 
 
+class FeaturesOfTwo(nn.Module):
+    """No classifier, and what comes out is not the last map alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.last = chain(unit), unit(32, 32)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.body(x)
+        return torch.cat([x.mean((2, 3)), self.last(x).mean((2, 3))], 1)
+
+
 REFUSED: dict[str, tuple[nn.Module, tuple[int, ...], str]] = {
     "decoder": (Decoder(), SIZE, "coarser maps of learned layers come back"),
     "unrolled": (Unrolled(), SIZE, "tokens in an order that is no map's, which become fewer"),
+    "features": (FeaturesOfTwo(), SIZE, "nn.Sequential(model, nn.Linear(64, classes))"),
     "fraction": (Net(pooled, fractional), SIZE, "a map of 32x32 becomes one of 22x22"),
     "resized": (Resizing(pooled), SIZE, "resize the images before they come to the model"),
     "no gradient": (WithoutGradient(pooled), SIZE, "take torch.no_grad() and detach() out"),
@@ -167,6 +180,11 @@ REFUSED: dict[str, tuple[nn.Module, tuple[int, ...], str]] = {
         "pass the name of the logits as output",
     ),
 }
+
+
+def test_a_classifier_behind_features_is_a_remedy() -> None:
+    model = nn.Sequential(FeaturesOfTwo(), nn.Linear(64, 7))
+    assert to_topdown(model, input_size=SIZE)(torch.rand(2, *SIZE)).shape == (2, 7)
 
 
 @pytest.mark.parametrize("name", REFUSED)
