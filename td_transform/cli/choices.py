@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from types import NoneType
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal, Union, get_args, get_origin
 
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
@@ -44,10 +44,10 @@ def name_or_function(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] |
 def optional(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
     """A rule for what may be left out: shown as what it is, without the ``None``."""
     parts = get_args(info.type)
-    if len(parts) != 2 or NoneType not in parts:
+    if NoneType not in parts:
         return None
-    (part,) = (part for part in parts if part is not NoneType)
-    made = PrimitiveTypeInfo.make(part, info.markers)
+    rest: Any = Union[tuple(part for part in parts if part is not NoneType)]  # noqa: UP007
+    made = PrimitiveTypeInfo.make(rest, info.markers)
     spec = ConstructorRegistry.get_primitive_spec(made)
     if not isinstance(spec, PrimitiveConstructorSpec):
         return None

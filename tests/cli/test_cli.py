@@ -183,7 +183,7 @@ def test_figures_of_the_table() -> None:
         ("users_own.nets:sized", "it needs the arguments width;"),
         ("users_own.nets:number", "it returns a int;"),
         ("users_own.nets:word", "it can't be called;"),
-        ("users_own.nets:raises", r"ZeroDivisionError: division by zero \(in .*nets.py, line 30\)"),
+        ("users_own.nets:raises", r"ZeroDivisionError: division by zero \(in .*nets.py, line 39\)"),
         ("users_own.broken:build", r"No module named 'of_nobody' \(in .*broken.py, line 1\)"),
         ("users_own.unfinished:build", r"SyntaxError: .*unfinished.py, line 1"),
     ],
