@@ -144,10 +144,12 @@ def _no_stages(trunk: Trunk, stages: Sequence[Stage]) -> StructureError:
 
 def _loses_order(trunk: Trunk) -> fx.Node | None:
     """The last tokens before their number falls, where they are in an order that is no map's."""
+    values = trunk.trace.values
+    unordered = [n for n in trunk.tensors if trunk.axes(n) is None]
     counts = [
-        (node, shape[1])
-        for node in trunk.tensors
-        if trunk.axes(node) is None and len(shape := trunk.trace.values[node].shape) == 3
+        (n, info.shape[1])
+        for n in unordered
+        if isinstance(info := values[n], TensorInfo) and len(info.shape) == 3
     ]
     return next((a for (a, more), (_, fewer) in pairwise(counts) if more > fewer > 1), None)
 

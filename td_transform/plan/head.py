@@ -156,5 +156,6 @@ def _lays_out_by_numbers(trunk: Trunk, node: fx.Node, read: fx.Node) -> bool:
     if before is None or after is None or not before.flattened or after.flattened:
         return False
     sizes = trunk.call(node).option("shape", 1) if len(node.args) == 2 else node.args[1:]
-    given = [sizes[place] for place in after.positions] if isinstance(sizes, (tuple, list)) else []
-    return bool(given) and all(type(size) is int and size > 0 for size in given)
+    if not isinstance(sizes, (tuple, list)) or len(sizes) != len(trunk.trace.values[node].shape):
+        return False
+    return all(type(size) is int and size > 0 for size in (sizes[p] for p in after.positions))

@@ -200,6 +200,24 @@ def test_a_map_that_is_laid_out_by_numbers_is_pooled_to_them() -> None:
     trained(td)
 
 
+class Unflattened(Tokens):
+    """The map is laid out by the sizes that it had."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.body(x)
+        tokens = x.flatten(2).transpose(1, 2)
+        for _ in range(2):
+            tokens = tokens + self.mix(tokens)
+        logits: Tensor = self.fc(tokens.transpose(1, 2).unflatten(2, x.shape[2:]).mean((2, 3)))
+        return logits
+
+
+def test_a_map_that_is_laid_out_by_its_sizes_is_not_pooled() -> None:
+    td = to_topdown(Unflattened(), input_size=SIZE, output_stride=2)
+    assert not any("lays out" in warning for warning in td.plan.warnings)
+    trained(td)
+
+
 class Halves(nn.Module):
     """One half of the channels passes a convolution; an odd one would be the first half's."""
 

@@ -165,10 +165,24 @@ class FeaturesOfTwo(nn.Module):
         return torch.cat([x.mean((2, 3)), self.last(x).mean((2, 3))], 1)
 
 
+class Halves(nn.Module):
+    """One resolution, with several tensors at once on the way."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.fc = unit(3, 8), nn.Linear(8, 7)
+
+    def forward(self, x: Tensor) -> Tensor:
+        a, b = self.conv(x).chunk(2, 1)
+        y: Tensor = self.fc(torch.cat([b, a], 1).mean((2, 3)))
+        return y
+
+
 REFUSED: dict[str, tuple[nn.Module, tuple[int, ...], str]] = {
     "decoder": (Decoder(), SIZE, "coarser maps of learned layers come back"),
     "unrolled": (Unrolled(), SIZE, "tokens in an order that is no map's, which become fewer"),
     "features": (FeaturesOfTwo(), SIZE, "nn.Sequential(model, nn.Linear(64, classes))"),
+    "halves": (Halves(), SIZE, "features are not downsampled between learned layers"),
     "fraction": (Net(pooled, fractional), SIZE, "a map of 32x32 becomes one of 22x22"),
     "resized": (Resizing(pooled), SIZE, "resize the images before they come to the model"),
     "no gradient": (WithoutGradient(pooled), SIZE, "take torch.no_grad() and detach() out"),
