@@ -72,6 +72,7 @@ def _join_narrowing(trunk: Trunk, segments: Sequence[Segment]) -> list[Segment]:
     result: list[Segment] = []
     rest = list(segments)
     while rest:
+        # the first segment is the stem's, which no block takes in
         count = _narrowed(trunk, rest, within) if result else 1
         result.append(reduce(lambda a, b: a.joined(b, "block"), rest[:count]))
         del rest[:count]
@@ -163,7 +164,7 @@ def _common(nodes: Sequence[fx.Node]) -> list[tuple[str, type]]:
 
 def belongs(trunk: Trunk, segment: Segment, pool: Segment, before: Segment) -> bool:
     """Do a segment and a pooling lie in one module, apart from the block before them?"""
-    around = {path for path, _ in _common([n for n in pool.nodes if n.op != "get_attr"])}
+    around = _paths(pool)
     outside = {path for path, _ in scope(trunk, before)}
     return any(path in around - outside for path, _ in scope(trunk, segment))
 

@@ -32,11 +32,11 @@ def matched_modules(trunk: Trunk, own: Segment, form: Segment) -> dict[fx.Node, 
     return {
         theirs: str(ours.target)
         for ours, theirs in pairs
-        if ours.op == "call_module" and not _steps(trunk, ours)
+        if ours.op == "call_module" and not _lowers_resolution(trunk, ours)
     }
 
 
-def _steps(trunk: Trunk, node: fx.Node) -> bool:
+def _lowers_resolution(trunk: Trunk, node: fx.Node) -> bool:
     """Does what learns nothing lower the resolution, so that a block at rest has no use for it?"""
     if trunk.role(node) == "conv":
         return False

@@ -33,7 +33,8 @@ def built(backend: str, model: nn.Module, example: Tensor, pieces: int = 1) -> t
             expected="it to be installed", remedy=f"pip install {' '.join(NEEDS[backend])}",
         )  # fmt: skip
     try:
-        run = BUILDERS[backend](model, example[: len(example) // pieces], pieces)
+        threads = torch.get_num_threads() // pieces
+        run = BUILDERS[backend](model, example[: len(example) // pieces], threads)
         run = run if pieces == 1 else side_by_side(run, pieces)
         return run, run(example)
     except TopDownError:
@@ -57,11 +58,11 @@ def side_by_side(run: Run, pieces: int) -> Run:
     return whole
 
 
-def _onnxruntime(model: nn.Module, example: Tensor, pieces: int) -> Run:
+def _onnxruntime(model: nn.Module, example: Tensor, threads: int) -> Run:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads() // pieces
+    options.intra_op_num_threads = threads
     # its threads would spin on for tens of milliseconds, on processors that others want: a runtime
     # that is compared, torch's operators around it
     options.add_session_config_entry("session.force_spinning_stop", "1")
@@ -79,7 +80,7 @@ def _onnxruntime(model: nn.Module, example: Tensor, pieces: int) -> Run:
     return lambda images: torch.from_numpy(session.run(None, {name: images.numpy()})[0])
 
 
-def _openvino(model: nn.Module, example: Tensor, pieces: int) -> Run:
+def _openvino(model: nn.Module, example: Tensor, threads: int) -> Run:
     import openvino
 
     settings = {
@@ -93,7 +94,7 @@ def _openvino(model: nn.Module, example: Tensor, pieces: int) -> Run:
     return lambda images: torch.from_numpy(compiled(images.numpy())[0].copy())
 
 
-def _compile(model: nn.Module, example: Tensor, pieces: int) -> Run:
+def _compile(model: nn.Module, example: Tensor, threads: int) -> Run:
     from torch._inductor import config
 
     last = torch.channels_last if example.dim() == 4 else torch.preserve_format
@@ -107,7 +108,7 @@ def _compile(model: nn.Module, example: Tensor, pieces: int) -> Run:
     return run
 
 
-def _eager(model: nn.Module, example: Tensor, pieces: int) -> Run:
+def _eager(model: nn.Module, example: Tensor, threads: int) -> Run:
     return torch.no_grad()(model)
 
 

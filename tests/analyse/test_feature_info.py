@@ -34,7 +34,7 @@ REFUSED = {
 
 def found(name: str) -> tuple[BottomUp, nn.Module]:
     model = on_meta(TIMM, name)
-    return analyse(trace(model, TIMM.input_size("", model))), model
+    return analyse(trace(model, TIMM.input_size(name, model))), model
 
 
 @pytest.mark.parametrize("name", QUICK)

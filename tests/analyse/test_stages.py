@@ -91,16 +91,11 @@ class Blurred(Chain):
 
 
 class BlurredInverted(Chain):
-    """`Inverted` with a blur behind its second depthwise convolution."""
+    """`Blurred` with a depthwise convolution before its expansion, too."""
 
     def __init__(self, width_in: int, width_out: int) -> None:
-        wide = 4 * max(width_in, width_out)
-        super().__init__(
-            nn.Conv2d(width_in, width_in, 3, padding=1, groups=width_in),
-            nn.Conv2d(width_in, wide, 1), nn.ReLU(),
-            nn.Conv2d(wide, wide, 3, padding=1, groups=wide), nn.ReLU(), Blur(wide),
-            nn.Conv2d(wide, width_out, 1),
-        )  # fmt: skip
+        first = nn.Conv2d(width_in, width_in, 3, padding=1, groups=width_in)
+        super().__init__(first, *Blurred(width_in, width_out).children())
 
 
 @pytest.mark.parametrize("transition", [Merging, Pooling, Tree, Inverted, Blurred, BlurredInverted])

@@ -59,7 +59,7 @@ def test_other_logits_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """As bfloat16 gives them."""
     net = nn.Conv2d(3, 4, 1)
     monkeypatch.setitem(
-        runtimes.BUILDERS, "compile", lambda model, example, pieces: lambda x: 1.001 * model(x)
+        runtimes.BUILDERS, "compile", lambda model, example, threads: lambda x: 1.001 * model(x)
     )
     with pytest.raises(TopDownError, match=r"differ by 1\.0e-03.*pass another backend"):
         optimize_for_inference(net, torch.rand(1, 3, 8, 8), backend="compile")
@@ -67,7 +67,7 @@ def test_other_logits_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_network_is_frozen_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     net, images = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)), torch.rand(2, 3, 8, 8)
-    monkeypatch.setitem(runtimes.BUILDERS, "compile", lambda model, example, pieces: model)
+    monkeypatch.setitem(runtimes.BUILDERS, "compile", lambda model, example, threads: model)
     fast = optimize_for_inference(net, images, backend="compile")
     expected = net.eval()(images)
     nn.init.zeros_(net[0].weight)
@@ -86,7 +86,7 @@ def test_a_rewritten_network_is_taken_where_it_is_right_and_faster(
         def forward(self, x: Tensor) -> Tensor:
             return factor * net(x)
 
-    monkeypatch.setitem(runtimes.BUILDERS, "onnxruntime", lambda model, example, pieces: model)
+    monkeypatch.setitem(runtimes.BUILDERS, "onnxruntime", lambda model, example, threads: model)
     monkeypatch.setattr(optimize, "in_fewer_multiplications", lambda model, x: (Other(), 3))
     monkeypatch.setattr(optimize, "_seconds", lambda run, x: 1 if isinstance(run, Other) else 2)
     fast = optimize_for_inference(net, torch.rand(1, 3, 8, 8), backend="onnxruntime")
@@ -124,7 +124,7 @@ def test_a_batch_is_run_in_pieces_where_that_is_clearly_faster(
     net, images = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Flatten()), torch.rand(4, 3, 8, 8)
     seen: set[int] = set()
 
-    def build(model: nn.Module, example: Tensor, pieces: int) -> runtimes.Run:
+    def build(model: nn.Module, example: Tensor, threads: int) -> runtimes.Run:
         def run(piece: Tensor) -> Tensor:
             assert piece.shape == example.shape
             seen.add(threading.get_ident())
@@ -170,7 +170,7 @@ def test_what_mixes_images_is_not_parted(net: nn.Module, batch: int, separable: 
 def test_never_slower_than_the_network_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     net = nn.Conv2d(3, 4, 1)
 
-    def slow(model: nn.Module, example: Tensor, pieces: int) -> runtimes.Run:
+    def slow(model: nn.Module, example: Tensor, threads: int) -> runtimes.Run:
         def run(images: Tensor) -> Tensor:
             time.sleep(0.02)
             return net(images).detach()
@@ -184,7 +184,7 @@ def test_never_slower_than_the_network_itself(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_runtime_that_fails_is_named_or_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fails(model: nn.Module, example: Tensor, pieces: int) -> runtimes.Run:
+    def fails(model: nn.Module, example: Tensor, threads: int) -> runtimes.Run:
         raise RuntimeError("no operator aten::rot90")
 
     net, images = nn.Conv2d(3, 4, 1), torch.rand(1, 3, 8, 8)

@@ -197,6 +197,7 @@ class Tokens(nn.Module):
 def test_a_map_that_is_laid_out_by_numbers_is_pooled_to_them() -> None:
     with pytest.warns(UserWarning, match="lays out a 8x8 map; .* since its code holds these"):
         td = to_topdown(Tokens(), input_size=SIZE, output_stride=1)
+    assert td(torch.rand(2, *SIZE)).shape == (2, 7)
     trained(td)
 
 
