@@ -173,11 +173,14 @@ def _sources(
     if isinstance(images, (tuple, list)):
         read = len(strides) - len(skipped)
         if len(images) != read:
-            raise ValueError(
-                f"pyramid: {len(images)} images; expected one tensor (N, C, H, W), or "
-                f"{read}, one per level from fine to coarse"
+            raise TopDownError(
+                "images",
+                seen=f"a sequence of {len(images)}",
+                expected=f"one tensor (N, C, {DIMENSIONS[axes].sides}), or {read} of the full size, "
+                "one per level from fine to coarse",
+                remedy="pass one batch of images, or one for every level",
             )
-        given = iter(reversed(images))
+        given = iter([batched(image, axes) for image in reversed(images)])
         sources = tuple(images[0] if stride in skipped else next(given) for stride in strides)
     else:
         sources = (batched(images, axes),) * len(strides)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from td_transform import TopDownNetwork, plan_topdown, to_topdown
+from td_transform import TopDownError, TopDownNetwork, plan_topdown, to_topdown
 from td_transform.analyse import analyse
 from td_transform.trace import trace
 from tests.networks import TOPOLOGIES
@@ -127,7 +127,9 @@ def test_an_image_for_each_level(name: str) -> None:
         images = [image] * levels
         images[i] = noise
         assert not torch.equal(td(images), plain)
-    with pytest.raises(ValueError, match=rf"pyramid: 1 images; expected one tensor .* or {levels}"):
+    with pytest.raises(
+        TopDownError, match=rf"a sequence of 1; expected one tensor .* or {levels} of the full"
+    ):
         td([image])
 
 

@@ -144,7 +144,9 @@ def test_the_other_levels_stay_and_read_an_image_each() -> None:
     image = torch.rand(2, *SIZE)
     torch.testing.assert_close(td([image, image]), td(image))
     assert not torch.allclose(td([image, torch.zeros_like(image)]), td(image))
-    with pytest.raises(ValueError, match=r"3 images; expected one tensor .*, or 2, one per level"):
+    with pytest.raises(
+        TopDownError, match=r"a sequence of 3; expected one tensor .*, or 2 of the full size"
+    ):
         td([image] * 3)
 
 
