@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from td_transform.emit import TopDownNetwork
+from td_transform.emit import TopDownBackbone, TopDownNetwork
 from td_transform.errors import (
     ConversionError,
     StructureError,
@@ -64,6 +64,7 @@ __all__ = [
     "Taps",
     "Tile",
     "TiledNetwork",
+    "TopDownBackbone",
     "TopDownError",
     "TopDownNetwork",
     "TraceError",

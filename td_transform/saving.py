@@ -53,8 +53,8 @@ def save_topdown(td: TopDownNetwork, path: str | os.PathLike[str]) -> None:
     if not isinstance(td, TopDownNetwork):
         raise TopDownError(
             "argument 'td'", seen=f"a {type(td).__name__}", expected="a TopDownNetwork",
-            remedy="pass what to_topdown returned, not a wrapper around it: `.module` of a "
-            "DistributedDataParallel, the network that torch.compile was given",
+            remedy="pass what to_topdown returned, not its backbone or a wrapper around it: `.module` "
+            "of a DistributedDataParallel, the network that torch.compile was given",
         )  # fmt: skip
     content = {"format": _FORMAT, "plan": td.plan.to_json(), "state_dict": td.state_dict()}
     torch.save(content, path)

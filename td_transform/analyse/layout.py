@@ -129,7 +129,7 @@ def _check_head(trunk: Trunk, last_map: fx.Node) -> None:
             trunk.trace.place(output),
             seen="a map as output",
             expected="logits after a global pooling or flattening",
-            remedy="convert a classifier; use the emitted model's levels as a backbone",
+            remedy="convert a classifier; `.backbone()` of the result gives the maps of its levels",
         )
     nodes = trunk.between(last_map, output)
     strides = {trunk.stride(n) for n in nodes if trunk.is_learned(n)} - {None}

@@ -7,6 +7,6 @@ from __future__ import annotations
 
 from td_transform.emit.count import counted
 from td_transform.emit.emit import Draft, draft, emit
-from td_transform.emit.network import TopDownNetwork
+from td_transform.emit.network import TopDownBackbone, TopDownNetwork
 
-__all__ = ["Draft", "TopDownNetwork", "counted", "draft", "emit"]
+__all__ = ["Draft", "TopDownBackbone", "TopDownNetwork", "counted", "draft", "emit"]

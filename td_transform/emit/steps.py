@@ -91,8 +91,8 @@ def _function(
     return function
 
 
-def run_steps(network: nn.Module, steps: Sequence[Step], images: Any, output: str) -> Any:
-    """The output of a network, step by step."""
+def run_steps(network: nn.Module, steps: Sequence[Step], images: Any, output: Any) -> Any:
+    """The output of a network, step by step; given as the names of nodes."""
     values = {"images": images}
     for step in steps:
         taken = [values[name] for name in step.takes]
@@ -101,7 +101,7 @@ def run_steps(network: nn.Module, steps: Sequence[Step], images: Any, output: st
         again = step.recomputed and _can_recompute(images)
         given = _recomputed(network, step, taken) if again else step.function(network, *taken)
         values.update(zip(step.gives, given, strict=True))
-    return values[output]
+    return fx.node.map_aggregate(output, lambda name: values[str(name)])
 
 
 def _can_recompute(images: Any) -> bool:

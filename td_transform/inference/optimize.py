@@ -111,6 +111,11 @@ def optimize_for_inference(
     frozen = copy.deepcopy(model).eval().requires_grad_(False)
     with torch.no_grad():
         expected = frozen(example)
+    if not isinstance(expected, Tensor):
+        raise TopDownError(
+            "the output", seen=f"a {type(expected).__name__}", expected="one tensor",
+            remedy="wrap the network in a module whose forward returns one of its outputs",
+        )  # fmt: skip
     if backend != "auto":
         fastest = _fastest(backend, frozen, example, expected)
     else:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
-from torch import nn
+from torch import fx, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import parameters_to_vector
 
@@ -36,11 +37,11 @@ SLOW = pytest.mark.parametrize(
 )
 
 
-def convert(name: str) -> TopDownNetwork:
+def convert(name: str, **options: Any) -> TopDownNetwork:
     torch.manual_seed(0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return to_topdown(TOPOLOGIES[name](), input_size=SIZE)
+        return to_topdown(TOPOLOGIES[name](), input_size=SIZE, **options)
 
 
 @SLOW
@@ -52,6 +53,39 @@ def test_compiles_as_one_graph(name: str) -> None:
     torch.testing.assert_close(compiled(x), td(x))
     compiled(x).sum().backward()
     assert all(p.grad is not None for p in td.parameters())
+
+
+@SOME
+@pytest.mark.parametrize("options", [{}, {"memory_budget": 0.7}], ids=["plain", "recomputed"])
+def test_a_backbone_is_the_levels_of_the_network(name: str, options: dict[str, Any]) -> None:
+    td = convert(name, **options).eval()
+    seen: dict[str, torch.Tensor] = {}
+
+    class Seen(fx.Interpreter):
+        def run_node(self, n: fx.Node) -> Any:
+            seen[n.name] = super().run_node(n)
+            return seen[n.name]
+
+    backbone, x = copy.deepcopy(td.backbone()), torch.rand(2, *SIZE)
+    Seen(td).run(x)
+    maps = backbone(x)
+    for level, end, found in zip(td.plan.levels, td.level_ends, maps, strict=True):
+        torch.testing.assert_close(found, seen[end])
+        sides = (-(-32 // stride) for stride in level.strides)
+        assert found.shape == (2, level.width, *sides)
+    assert backbone.widths == tuple(found.shape[1] for found in maps)
+    assert backbone.strides == tuple(level.stride for level in td.plan.levels)
+    assert not backbone.training
+    sum(found.sum() for found in maps).backward()
+    assert all(p.grad is not None for p in backbone.parameters())
+    assert set(backbone.state_dict()) < set(td.state_dict())
+    assert all(p.grad is None for p in td.parameters())
+
+
+def test_a_backbone_has_the_modules_of_its_network() -> None:
+    td = convert("chain")
+    shared = {id(p) for p in td.backbone().parameters()}
+    assert shared == {id(p) for part in (td.pyramid, td.levels) for p in part.parameters()}
 
 
 @SLOW
