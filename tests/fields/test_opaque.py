@@ -13,7 +13,7 @@ from td_transform import receptive_field
 from tests.fields.networks import Apply
 from tests.fields.oracle import compare
 from tests.transform.oddities import MultiheadAttention, Unfold, WindowAttention
-from tests.transform.random_graphs import Recurrent
+from tests.transform.random_parts import Recurrent
 
 SIZE = (3, 24, 32)
 
