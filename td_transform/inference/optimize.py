@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from td_transform.errors import TopDownError
 from td_transform.inference.rewrite import in_fewer_multiplications
 from td_transform.inference.runtimes import NEEDS, Run, built, is_missing
+from td_transform.inference.timing import seconds
 
 Backend = Literal["auto", "onnxruntime", "openvino", "compile", "eager"]
 
@@ -26,8 +27,6 @@ _TOLERANCE = 1e-4
 _FASTER = 0.97
 # how often two ways are compared: at least, at most, and for how many seconds in between
 _ROUNDS, _MOST_ROUNDS, _SECONDS = 5, 25, 2.0
-# how long threads of torch spin after their last operator, and more
-_SETTLED = 0.01
 
 
 class OptimizedNetwork(nn.Module):
@@ -212,17 +211,5 @@ def _faster(best: _Way, other: _Way, example: Tensor) -> _Way:
 
 
 def _seconds(run: Run, example: Tensor) -> float:
-    """On one thread the processor's time, on more of them by the clock.
-
-    Runs of its own go first: the threads of another runtime still spin for a while.
-    """
-    alone = example.device.type == "cpu" and torch.get_num_threads() == 1
-    clock = time.process_time if alone else time.perf_counter
-    settled = time.perf_counter() + _SETTLED
-    run(example)
-    while time.perf_counter() < settled:
-        run(example)
-    start = clock()
-    # on a GPU this waits for the logits
-    run(example).cpu()
-    return clock() - start
+    # on a GPU the copy waits for the logits
+    return seconds(lambda: run(example).cpu(), example.device)

@@ -263,6 +263,8 @@ def _gaussian_along(image: Tensor, axis: int, factor: int) -> Tensor:
     matrix = gaussian_matrix(size, factor, image)
     if axis == image.dim() - 2:
         return matrix @ image
+    if axis == image.dim() - 1:
+        return image @ matrix.transpose(0, 1)
     return (image.movedim(axis, -1) @ matrix.transpose(0, 1)).movedim(-1, axis)
 
 

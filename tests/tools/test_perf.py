@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import time
+from functools import partial
+from itertools import groupby
 from pathlib import Path
 
 import pytest
@@ -47,6 +49,16 @@ def test_times_are_ratios_of_the_same_rounds() -> None:
     assert found["short"].ratio == 1
     assert found["long"].ratio == pytest.approx(3, rel=0.3)
     assert found["long"].low <= found["long"].ratio <= found["long"].high
+
+
+def test_a_run_is_timed_after_one_of_its_own() -> None:
+    """What ran before it has left other things in the caches."""
+    order: list[str] = []
+    runs = {name: partial(order.append, name) for name in ("one", "other")}
+    in_turn(runs, CPU, rounds=2)
+    turns = [(name, len([*group])) for name, group in groupby(order)]
+    assert [name for name, _ in turns] == ["one", "other"] * 2
+    assert min(length for _, length in turns) >= 2
 
 
 def test_the_allocator_keeps_what_the_cost_says() -> None:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import statistics
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
-Run = Callable[[], object]
+from td_transform.inference.timing import seconds
 
-# how long threads of torch spin after their last operator, and more
-_SETTLED = 0.01
+Run = Callable[[], object]
 
 
 @dataclass(frozen=True)
@@ -35,35 +34,17 @@ class Ratio:
 
 
 def in_turn(runs: Mapping[str, Run], device: torch.device, *, rounds: int) -> dict[str, Ratio]:
-    """The times of several runs; the first is the baseline. A first round doesn't count."""
+    """The times of several runs; the first is the baseline."""
     times: dict[str, list[float]] = {name: [] for name in runs}
-    for number in range(rounds + 1):
+    for _ in range(rounds):
         for name, run in runs.items():
-            seconds = _timed(run, device)
-            if number:
-                times[name].append(seconds)
+            times[name].append(seconds(partial(_finished, run, device), device))
     baseline = next(iter(times.values()))
     return {name: _ratio(own, baseline) for name, own in times.items()}
 
 
-def _timed(run: Run, device: torch.device) -> float:
-    """On one thread the processor's time, which leaves out what others took of it.
-
-    On more threads runs of its own go first: those of another run still spin for a while.
-    """
-    alone = device.type == "cpu" and torch.get_num_threads() == 1
-    clock = time.process_time if alone else time.perf_counter
-    settled = time.perf_counter() + _SETTLED
-    while not alone and time.perf_counter() < settled:
-        run()
-    _finish(device)
-    start = clock()
+def _finished(run: Run, device: torch.device) -> None:
     run()
-    _finish(device)
-    return clock() - start
-
-
-def _finish(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
