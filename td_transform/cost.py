@@ -81,8 +81,9 @@ def measure(model: nn.Module, input_size: tuple[int, ...], *, batch: int = 1) ->
 
 def _output_size(model: nn.Module, input_size: tuple[int, ...]) -> tuple[int, ...] | None:
     if isinstance(model, TopDownNetwork):
-        strides = model.plan.levels[-1].strides
-        return tuple(-(-s // stride) for s, stride in zip(input_size[1:], strides, strict=True))
+        plan = model.plan
+        size = plan.image_size if plan.front else input_size
+        return tuple(-(-s // f) for s, f in zip(size[1:], plan.levels[-1].strides, strict=True))
     try:
         found = analyse(trace(model, input_size))
     except TopDownError:

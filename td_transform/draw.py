@@ -193,7 +193,7 @@ def _top_down_rows(analysed: BottomUp, plan: Plan) -> list[_Row]:
 def _level_row(
     plan: Plan, level: LevelPlan, numbers: tuple[int, int], kinds: Mapping[str, str]
 ) -> _Row:
-    sides = zip(plan.input_size[1:], level.strides, strict=True)
+    sides = zip(plan.image_size[1:], level.strides, strict=True)
     size = [-(-side // stride) for side, stride in sides]
     behind_lift = (p for p in level.parts if p is not level.lift)
     widths = [p.width_out for p in behind_lift if not isinstance(p, UpsamplePlan)]

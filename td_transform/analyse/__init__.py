@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from td_transform.analyse.blocks import scope
 from td_transform.analyse.bottom_up import BottomUp, analyse
+from td_transform.analyse.front import behind_front
 from td_transform.analyse.infer import call_of, infer, operator_of
 from td_transform.analyse.segments import behind_unit, beside_pooling, entry_conv, entry_kernel
 from td_transform.analyse.siblings import matched_modules, operations
@@ -24,6 +25,7 @@ __all__ = [
     "UnitStyle",
     "analyse",
     "attribute_of",
+    "behind_front",
     "behind_unit",
     "beside_pooling",
     "call_of",

@@ -9,6 +9,7 @@ from itertools import pairwise
 from torch import fx
 
 from td_transform.analyse.boundaries import named_stages
+from td_transform.analyse.front import behind_front
 from td_transform.analyse.layout import Layout, lay_out
 from td_transform.analyse.segments import uncuttable
 from td_transform.analyse.stages import Stage, at_falling_resolution, find_stages
@@ -60,7 +61,7 @@ def analyse(trace: Trace, stages: Sequence[str] = ()) -> BottomUp:
         StructureError: there are fewer than two stages, or a region can't be cut.
         TopDownError: the modules that are named hold no stages.
     """
-    trunk = find_trunk(trace)
+    trunk = find_trunk(behind_front(trace))
     layout = lay_out(trunk)
     if all(s.kind == "pool" for s in layout.segments):
         raise _no_stages(trunk, ())

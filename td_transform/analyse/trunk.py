@@ -279,18 +279,28 @@ def find_trunk(trace: Trace) -> Trunk:
     Its tensors are the dominators of the output. Integers made from shapes bypass every cut, so
     they don't count.
     """
-    nodes = list(trace.graph.nodes)
-    image, output = nodes[0], nodes[-1]
+    inference = started(trace)
+    infer(trace, list(trace.graph.nodes)[:-1], inference)
+    write_out_numbers(trace, inference)
+    return Trunk(trace, inference, dominators_of(trace))
+
+
+def started(trace: Trace) -> Inference:
+    """An inference that knows the image alone: its axes are those of its maps."""
+    image = next(iter(trace.graph.nodes))
     channels, *sizes = trace.input_size
     dims = (
         Width.of(trace.values[image].shape[0]),
         Width.of(channels),
         *(Spatial(axis, Fraction(1)) for axis in range(len(sizes))),
     )
-    inference = Inference(dims={image: dims})
-    infer(trace, nodes[:-1], inference)
-    write_out_numbers(trace, inference)
+    return Inference(dims={image: dims})
+
+
+def dominators_of(trace: Trace) -> tuple[fx.Node, ...]:
+    """The tensors that every path to the output passes, from the image on."""
     nodes = list(trace.graph.nodes)
+    image, output = nodes[0], nodes[-1]
     tensor_graph = nx.DiGraph()
     tensor_graph.add_node(image)
     for node in nodes:
@@ -303,7 +313,7 @@ def find_trunk(trace: Trace) -> Trunk:
     while node is not image:
         node = dominators[node]
         tensors.append(node)
-    return Trunk(trace, inference, tuple(reversed(tensors)))
+    return tuple(reversed(tensors))
 
 
 def _is_tensor(value: object) -> bool:

@@ -42,7 +42,7 @@ class LayerBuilder:
         self._options = plan.options
         first = next(trace.skeleton.parameters(), None)
         self._dtype = first.dtype if first is not None else torch.get_default_dtype()
-        self._own = OwnLayers(plan.options, self._dtype, self.unit)
+        self._own = OwnLayers(plan.options, len(plan.image_size) - 1, self._dtype, self.unit)
         self._nodes: dict[str, fx.Node] = {n.name: n for n in trace.graph.nodes}
 
     def layer(self, plan: LayerPlan, *, size_preserving: bool) -> nn.Module:

@@ -31,7 +31,7 @@ def check_graph(network: TopDownNetwork, bottom_up: BottomUp) -> Footprint:
     network.eval()
     run = _Run(network, bottom_up)
     logits = run.on_images()
-    size = network.plan.input_size[1:]
+    size = trace.input_size[1:]
     for number, (name, level) in enumerate(
         zip(network.level_ends, network.plan.levels, strict=True)
     ):

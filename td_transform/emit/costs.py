@@ -21,7 +21,7 @@ def costed(network: TopDownNetwork, found: Footprint, bottom_up: BottomUp) -> Pl
     plan, trace = network.plan, bottom_up.trace
     known: set[int] = set()
     pyramid, *levels, head = (found.work(part, known) for part in parts(network))
-    run = MetaRun(trace.skeleton, trace.graph, plan.input_size)
+    run = MetaRun(trace.skeleton, trace.graph, trace.input_size)
     run.on_images()
     bottom = run.footprint.work(trace.graph.nodes, set())
     cost = PlanCost(pyramid, tuple(levels), head, bottom)

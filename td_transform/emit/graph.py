@@ -16,7 +16,7 @@ from td_transform.emit.build import LayerBuilder
 from td_transform.emit.layouts import Layouts
 from td_transform.emit.placed import Placed, PlacedTensor, Values
 from td_transform.errors import ConversionError, TopDownError, first_line
-from td_transform.layers import Scope
+from td_transform.layers import InputFront, Scope
 from td_transform.layers.axes import STANDARD
 from td_transform.layers.dimensions import DIMENSIONS
 from td_transform.operators import node_operator
@@ -74,7 +74,9 @@ class GraphWriter:
         images = self.graph.placeholder("images")
         shape = torch.Size(self._trace.values[self._bottom_up.layout.image].shape)
         pyramid = self._builder.pyramid(self._plan.levels, shape, self._preprocess())
-        levels = self._call("pyramid", lambda: self._own(pyramid), images)
+        front = self._front()
+        image = images if front is None else self._call("front", lambda: front, images)
+        levels = self._call("pyramid", lambda: self._own(pyramid), image)
         self.root.add_module("levels", nn.ModuleList())
         current: fx.Node | None = None
         for i, level in enumerate(self._plan.levels):
@@ -98,11 +100,23 @@ class GraphWriter:
         for node in self._bottom_up.trunk.between(start, image):
             placed[node] = graph.node_copy(node, lambda n: placed[n])
         graph.output(placed[image])
+        return self._carried(graph, "Preprocess")
+
+    def _front(self) -> nn.Module | None:
+        """What makes the image of the model's input, where that is none."""
+        front = self._trace.front
+        if front is None:
+            return None
+        return InputFront(self._carried(front.graph, "Front"), len(front.input_size) - 1)
+
+    def _carried(self, graph: fx.Graph, name: str) -> fx.GraphModule:
+        """A piece of the bottom-up graph, with its layers as they are."""
+        trace = self._trace
         targets = {str(n.target) for n in graph.nodes if n.op in ("call_module", "get_attr")}
         modules = {
             target: copy.deepcopy(attribute_of(trace.skeleton, target)) for target in targets
         }
-        module = fx.GraphModule(modules, graph, "Preprocess")
+        module = fx.GraphModule(modules, graph, name)
         self.modules.append(Placed(module, trace.model, "copied"))
         return module
 

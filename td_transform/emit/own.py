@@ -39,17 +39,18 @@ class OwnLayers:
 
     Args:
         options: holds the functions.
+        axes: of the maps.
         dtype: of the network.
         unit: makes a unit of the network's own form.
     """
 
     def __init__(
-        self, options: Options, dtype: torch.dtype, unit: Callable[[UnitPlan], nn.Module]
+        self, options: Options, axes: int, dtype: torch.dtype, unit: Callable[[UnitPlan], nn.Module]
     ) -> None:
         self._options = options
         self._dtype = dtype
         self._unit = unit
-        self._axes = len(options.input_size or (0, 0, 0)) - 1
+        self._axes = axes
         self._layers: dict[nn.Module, OwnLayer] = {}
 
     def merge(self, plan: OwnPlan) -> nn.Module:

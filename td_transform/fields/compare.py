@@ -102,7 +102,7 @@ def compare(
     if isinstance(td, nn.Module):
         td = receptive_field(td, input_size)
     if isinstance(bu, nn.Module):
-        bu = receptive_field(bu, input_size or td.trace.input_size)
+        bu = receptive_field(bu, input_size or td.trace.model_input_size)
     side = max(td.trace.input_size[1:])
     paths = [[row for row in f.main_path() if not row.is_pooled] for f in (bu, td)]
     reached = [_reached(path, side) for path in paths]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from torch import Tensor, fx, nn
 
+from td_transform.analyse import behind_front
 from td_transform.emit import TopDownNetwork
 from td_transform.errors import TopDownError
 from td_transform.fields.maps import MapField
@@ -340,7 +341,7 @@ def receptive_field(
         ((8, 8), (1, 0, 9, 7))
     """
     size = input_size or _own_size(model)
-    fields = ReceptiveFields(trace(model, size, any_output=True))
+    fields = ReceptiveFields(behind_front(trace(model, size, any_output=True)))
     if method == "analytic":
         return fields
     return measure_fields(fields, images=images, nodes=nodes, samples=samples)
@@ -359,7 +360,7 @@ def _counterpart(fields: ReceptiveFields) -> ReceptiveFields | None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            td = to_topdown(make_skeleton(model), input_size=fields.trace.input_size)
+            td = to_topdown(make_skeleton(model), input_size=fields.trace.model_input_size)
     except TopDownError:
         return None
     return receptive_field(td)

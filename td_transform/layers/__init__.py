@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from td_transform.layers.front import InputFront
 from td_transform.layers.merge import Merge, MergeKind
 from td_transform.layers.own import LiftSpec, MergeSpec, PyramidSpec, UpsampleSpec, is_own, name_of
 from td_transform.layers.pyramid import OwnPyramid, Pyramid, PyramidKind
@@ -11,6 +12,7 @@ from td_transform.layers.upsample import OwnUpsample, Upsample, UpsampleKind, le
 __all__ = [
     "ChannelsLast",
     "FunctionLayer",
+    "InputFront",
     "LiftSpec",
     "Merge",
     "MergeKind",

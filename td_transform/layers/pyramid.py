@@ -215,11 +215,11 @@ def batched(images: Any, axes: int) -> Tensor:
     """
     if images.dim() == axes + 2:
         return images  # type: ignore[no-any-return]
-    single = images.dim() == axes + 1
+    single, sides = images.dim() == axes + 1, DIMENSIONS[axes].sides if axes else ""
     raise TopDownError(
         "images",
         seen=f"a tensor of shape {tuple(images.shape)}",
-        expected=f"a batch of images (N, C, {DIMENSIONS[axes].sides})",
+        expected=f"a batch of images ({', '.join(filter(None, ('N, C', sides)))})",
         remedy="pass x[None], a batch of one image" if single else "pass one batch of images",
     )
 

@@ -88,7 +88,7 @@ class LevelPlanner:
         head, warnings = plan_head(self._bottom_up, self._segments, levels[-1].width)
         found, head = with_tokens(self._bottom_up, levels, head)
         trace = self._bottom_up.trace
-        options = replace(self._options, input_size=trace.input_size)
+        options = replace(self._options, input_size=trace.model_input_size)
         opaque = tuple(self._segments.opaque.values())
         name = type(trace.model).__name__
         made_from = {level.made_from for level in levels}
@@ -97,6 +97,8 @@ class LevelPlanner:
             name, options, found, head, warnings, opaque, trace.notes,
             tuple(f"{why.place}: {why.seen}" for why in replaced),
             tuple(map(self._named, sorted(self._bound))),
+            made_size=() if trace.front is None else trace.input_size,
+            front=() if trace.front is None else trace.front.steps,
         )  # fmt: skip
         unlikes = unlike(self._bottom_up, self._options, plan.layers)
         return replace(plan, warnings=(*unlikes, *warnings))

@@ -49,6 +49,9 @@ class Plan:
         bound: the levels whose blocks are those of their resolution's own stage, and why.
         cost: what an image costs.
         recomputation: what `memory_budget` asks for.
+        front: what the bottom-up model calls to make the image of its input, where that is none
+            (electrodes over time, a waveform).
+        made_size: of that image.
     """
 
     model: str
@@ -62,11 +65,18 @@ class Plan:
     bound: tuple[str, ...] = ()
     cost: PlanCost | None = None
     recomputation: Recomputation | None = None
+    front: tuple[str, ...] = ()
+    made_size: tuple[int, ...] = ()
 
     @property
     def input_size(self) -> tuple[int, ...]:
         """(C, H, W), or the channels and as many sizes as an image has axes."""
         return self.options.input_size or ()
+
+    @property
+    def image_size(self) -> tuple[int, ...]:
+        """(C, H, W) of what the pyramid is made of: the input, or what the front makes of it."""
+        return self.made_size or self.input_size
 
     @property
     def segments(self) -> tuple[SegmentPlan, ...]:
@@ -110,6 +120,11 @@ class Plan:
         lines = []
         if self.options.weights == "inherit":
             lines.append(f"inherited: {', '.join(self.inherited) or 'nothing'}")
+        if self.front:
+            lines.append(
+                f"front: {', '.join(self.front)} make an image of {by(self.image_size)}, of which the "
+                "pyramid is made"
+            )
         if self.opaque:
             lines.append(f"opaque: {', '.join(_counted(self.opaque))}")
         lines += [f"fixed: {note}" for note in self.frozen]

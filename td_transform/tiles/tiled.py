@@ -9,11 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
+from td_transform.analyse import behind_front
 from td_transform.errors import TopDownError
 from td_transform.operators.registry import Gathering
 from td_transform.tiles.parts import Network, Part, Reading, lent, wanted_parts
 from td_transform.tiles.stretches import Stretch, stretches, tiled_nodes
-from td_transform.trace import trace
+from td_transform.trace import Trace, trace
 
 _COMBINE: dict[Gathering | None, Callable[[Tensor, Tensor], Tensor]] = {
     "mean": torch.add,
@@ -87,7 +88,7 @@ class TiledNetwork(nn.Module):
             )  # fmt: skip
         size = tuple(images.shape[1:])
         if size not in self._networks:
-            self._networks[size] = Network(trace(self.model, size, any_output=True))
+            self._networks[size] = Network(_on_images(trace(self.model, size, any_output=True)))
         run = _Run(self._networks[size], self.model, images, self.tile, self.budget)
         try:
             return run.result()
@@ -99,6 +100,21 @@ class TiledNetwork(nn.Module):
                 expected="operators whose parts fit together",
                 remedy="run the network on the whole image",
             ) from error  # fmt: skip
+
+
+def _on_images(traced: Trace) -> Trace:
+    """
+    Raises:
+        TopDownError: the network makes an image of its input itself, which can't be done on tiles.
+    """
+    front = behind_front(traced).front
+    if front is not None:
+        raise TopDownError(
+            f"model {type(traced.model).__name__}",
+            seen=f"an input {front.input_size} that is no image, of which {', '.join(front.steps)} make one",
+            expected="a network whose input is an image", remedy="run the network on the whole input",
+        )  # fmt: skip
+    return traced
 
 
 class _Run:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
-from torch import nn
+from torch import fx, nn
 
 from td_transform.errors import TraceError
 from td_transform.layers.dimensions import DIMENSIONS
@@ -23,12 +24,26 @@ _SPELLINGS = {
 
 
 def check_input_size(model: nn.Module, size: tuple[int, ...]) -> None:
-    """A size is the channels and as many sides as the model's convolutions have axes."""
-    found = _dimensions(model)
-    fits = len(size) - 1 in (found or DIMENSIONS)
-    if not fits or not all(isinstance(s, int) and s > 0 for s in size):
-        error = _malformed(repr(size), found[0] if found else 2)
-        raise error if fits or len(size) - 1 not in DIMENSIONS else _of_other_axes(error)
+    """A size is the channels and as many sides as the model's input has axes, which a run shows."""
+    if not size or not all(isinstance(s, int) and s > 0 for s in size):
+        raise malformed_size(size, next(iter(_dimensions(model)), 2))
+
+
+def check_axes(graph: fx.Graph, values: Mapping[fx.Node, Any], model: nn.Module) -> None:
+    """A convolution that takes a batch for a single map had to be given another size.
+
+    Raises:
+        TraceError: the first one of a graph, which may not be finished, does so.
+    """
+    size = values[next(iter(graph.nodes))].shape[1:]
+    for node in graph.nodes:
+        module = model.get_submodule(node.target) if node.op == "call_module" else None
+        axes = axes_of(module)
+        if axes is not None:
+            alone = len(values[node.all_input_nodes[0]].shape) == axes + 1
+            if alone and len(size) != axes + 1:
+                raise malformed_size(size, axes)
+            return
 
 
 def guess_input_size(model: nn.Module) -> tuple[int, ...]:
@@ -41,7 +56,7 @@ def guess_input_size(model: nn.Module) -> tuple[int, ...]:
         return configured
     found = _dimensions(model)
     if found and found[0] != 2:
-        raise _malformed("None", found[0])
+        raise malformed_size(None, found[0])
     unshuffled = 1
     for module in model.modules():
         if isinstance(module, nn.PixelUnshuffle):
@@ -53,33 +68,33 @@ def guess_input_size(model: nn.Module) -> tuple[int, ...]:
 
 def _dimensions(model: nn.Module) -> list[int]:
     """Over how many axes its convolutions slide, the first one's first."""
-    found = (
-        axes
-        for module in model.modules()
-        for axes, kinds in DIMENSIONS.items()
-        if isinstance(module, kinds.conv)
-    )
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(axes for m in model.modules() if (axes := axes_of(m)) is not None))
 
 
-def _malformed(seen: str, axes: int) -> TraceError:
+def axes_of(module: nn.Module | None) -> int | None:
+    """Over how many axes a convolution slides."""
+    return next((n for n, kinds in DIMENSIONS.items() if isinstance(module, kinds.conv)), None)
+
+
+def malformed_size(size: tuple[int, ...] | None, axes: int) -> TraceError:
+    """The error for a size that isn't that of maps of so many axes."""
     wanted = _SPELLINGS[axes]
-    return TraceError(
+    error = TraceError(
         "argument 'input_size'",
-        seen=seen,
+        seen=repr(size),
         expected=f"{wanted.numbers} positive integers (C, {DIMENSIONS[axes].sides}), without the batch",
         remedy=f"pass for example input_size={wanted.example}",
     )
-
-
-def _of_other_axes(error: TraceError) -> TraceError:
-    """The size may be right, of what the model makes the maps of its convolutions from."""
+    if size is None or len(size) - 1 == axes or len(size) - 1 not in (0, *DIMENSIONS):
+        return error
+    # the size may be right, of what the model makes the maps of its convolutions from
     return TraceError(
         error.place,
         seen=error.seen,
-        expected=f"{error.expected}, as the model's convolutions have axes",
-        remedy=f"{error.remedy}; of a model that makes a spectrogram of sound, or folds frames into the "
-        "batch, convert the network that follows by itself",
+        expected=f"{error.expected}, as the model's convolutions have axes, or an input of which the "
+        "model makes such maps, one of each",
+        remedy=f"{error.remedy}; of a model that folds frames into the batch, convert the network that "
+        "follows by itself",
     )
 
 

@@ -23,6 +23,7 @@ from td_transform.layers.dimensions import by
 from td_transform.operators import TensorInfo, node_operator
 from td_transform.trace.batch import write_batch
 from td_transform.trace.escaping import EscapedFunctions
+from td_transform.trace.input_size import axes_of, check_axes, malformed_size
 from td_transform.trace.recorder import Recorder
 from td_transform.trace.sizes import UnhashableSizeError
 from td_transform.trace.source import failed_line
@@ -90,6 +91,7 @@ def record(
         return _recorded(skeleton, (batch, *size), new_recorder, output)
 
     first = run(_BATCH, input_size)
+    check_axes(first.writer.graph, first.writer.values, skeleton)
     notes = first.notes
     again = functools.partial(run, values=first.values_read)
     if first.asked and (frozen := _frozen(first, input_size, again)) is not None:
@@ -277,8 +279,13 @@ def _explained(
     path = recorder.failed_in
     module = skeleton.get_submodule(path) if path else skeleton
     name = type(module).__name__
+    check_axes(recorder.writer.graph, recorder.writer.values, skeleton)
+    given = next(iter(recorder.failed_on), None)
+    axes = axes_of(module)
+    if axes is not None and isinstance(given, TensorInfo) and len(given.shape) != axes + 2:
+        raise malformed_size(shape[1:], axes)
     place = f"module '{path or name}' ({name}, {failed_line(error.__traceback__)})"
-    wanted, given = getattr(module, "in_channels", None), next(iter(recorder.failed_on), None)
+    wanted = getattr(module, "in_channels", None)
     if isinstance(given, TensorInfo) and wanted is not None and given.shape[1:2] != (wanted,):
         return TraceError(
             place,

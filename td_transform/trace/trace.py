@@ -24,6 +24,21 @@ from td_transform.trace.skeleton import check_convertible, make_skeleton
 
 
 @dataclass(frozen=True)
+class Front:
+    """What stands before the maps of a model whose input is none (electrodes over time, a waveform).
+
+    Args:
+        graph: from the model's input to the map.
+        input_size: of the model's input, without the batch.
+        steps: what is called there, in order.
+    """
+
+    graph: fx.Graph
+    input_size: tuple[int, ...]
+    steps: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Trace:
     """A traced model.
 
@@ -32,9 +47,10 @@ class Trace:
         skeleton: the model's structure on the meta device.
         model: the user's own model, only ever read.
         values: per node its shape (`TensorInfo`), or its value where it is no tensor.
-        input_size: (C, H, W).
+        input_size: (C, H, W) of what the graph reads.
         notes: what is frozen as that input size decided it, a sentence each.
         reparametrised: by path, how computed weights (weight norm) come about; plain in the skeleton.
+        front: what makes that of the model's own input, where it is something else.
     """
 
     graph: fx.Graph
@@ -44,6 +60,12 @@ class Trace:
     input_size: tuple[int, ...]
     notes: tuple[str, ...] = ()
     reparametrised: Reparametrisations = field(default_factory=dict)
+    front: Front | None = None
+
+    @property
+    def model_input_size(self) -> tuple[int, ...]:
+        """The size of what the model itself reads, without the batch."""
+        return self.input_size if self.front is None else self.front.input_size
 
     def module(self, node: fx.Node) -> nn.Module | None:
         """The module that a node calls, None for functions and methods."""

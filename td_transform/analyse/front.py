@@ -1,0 +1,205 @@
+"""Analyse: the front, what makes maps of an input that is none (electrodes over time, a waveform).
+
+Which axes are a map's is decided where the first convolution that trains reads: what stands before its
+map is run once on the input, and the network begins with the map.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from torch import fx, nn
+
+from td_transform.analyse.infer import infer
+from td_transform.analyse.trunk import Trunk, attribute_of, dominators_of, started
+from td_transform.errors import StructureError
+from td_transform.operators import TensorInfo
+from td_transform.trace import Front, Trace, malformed_size
+
+
+def behind_front(trace: Trace) -> Trace:
+    """The same, from the map that the first convolution reads on.
+
+    A trace comes back as it is where that is a map of the input already, or where it can't be parted.
+
+    Raises:
+        TraceError: no map of as many axes as the convolution has crosses to it.
+        StructureError: learned layers stand before it.
+    """
+    trunk = Trunk(trace, started(trace), ())
+    conv = _first_conv(trunk)
+    if conv is None or _reads_map(trunk, conv):
+        return trace
+    axes = len(trunk.window(conv).kernel)
+    other_axes = axes != trunk.count
+    image = _map_before(trunk, conv, axes)
+    if image is None:
+        if other_axes:
+            raise malformed_size(trace.input_size, axes)
+        return trace
+    needed = _needed(image)
+    learned = next((n for n in needed if trunk.is_learned(n) and _trains(trace, n)), None)
+    if learned is None:
+        return _parted(trace, image, needed)
+    if other_axes:
+        raise _learned_before(trace, learned, image)
+    return trace
+
+
+def _first_conv(trunk: Trunk) -> fx.Node | None:
+    """The first convolution over maps that trains; any, where none does."""
+    frozen: fx.Node | None = None
+    for node in trunk.trace.graph.nodes:
+        if node.op == "output":
+            break
+        infer(trunk.trace, [node], trunk.inference)
+        if node.op != "get_attr" and trunk.role(node) == "conv" and trunk.is_learned(node):
+            if _trains(trunk.trace, node):
+                return node
+            frozen = frozen or node
+    return frozen
+
+
+def _trains(trace: Trace, node: fx.Node) -> bool:
+    """Are parameters among what a layer is made of that the optimiser changes?"""
+    return any(parameter.requires_grad for parameter in _parameters(trace, node))
+
+
+def _parameters(trace: Trace, node: fx.Node) -> Iterator[nn.Parameter]:
+    module = trace.module(node)
+    if module is not None:
+        yield from module.parameters()
+    for source in _needed(node) if module is None else ():
+        if source.op == "get_attr":
+            value = attribute_of(trace.skeleton, str(source.target))
+            if isinstance(value, nn.Parameter):
+                yield value
+
+
+def _reads_map(trunk: Trunk, conv: fx.Node) -> bool:
+    """Does it slide over the axes of the input?"""
+    axes = trunk.axes(trunk.call(conv).input)
+    return axes is not None and axes.is_standard and trunk.slides(conv)
+
+
+def _map_before(trunk: Trunk, conv: fx.Node, axes: int) -> fx.Node | None:
+    """The last tensor before it that every path passes, of that many axes and of all images; where it
+    is padded, as it was before."""
+    values = trunk.trace.values
+    batch = values[next(iter(values))].shape[0]
+    before = {*_needed(conv)} - {conv}
+    found = [
+        node
+        for node in dominators_of(trunk.trace)
+        if node in before
+        and isinstance(info := values[node], TensorInfo)
+        and len(info.shape) == axes + 2
+        and info.shape[0] == batch
+    ]
+    while len(found) > 1 and _pads(trunk, found[-1]):
+        found.pop()
+    return found[-1] if found else None
+
+
+def _pads(trunk: Trunk, node: fx.Node) -> bool:
+    if trunk.role(node) != "pool":
+        return False
+    before, after = (trunk.trace.values[n].shape[2:] for n in (trunk.call(node).input, node))
+    return all(a <= b for a, b in zip(before, after, strict=True))
+
+
+def _needed(node: fx.Node) -> list[fx.Node]:
+    """A node and all that it is computed from, in the order of the graph."""
+    found, stack = {node}, [node]
+    while stack:
+        for source in stack.pop().all_input_nodes:
+            if source not in found:
+                found.add(source)
+                stack.append(source)
+    return [n for n in node.graph.nodes if n in found]
+
+
+def _parted(trace: Trace, image: fx.Node, needed: list[fx.Node]) -> Trace:
+    """The front by itself, and the network whose input is the map."""
+    front = fx.Graph()
+    placed: dict[fx.Node, fx.Node] = {}
+    for node in needed:
+        placed[node] = front.node_copy(node, lambda n: placed[n])
+    front.output(placed[image])
+    rest = _Rest(trace, image, {*needed})
+    steps = tuple(_title(trace, n) for n in needed if isinstance(trace.values[n], TensorInfo))
+    return replace(
+        trace,
+        graph=rest.graph,
+        values=rest.values,
+        input_size=tuple(trace.values[image].shape[1:]),
+        front=Front(front, trace.input_size, steps[1:]),
+        notes=(*trace.notes, *rest.notes),
+    )
+
+
+class _Rest:
+    """The graph behind the front: what it asks of an earlier tensor it asks the map, or has as the
+    number that it was."""
+
+    def __init__(self, trace: Trace, image: fx.Node, front: set[fx.Node]) -> None:
+        self.graph = fx.Graph()
+        self.values: dict[fx.Node, Any] = {}
+        self.notes: list[str] = []
+        self._trace = trace
+        self._image = image
+        self._placed = {image: self._kept(self.graph.placeholder("image"), image)}
+        for node in trace.graph.nodes:
+            if node not in front:
+                self._copy(node)
+
+    def _copy(self, node: fx.Node) -> fx.Node:
+        copied = self.graph.node_copy(node, self._earlier)
+        return self._kept(copied, node)
+
+    def _kept(self, copied: fx.Node, node: fx.Node) -> fx.Node:
+        if node.op != "output":
+            self.values[copied] = self._trace.values[node]
+        if node is not self._image:
+            self._placed[node] = copied
+        return copied
+
+    def _earlier(self, node: fx.Node) -> Any:
+        if node in self._placed:
+            return self._placed[node]
+        value, image = self._trace.values[node], self._image
+        if node.target == "size" and value == self._trace.values[image].shape[0]:
+            asked = self.graph.call_method("size", (self._placed[image], 0))
+            return self._kept(asked, node)
+        if node.target is getattr and node.args[1] in ("dtype", "device"):
+            asked = self.graph.call_function(getattr, (self._placed[image], node.args[1]))
+            return self._kept(asked, node)
+        if isinstance(value, TensorInfo) or node.op == "get_attr":
+            return self._copy(node)  # a table, which the front reads as well
+        if isinstance(value, int) and not any(map(self._is_batch, _needed(node))):
+            self.notes.append(f"{self._trace.place(node)}: {value}, as before the map")
+            return value
+        return self._copy(node)
+
+    def _is_batch(self, node: fx.Node) -> bool:
+        return node.target == "size" and node.args[1] == 0
+
+
+def _title(trace: Trace, node: fx.Node) -> str:
+    module = trace.module(node)
+    if module is not None:
+        return type(module).__name__
+    return str(getattr(node.target, "__name__", node.target))
+
+
+def _learned_before(trace: Trace, learned: fx.Node, image: fx.Node) -> StructureError:
+    shape = trace.values[image].shape
+    return StructureError(
+        trace.place(learned),
+        seen=f"a learned layer before the tensor {tuple(shape[1:])} that the first convolution reads, "
+        f"of an input {trace.input_size}",
+        expected="maps whose axes are the input's, or that are made of it without learned layers",
+        remedy="convert the network behind that layer by itself",
+    )
