@@ -64,7 +64,7 @@ def analyse(trace: Trace, stages: Sequence[str] = ()) -> BottomUp:
     trunk = find_trunk(behind_front(trace))
     layout = lay_out(trunk)
     if all(s.kind == "pool" for s in layout.segments):
-        raise _no_stages(trunk, ())
+        raise _no_stages(trunk, layout, ())
     if stages:
         stem, groups = named_stages(trunk, layout.segments, stages)
     else:
@@ -75,7 +75,7 @@ def analyse(trace: Trace, stages: Sequence[str] = ()) -> BottomUp:
             _check_strides(trunk, segment)
     found = find_stages(trunk, groups)
     if len(found) < 2:
-        raise _no_stages(trunk, found)
+        raise _no_stages(trunk, layout, found)
     style = style_of(trunk, layout.segments, pre_activation=layout.pre_activation)
     return BottomUp(trunk, layout, stem, found, style)
 
@@ -102,13 +102,17 @@ def _check_strides(trunk: Trunk, segment: Segment) -> None:
         raise uncuttable(trunk, segment.start, segment.nodes)
 
 
-def _no_stages(trunk: Trunk, stages: Sequence[Stage]) -> StructureError:
+def _no_stages(trunk: Trunk, layout: Layout, stages: Sequence[Stage]) -> StructureError:
     seen = (
         f"one stage at stride {agreed(stages[0].strides)}" if stages else "no convolutional stage"
     )
     calls = [n for n in trunk.trace.graph.nodes if n.op.startswith("call")]
     learned = [stride for n in calls if trunk.is_learned(n) and (stride := trunk.stride(n))]
-    if stages and any(is_coarser(stride, stages[0].strides) for stride in learned):
+    head = trunk.order[layout.head_start]
+    body = [
+        s for n in calls if trunk.order[n] < head and trunk.is_learned(n) and (s := trunk.stride(n))
+    ]
+    if stages and any(is_coarser(stride, stages[0].strides) for stride in body):
         return StructureError(
             f"model {type(trunk.trace.model).__name__}",
             seen=f"{seen}: coarser maps of learned layers come back to it before the head",

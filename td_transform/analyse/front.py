@@ -15,14 +15,16 @@ from torch import fx, nn
 from td_transform.analyse.infer import infer
 from td_transform.analyse.trunk import Trunk, attribute_of, dominators_of, started
 from td_transform.errors import StructureError
-from td_transform.operators import TensorInfo
+from td_transform.layers.dimensions import DIMENSIONS
+from td_transform.operators import Spatial, TensorInfo
 from td_transform.trace import Front, Trace, malformed_size
 
 
 def behind_front(trace: Trace) -> Trace:
     """The same, from the map that the first convolution reads on.
 
-    A trace comes back as it is where that is a map of the input already, or where it can't be parted.
+    A trace comes back as it is where the convolution slides over the axes of the input, or where axes
+    that were only moved can't be parted.
 
     Raises:
         TraceError: no map of as many axes as the convolution has crosses to it.
@@ -30,36 +32,37 @@ def behind_front(trace: Trace) -> Trace:
     """
     trunk = Trunk(trace, started(trace), ())
     conv = _first_conv(trunk)
-    if conv is None or _reads_map(trunk, conv):
+    if conv is None:
+        if trunk.count not in DIMENSIONS:
+            raise malformed_size(trace.input_size, 2)
         return trace
     axes = len(trunk.window(conv).kernel)
-    other_axes = axes != trunk.count
-    image = _map_before(trunk, conv, axes)
-    if image is None:
-        if other_axes:
-            raise malformed_size(trace.input_size, axes)
+    moved = axes == trunk.count
+    if moved and not _reads_axis_as_channels(trunk, conv):
         return trace
-    needed = _needed(image)
+    image = _map_before(trunk, conv, axes)
+    needed = _needed(image) if image is not None else []
     learned = next((n for n in needed if trunk.is_learned(n) and _trains(trace, n)), None)
-    if learned is None:
+    if image is not None and learned is None:
         return _parted(trace, image, needed)
-    if other_axes:
-        raise _learned_before(trace, learned, image)
-    return trace
+    if moved:
+        return trace
+    if image is None or learned is None:
+        raise malformed_size(trace.input_size, axes)
+    raise _learned_before(trace, learned, image)
 
 
 def _first_conv(trunk: Trunk) -> fx.Node | None:
     """The first convolution over maps that trains; any, where none does."""
-    frozen: fx.Node | None = None
-    for node in trunk.trace.graph.nodes:
-        if node.op == "output":
-            break
+    found: list[fx.Node] = []
+    nodes: list[fx.Node] = list(trunk.trace.graph.nodes)
+    for node in nodes[:-1]:
         infer(trunk.trace, [node], trunk.inference)
         if node.op != "get_attr" and trunk.role(node) == "conv" and trunk.is_learned(node):
             if _trains(trunk.trace, node):
                 return node
-            frozen = frozen or node
-    return frozen
+            found.append(node)
+    return found[0] if found else None
 
 
 def _trains(trace: Trace, node: fx.Node) -> bool:
@@ -78,10 +81,10 @@ def _parameters(trace: Trace, node: fx.Node) -> Iterator[nn.Parameter]:
                 yield value
 
 
-def _reads_map(trunk: Trunk, conv: fx.Node) -> bool:
-    """Does it slide over the axes of the input?"""
-    axes = trunk.axes(trunk.call(conv).input)
-    return axes is not None and axes.is_standard and trunk.slides(conv)
+def _reads_axis_as_channels(trunk: Trunk, conv: fx.Node) -> bool:
+    """Are what it takes for channels an axis of the input, which was moved there?"""
+    dims = trunk.inference.dims[trunk.call(conv).input]
+    return len(dims) == trunk.count + 2 and isinstance(dims[1], Spatial)
 
 
 def _map_before(trunk: Trunk, conv: fx.Node, axes: int) -> fx.Node | None:
@@ -106,8 +109,8 @@ def _map_before(trunk: Trunk, conv: fx.Node, axes: int) -> fx.Node | None:
 def _pads(trunk: Trunk, node: fx.Node) -> bool:
     if trunk.role(node) != "pool":
         return False
-    before, after = (trunk.trace.values[n].shape[2:] for n in (trunk.call(node).input, node))
-    return all(a <= b for a, b in zip(before, after, strict=True))
+    before, after = trunk.call(node).shape(), trunk.trace.values[node].shape
+    return all(was <= size for was, size in zip(before, after, strict=True))
 
 
 def _needed(node: fx.Node) -> list[fx.Node]:
@@ -128,7 +131,7 @@ def _parted(trace: Trace, image: fx.Node, needed: list[fx.Node]) -> Trace:
     for node in needed:
         placed[node] = front.node_copy(node, lambda n: placed[n])
     front.output(placed[image])
-    rest = _Rest(trace, image, {*needed})
+    rest = _Rest(trace, image)
     steps = tuple(_title(trace, n) for n in needed if isinstance(trace.values[n], TensorInfo))
     return replace(
         trace,
@@ -141,18 +144,21 @@ def _parted(trace: Trace, image: fx.Node, needed: list[fx.Node]) -> Trace:
 
 
 class _Rest:
-    """The graph behind the front: what it asks of an earlier tensor it asks the map, or has as the
+    """The graph behind the map: what it asks of an earlier tensor it asks the map, or has as the
     number that it was."""
 
-    def __init__(self, trace: Trace, image: fx.Node, front: set[fx.Node]) -> None:
+    def __init__(self, trace: Trace, image: fx.Node) -> None:
         self.graph = fx.Graph()
         self.values: dict[fx.Node, Any] = {}
         self.notes: list[str] = []
         self._trace = trace
         self._image = image
         self._placed = {image: self._kept(self.graph.placeholder("image"), image)}
-        for node in trace.graph.nodes:
-            if node not in front:
+        nodes = list(trace.graph.nodes)
+        place = nodes.index(image)
+        before = set(nodes[:place])
+        for node in nodes[place + 1 :]:
+            if node.target not in ("size", getattr) or node.args[0] not in before:
                 self._copy(node)
 
     def _copy(self, node: fx.Node) -> fx.Node:
@@ -184,7 +190,7 @@ class _Rest:
         return self._copy(node)
 
     def _is_batch(self, node: fx.Node) -> bool:
-        return node.target == "size" and node.args[1] == 0
+        return bool(node.target == "size" and node.args[1] == 0)
 
 
 def _title(trace: Trace, node: fx.Node) -> str:

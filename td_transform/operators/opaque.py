@@ -144,6 +144,8 @@ class _Map:
 
 def _maps(call: Call) -> Iterator[_Map]:
     """Every map that the operator reads; first those whose sizes it is given as numbers."""
+    if not call.axes:
+        return
     asked = [n for n in call.node.all_input_nodes if isinstance(call.values.get(n), int)]
     sizes = {d.axis: (d, call.values[n]) for n in asked if isinstance(d := call.dims(n), Spatial)}
     if all(axis in sizes for axis in range(call.axes)):

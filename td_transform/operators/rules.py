@@ -164,8 +164,22 @@ def linear(call: Call) -> Dims:
 
 def slide(call: Call) -> tuple[Dim, ...]:
     """The spatial dimensions after this operator's window."""
-    steps = zip(call.dims()[2:], call.window().stride, strict=True)
-    return tuple(d.stepped(s) if isinstance(d, Spatial) else d for d, s in steps)
+    window = call.window()
+    steps = zip(call.dims()[2:], window.stride, _swallowed(call, window), strict=True)
+    return tuple(d.stepped(whole or s) if isinstance(d, Spatial) else d for d, s, whole in steps)
+
+
+def _swallowed(call: Call, window: Window) -> tuple[int, ...]:
+    """The size of each axis of which a window leaves one position, while others stay (all electrodes
+    at a time); 0 for the others."""
+    sizes, after = call.shape()[2:], call.values[call.node].shape[2:]
+    long = [
+        (size, size == kernel and out == 1)
+        for size, kernel, out in zip(sizes, window.kernel, after, strict=False)
+    ]
+    if all(whole for size, whole in long if size > 1):
+        return (0,) * len(sizes)
+    return tuple(size if whole else 0 for size, whole in long)
 
 
 def pool(call: Call) -> Dims:
@@ -177,9 +191,9 @@ def pool(call: Call) -> Dims:
 
 
 def covers_map(window: Window, shape: tuple[int, ...]) -> bool:
-    """A window of 3 pixels or more that is the whole map: a 2x2 one halves a small map."""
+    """A window of 3 pixels or more along an axis that is the whole map: a 2x2 one halves a small map."""
     unpadded = not any(map(any, window.padding))
-    return unpadded and window.kernel == shape[2:] and min(window.kernel) > 2
+    return unpadded and window.kernel == shape[2:] and max(window.kernel) > 2
 
 
 def adaptive(call: Call) -> Dims:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
+from math import prod
 from operator import getitem
 from typing import Any
 
@@ -14,7 +16,7 @@ from td_transform.layers.dimensions import by
 from td_transform.operators import Spatial
 from td_transform.operators.rules import covers_map
 from td_transform.plan.copies import CopySpec, SegmentPlanner
-from td_transform.plan.parts import Drop, NodePlan, PoolTo, SegmentPlan
+from td_transform.plan.parts import Drop, Keep, NodePlan, PoolTo, SegmentPlan, SizePreserving
 
 _EXPLODES = (
     "fully connected layers on a fine map explode (paper, section 5); a global pooling in the model is "
@@ -41,22 +43,44 @@ def plan_head(
     start, nodes = segment.start, segment.nodes
     plan = planner.plan(CopySpec(segment, "", width, part="head"))
     warnings: list[str] = []
-    planned = tuple(
-        _head_node(trunk, source, node, warnings)
-        for source, node in zip(nodes, plan.nodes, strict=True)
-    )
+    planned = _planned(trunk, nodes, plan.nodes, warnings)
     if any(_takes_positions_apart(trunk, node) for node in nodes):
         size = trunk.map_size(start)
         planned = tuple(
             replace(node, change=PoolTo("before", size))
             if source.all_input_nodes[:1] == [start] and trunk.role(source) != "index"
-            else node
+            else _as_it_was(node)
             for source, node in zip(nodes, plan.nodes, strict=True)
         )
         warnings = [_pooled(trunk, start, size, "works on the positions of")]
     if not bottom_up.layout.classifies:
         warnings.append(_features(trunk, start, width))
     return replace(plan, nodes=_asking_pooled(nodes, planned)), tuple(warnings)
+
+
+def _planned(
+    trunk: Trunk, nodes: Sequence[fx.Node], plans: Sequence[NodePlan], warnings: list[str]
+) -> tuple[NodePlan, ...]:
+    """What becomes of each node; behind a convolution over the whole map everything is as it was."""
+    found: list[NodePlan] = []
+    pooled = False
+    for source, plan in zip(nodes, plans, strict=True):
+        found.append(_as_it_was(plan) if pooled else _head_node(trunk, source, plan, warnings))
+        pooled = pooled or (source in trunk.tensors and _covers(trunk, source))
+    return tuple(found)
+
+
+def _covers(trunk: Trunk, node: fx.Node) -> bool:
+    """Is it a convolution whose kernel is the whole map?"""
+    if not trunk.slides(node):
+        return False
+    call = trunk.call(node)
+    return prod(call.shape()[2:]) > 1 and covers_map(call.window(), call.shape())
+
+
+def _as_it_was(node: NodePlan) -> NodePlan:
+    """On a map of its own size a window may end at the border."""
+    return replace(node, change=Keep()) if isinstance(node.change, SizePreserving) else node
 
 
 def _asking_pooled(
@@ -143,6 +167,9 @@ def _head_node(trunk: Trunk, node: fx.Node, plan: NodePlan, warnings: list[str])
         return NodePlan(node.name, PoolTo("instead", (1,) * trunk.count) if whole else Drop())
     if not _is_spatial(trunk.inference.dims[node]) and not _picks_tokens(trunk, node):
         warnings.append(_pooled(trunk, node, before, "flattens"))
+        return replace(plan, change=PoolTo("before", before))
+    if _covers(trunk, node):
+        warnings.append(_pooled(trunk, node, before, "has a kernel as large as"))
         return replace(plan, change=PoolTo("before", before))
     if _lays_out_by_numbers(trunk, node, read):
         warnings.append(_pooled(trunk, node, before, "lays out", "its code holds these numbers"))

@@ -325,8 +325,9 @@ class LevelPlanner:
         return None
 
     def _path(self, segment: Segment) -> str:
-        modules = scope(self._trunk, segment)
-        return modules[-1][0] if modules else ""
+        layers = {node.target for node in segment.nodes}  # a unit's only one is no module around it
+        modules = [path for path, _ in scope(self._trunk, segment) if path not in layers]
+        return modules[-1] if modules else ""
 
     def _border(self, level: UnfinishedLevel, stages: Sequence[Stage], k: int) -> None:
         """What stood beside the pooling between two stages (dropout) stays between them."""

@@ -121,10 +121,8 @@ class Plan:
         if self.options.weights == "inherit":
             lines.append(f"inherited: {', '.join(self.inherited) or 'nothing'}")
         if self.front:
-            lines.append(
-                f"front: {', '.join(self.front)} make an image of {by(self.image_size)}, of which the "
-                "pyramid is made"
-            )
+            made = f"an image of {by(self.image_size)} ({', '.join(self.front)})"
+            lines.append(f"front: the pyramid is of what the model makes of its input, {made}")
         if self.opaque:
             lines.append(f"opaque: {', '.join(_counted(self.opaque))}")
         lines += [f"fixed: {note}" for note in self.frozen]

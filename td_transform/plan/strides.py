@@ -79,7 +79,9 @@ def _at_rest(trunk: Trunk, node: fx.Node) -> Change | None:
         # between two blocks: what pads nothing at these sizes would pad an odd map
         idle = trunk.role(node) == "pool" and before == after and node in trunk.tensors
         return Drop() if pads or idle else None
-    if window.keeps_size or window.steps or is_cut_back(trunk, node):
+    # a convolution with a forward of its own may pad, or cut back, otherwise than its window says
+    keeps = window.keeps_size or before[2:] == after[2:]
+    if keeps or window.steps or is_cut_back(trunk, node):
         return None
     return SizePreserving()
 

@@ -111,7 +111,7 @@ def _on_images(traced: Trace) -> Trace:
     if front is not None:
         raise TopDownError(
             f"model {type(traced.model).__name__}",
-            seen=f"an input {front.input_size} that is no image, of which {', '.join(front.steps)} make one",
+            seen=f"an input {front.input_size} of which {', '.join(front.steps)} make an image",
             expected="a network whose input is an image", remedy="run the network on the whole input",
         )  # fmt: skip
     return traced
