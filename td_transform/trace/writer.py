@@ -192,6 +192,8 @@ class GraphWriter:
             return self._computed(tree.expression, plain(tree))
         if isinstance(tree, torch.device) and tree.type == "meta":
             return self._device_node()
+        if isinstance(tree, np.generic):  # some are Python's numbers too, but print as numpy's
+            return tree.item()
         if isinstance(tree, _AS_THEY_ARE):
             return tree
         if isinstance(tree, Mapping):
@@ -202,8 +204,6 @@ class GraphWriter:
             return [self.arguments(x) for x in tree]
         if isinstance(tree, slice):
             return slice(*(self.arguments(x) for x in (tree.start, tree.stop, tree.step)))
-        if isinstance(tree, np.generic):
-            return tree.item()
         if isinstance(tree, np.ndarray):
             return self.node(torch.from_numpy(tree))
         raise TraceError(

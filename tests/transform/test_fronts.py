@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -54,7 +55,7 @@ class Model(nn.Module):
 def spectrogram(x: Tensor) -> Tensor:
     window = torch.hann_window(16, device=x.device)
     found = torch.stft(x, 16, 8, window=window, return_complex=True)
-    return found.abs().log1p().unsqueeze(1)
+    return found.abs().log1p().unsqueeze(1) - np.float64(0.5)
 
 
 class FrozenFilters(nn.Module):
