@@ -80,6 +80,7 @@ class MetaRun(fx.Interpreter):
         self.footprint.own.update(storage_of(tensor) for tensor in tensors)
         with (
             _trained(self.module),
+            torch.device("meta"),  # of tensors that a forward makes without saying where
             torch.enable_grad(),
             self._products,
             _AffineNorms(self._saved.keep),

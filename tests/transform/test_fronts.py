@@ -270,3 +270,27 @@ def test_a_unit_with_the_form_of_a_block_keeps_its_name() -> None:
     )  # fmt: skip
     td = to_topdown(model, input_size=(1, 16, 16))
     assert td(torch.rand(2, 1, 16, 16)).shape == (2, 3)
+
+
+class PaddedShortcut(nn.Module):
+    """ResNet's option A, with channels of zeros that the forward makes on the CPU."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv3d(4, 6, 3, 2, 1), nn.BatchNorm3d(6), nn.ReLU(), nn.Conv3d(6, 6, 3, padding=1)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = nn.functional.avg_pool3d(x, 1, 2)
+        zeros = torch.zeros(y.size(0), 2, y.size(2), y.size(3), y.size(4))
+        return torch.relu(self.body(x) + torch.cat([y, zeros], 1))
+
+
+def test_zeros_made_on_the_cpu() -> None:
+    model = nn.Sequential(
+        nn.Conv3d(2, 4, 3, padding=1), nn.ReLU(), nn.Conv3d(4, 4, 3, padding=1), nn.ReLU(),
+        PaddedShortcut(), nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Linear(6, 3),
+    )  # fmt: skip
+    td = to_topdown(model, input_size=(2, 8, 8, 8))
+    assert td(torch.rand(2, 2, 8, 8, 8)).shape == (2, 3)
