@@ -100,6 +100,11 @@ class TwoOutputs(nn.Module):
         return self.net(x), x
 
 
+class Forgetful(nn.Module):
+    def forward(self, x: Tensor) -> None:
+        x.relu()
+
+
 class Exchange(nn.Module):
     """Two resolutions that exchange tensors to the end (HRNet)."""
 
@@ -169,13 +174,17 @@ CASES: dict[str, tuple[Callable[[], nn.Module], type[TopDownError], str]] = {
     "several outputs": (
         TwoOutputs, TraceError, r"a tuple of outputs; expected one tensor of logits.*pass the index of",
     ),
+    "no output": (
+        lambda: nn.Sequential(chain(), Forgetful()), TraceError,
+        r"output of the model: None; expected one tensor of logits.*return the logits",
+    ),
     "lazy": (
         lambda: with_layer(nn.LazyConv2d(8, 3, padding=1)), TraceError,
         r"module '1' \(LazyConv2d\), parameter 'weight': an uninitialised \(lazy\).*run the model",
     ),
     "scripted": (
         lambda: with_layer(torch.jit.script(nn.ReLU())), TraceError,
-        r"a scripted module; expected a plain nn\.Module",
+        r"a scripted module; expected a plain nn\.Module.*before torch\.jit\.script.*PYTORCH_JIT=0",
     ),
     "quantised": (quantised, TraceError, r"a quantised module; expected a floating-point model"),
     "pruned": (

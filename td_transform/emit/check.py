@@ -122,11 +122,14 @@ def _check_level(
     sides = (-(-side // stride) for side, stride in zip(size, level.strides, strict=True))
     wanted = (2, level.width, *sides)
     if shape != wanted:
+        is_odd = any(side % stride for side, stride in zip(size, level.strides, strict=True))
         raise ConversionError(
             f"level '{level.path}' (stride {agreed(level.strides)})",
             seen=f"a map of shape {shape}",
             expected=f"{wanted}, as planned",
-            remedy="pass an input_size whose sides are multiples of the coarsest stride",
+            remedy="pass an input_size whose sides are multiples of the coarsest stride"
+            if is_odd
+            else "let what changes a map's size at one resolution (a padding, a crop) keep it in the model",
             level=number,
         )
 

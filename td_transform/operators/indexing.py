@@ -28,6 +28,8 @@ def attribute(call: Call) -> Any:
 
 def arithmetic(call: Call) -> Dim | None:
     """Sizes times, divided by, plus or minus an integer."""
+    if len(call.node.args) < 2:
+        return None
     left, right = (_operand(call, argument) for argument in call.node.args[:2])
     target = call.node.target
     if target in (op.floordiv, op.add, op.sub) and (stepped := _stepped(call)) is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from operator import getitem
 
@@ -41,6 +42,8 @@ def find_changes(
             change = _at_rest(trunk, node)
             if change is not None:
                 changes[node] = change
+        elif _is_crop(trunk, segment, node):
+            changes[node] = Drop()
     return changes
 
 
@@ -73,9 +76,9 @@ def _at_rest(trunk: Trunk, node: fx.Node) -> Change | None:
     call = trunk.call(node)
     window = call.window()
     before, after = call.shape(), trunk.trace.values[node].shape
-    if window.is_pointwise:
+    if window.is_pointwise and not trunk.is_learned(node):
         pads = before[2:] != after[2:] and before[1] == after[1] and not window.steps
-        pads = pads and _leads_to_window(trunk, node)
+        pads = pads and _leads_to_window(trunk, node) and not _restores(trunk, node)
         # between two blocks: what pads nothing at these sizes would pad an odd map
         idle = trunk.role(node) == "pool" and before == after and node in trunk.tensors
         return Drop() if pads or idle else None
@@ -95,6 +98,26 @@ def _leads_to_window(trunk: Trunk, node: fx.Node) -> bool:
         if trunk.keeps_shape(user) and _leads_to_window(trunk, user):
             return True
     return False
+
+
+def _restores(trunk: Trunk, node: fx.Node) -> bool:
+    """Does what pads make up for what was sliced off before it (a map that is shifted)?"""
+    source = trunk.call(node).input
+    while trunk.keeps_shape(source):
+        source = trunk.call(source).input
+    size = trunk.map_size(node)
+    return source.target is getitem and trunk.map_size(trunk.call(source).input) == size
+
+
+def _is_crop(trunk: Trunk, segment: Segment, node: fx.Node) -> bool:
+    """Is a whole map cut, to be added to one that windows without padding have made smaller?"""
+    if node.target is not getitem or not all(trunk.call(user).adds for user in node.users):
+        return False
+    source, whole = trunk.call(node).input, trunk.map_size(trunk.call(node).input)
+    steps = zip(trunk.stride(segment.start) or (), trunk.stride(source) or (), strict=False)
+    sizes = zip(trunk.map_size(segment.start), steps, strict=False)
+    is_whole = whole == tuple(math.ceil(size * own / new) for size, (own, new) in sizes)
+    return is_whole and whole != trunk.map_size(node) and trunk.axes(source) == trunk.axes(node)
 
 
 def is_cut_back(trunk: Trunk, node: fx.Node) -> bool:

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 def is_conventional(module: nn.Module) -> bool:
     """Does a module on the meta device that is a convolution read and give the channels that it says?
 
-    One whose forward takes several maps may be told more than its image; it is believed.
+    One whose forward takes several maps may be told more than its image; it is believed. One that has
+    put its kernel away is a container of others.
     """
     if not isinstance(module, nn.modules.conv._ConvNd):
         return True
@@ -20,6 +21,8 @@ def is_conventional(module: nn.Module) -> bool:
     if forward.__module__ == nn.modules.conv.__name__ or _inputs(module) != 1:
         return True
     conv: Any = module
+    if conv.weight is None:
+        return False
     sides = [4 * k * d for k, d in zip(conv.kernel_size, conv.dilation, strict=True)]
     image = torch.empty(1, conv.in_channels, *sides, device="meta", dtype=conv.weight.dtype)
     try:

@@ -13,6 +13,9 @@ from torch.nn.utils.prune import BasePruningMethod
 
 from td_transform.errors import TraceError, first_line
 
+# without PYTORCH_JIT, script modules are plain ones
+_SCRIPTS = hasattr(torch.jit.ScriptModule, "define")
+
 
 def check_convertible(model: nn.Module) -> None:
     """Refuse what no rule could handle: scripted, quantised, lazy, pruned, non-float models."""
@@ -23,10 +26,11 @@ def check_convertible(model: nn.Module) -> None:
         )  # fmt: skip
     for path, module in model.named_modules():
         place = f"module '{path or type(model).__name__}' ({type(module).__name__})"
-        if isinstance(module, torch.jit.ScriptModule):
+        if _SCRIPTS and isinstance(module, torch.jit.ScriptModule):
             raise TraceError(
                 place, seen="a scripted module", expected="a plain nn.Module",
-                remedy="pass the model as it was before torch.jit.script or torch.jit.trace",
+                remedy="pass the model as it was before torch.jit.script or torch.jit.trace; a class that "
+                "is a torch.jit.ScriptModule is plain where PYTORCH_JIT=0 is set before torch is imported",
             )  # fmt: skip
         if ".quantized" in type(module).__module__ and type(module) is not FloatFunctional:
             raise TraceError(

@@ -188,6 +188,11 @@ def _check_computed_weights(trace: Trace) -> None:
 
 def _check_output(graph: fx.Graph) -> None:
     output = next(n for n in graph.nodes if n.op == "output").args[0]
+    if output is None:
+        raise TraceError(
+            "output of the model", seen="None", expected="one tensor of logits",
+            remedy="return the logits at the end of the model's forward",
+        )  # fmt: skip
     if not isinstance(output, fx.Node):
         named = isinstance(output, Mapping)
         raise TraceError(

@@ -1,0 +1,122 @@
+"""Networks as researchers' own repositories write them, each cut down to what was refused in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from td_transform import to_topdown
+from tests.properties import check_network
+from tests.transform.bodies import SIZE
+from tests.transform.oddities import unit
+
+
+def head(width: int) -> nn.Module:
+    return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, 7))
+
+
+class Block(nn.Module):
+    """A block of two branches, which `left` and `right` make."""
+
+    def __init__(self, left: nn.Module, right: nn.Module) -> None:
+        super().__init__()
+        self.left, self.right = left, right
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.left(x) + self.right(x)
+        return y
+
+
+def stages(block: Callable[[int, int, int], nn.Module]) -> nn.Module:
+    """A stem, and two blocks a stage at strides 1, 2, 4."""
+    body = [
+        block(width_in, width, stride)
+        for width_in, width, stride in [(8, 12, 1), (12, 16, 2), (16, 16, 1), (16, 32, 2)]
+    ]
+    return nn.Sequential(unit(3, 8), *body, head(32))
+
+
+def padded_pointwise() -> nn.Module:
+    """AllConv: a convolution without padding, and 1x1 convolutions that pad instead."""
+    return nn.Sequential(
+        unit(3, 8), nn.MaxPool2d(2), unit(8, 16), nn.MaxPool2d(2),
+        nn.Conv2d(16, 16, 3), nn.ReLU(), nn.Conv2d(16, 16, 1, padding=1), nn.ReLU(),
+        nn.AvgPool2d(8), nn.Flatten(), nn.Linear(16, 7),
+    )  # fmt: skip
+
+
+class Cropped(nn.Module):
+    """BagNet: a convolution without padding, and a shortcut that is cut to its size."""
+
+    def __init__(self, width_in: int, width: int, stride: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(width_in, width, 3, stride)
+        self.down = nn.Conv2d(width_in, width, 1, stride) if width_in != width else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        y, shortcut = self.conv(x), self.down(x)
+        if shortcut.size(-1) != y.size(-1):
+            difference = shortcut.size(-1) - y.size(-1)
+            shortcut = shortcut[:, :, :-difference, :-difference]
+        return F.relu(y + shortcut)
+
+
+class Shifted(nn.Module):
+    """Shake-shake: half of a shortcut is subsampled from the positions between."""
+
+    def __init__(self, width_in: int, width: int, stride: int) -> None:
+        super().__init__()
+        self.first, self.second = (nn.Conv2d(width_in, width // 2, 1) for _ in range(2))
+        self.stride = stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        between = F.pad(x[:, :, 1:, 1:], (0, 1, 0, 1))
+        halves = [
+            self.first(F.avg_pool2d(x, 1, self.stride)),
+            self.second(F.avg_pool2d(between, 1, self.stride)),
+        ]
+        return torch.cat(halves, 1)
+
+
+class Emptied(nn.Conv2d):
+    """GhostNet's module in its ResNet: a convolution's name and attributes for two of them."""
+
+    def __init__(self, width_in: int, width: int, stride: int) -> None:
+        super().__init__(width_in, width, 3, stride, 1)
+        self.weight = self.bias = None  # type: ignore[assignment]
+        self.first = nn.Conv2d(width_in, width // 2, 3, stride, 1)
+        self.second = nn.Conv2d(width // 2, width // 2, 3, 1, 1, groups=width // 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.first(x)
+        return torch.cat([y, self.second(y)], 1)
+
+
+MODELS: dict[str, Callable[[], nn.Module]] = {
+    "padded pointwise": padded_pointwise,
+    "cropped": lambda: stages(Cropped),
+    "shifted": lambda: stages(lambda *sizes: Block(unit(*sizes), Shifted(*sizes))),
+    "emptied": lambda: stages(lambda *sizes: nn.Sequential(Emptied(*sizes), nn.ReLU())),
+}
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("arrangement", ["td", "uniform", "reversed"])
+@pytest.mark.parametrize("model", MODELS)
+def test_they_run_at_every_level(model: str, arrangement: Any) -> None:
+    td = to_topdown(MODELS[model](), input_size=SIZE, arrangement=arrangement)
+    assert len(td.plan.levels) == 3
+    assert td.plan.opaque == ()
+    check_network(td, torch.rand(2, *SIZE), classes=7)
+
+
+@pytest.mark.parametrize("arrangement", ["td", "uniform", "reversed"])
+def test_a_1x1_convolution_that_pads_stays_without_its_padding(arrangement: Any) -> None:
+    td = to_topdown(padded_pointwise(), input_size=SIZE, arrangement=arrangement)
+    kept = [m for n, m in td.levels.named_modules() if n.endswith("stage.6")]
+    assert [(m.kernel_size, m.padding) for m in kept] == [((1, 1), (0, 0))]
