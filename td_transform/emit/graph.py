@@ -227,9 +227,10 @@ class GraphWriter:
         """Copy a stretch of the bottom-up graph."""
         tokens = None if plan.new_tokens else self._tokens
         placed = {self._sources[plan.start]: self._layouts.as_copied(start, plan.axes_in, tokens)}
+        constants = self._bottom_up.trunk.constants
         for node in plan.nodes:
             source = self._sources[node.node]
-            if source.op == "get_attr" and isinstance(node.change, Drop):
+            if source in constants and isinstance(node.change, Drop):
                 continue
             try:
                 if node.asks is None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -51,8 +54,12 @@ def _is_data(layer: nn.Module, tensor: Tensor) -> bool:
 
 
 def _draw(values: Tensor, like: Tensor | None, is_data: bool) -> None:
-    """Data is handed on, repeated or cut along the axes that have another size; the rest is drawn."""
+    """Data is handed on, repeated or cut along the axes that have another size (an identity is one at
+    any size); the rest is drawn."""
     if is_data and like is not None and not like.is_meta and like.numel():
+        ones = like[0].nonzero().tolist() if like.dim() > 2 else []
+        if len(ones) == 1 and torch.equal(like, _identity(like.shape, ones[0][1:], like)):
+            like = _identity(values.shape, ones[0][1:], like)
         for axis, size in enumerate(values.shape):
             if like.shape[axis] != size:
                 rows = torch.arange(size, device=like.device) % like.shape[axis]
@@ -60,6 +67,15 @@ def _draw(values: Tensor, like: Tensor | None, is_data: bool) -> None:
         values.copy_(like.detach())
     else:
         redraw(values, like)
+
+
+def _identity(shape: torch.Size, place: Sequence[int], like: Tensor) -> Tensor:
+    """A kernel that hands every channel on: a one for each, at that place of its window."""
+    made = torch.zeros(shape, dtype=like.dtype, device=like.device)
+    rows = torch.arange(shape[0], device=like.device)
+    ones: tuple[Any, ...] = (rows, rows % shape[1], *place)
+    made[ones] = 1
+    return made
 
 
 def redraw(values: Tensor, like: Tensor | None) -> None:
@@ -140,7 +156,10 @@ def _copy_attributes(layer: nn.Module, source: nn.Module) -> None:
     """Tensors that are plain attributes of a module."""
     for name, value in vars(source).items():
         if isinstance(value, Tensor) and name not in layer._parameters:
-            setattr(layer, name, value.detach().clone())
+            planned = getattr(layer, name, value)
+            copied = torch.empty(planned.shape, dtype=value.dtype, device=value.device)
+            _draw(copied, value, is_data=True)
+            setattr(layer, name, copied)
 
 
 def _module_of(source: nn.Module, path: str) -> nn.Module | None:

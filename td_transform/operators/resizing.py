@@ -35,8 +35,10 @@ def resize_conv(module: Any, sizes: Sizes) -> None:
     transposed = getattr(module, "transposed", False)
     first, second = (new_in, new_out) if transposed else (new_out, new_in)
     weight = (first, second // module.groups, *module.kernel_size)
-    for name, tensor in [*module._parameters.items(), *module._buffers.items()]:
-        if tensor is not None and name not in ("weight", "bias"):
+    for name, tensor in [
+        *module._parameters.items(), *module._buffers.items(), *vars(module).items(),
+    ]:  # fmt: skip
+        if isinstance(tensor, torch.Tensor) and name not in ("weight", "bias"):
             set_parameter(module, name, _resized_beside(module, tensor.shape, weight, new_out))
     module.in_channels, module.out_channels = new_in, new_out
     set_parameter(module, "weight", weight)
@@ -103,7 +105,7 @@ def resize_attention(module: Any, sizes: Sizes) -> None:
 
 
 def set_parameter(module: nn.Module, name: str, shape: tuple[int, ...]) -> None:
-    """Give a parameter or buffer of a module another shape; its values are made later."""
+    """Give a parameter, buffer or other tensor of a module another shape; its values are made later."""
     old = getattr(module, name)
     if tuple(old.shape) == shape:
         return

@@ -79,12 +79,13 @@ class CopySpec:
 
 @dataclass(frozen=True)
 class _Solved:
-    """The widths of a copy; `place` is where its segment stands."""
+    """The widths of a copy; `place` is where its segment stands, `scales` whether widths inside change."""
 
     place: Callable[[], str]
     inference: Inference
     out: Width
     values: Mapping[Variable, int]
+    scales: bool
 
     def width(self, width: Width) -> int:
         value = self.inference.widths.value(width, self.values)
@@ -93,7 +94,10 @@ class _Solved:
                 self.place(),
                 seen="a width that is no whole number at the planned ones",
                 expected="widths that its divisions and groups admit",
-                remedy="use arrangement='td' or 'reversed', which keep the widths inside a block",
+                remedy="use arrangement='td' or 'reversed', which keep the widths inside a block"
+                if self.scales
+                else "register the module around this code with td_transform.register_operator, so that "
+                "it is carried along whole",
             )
         return value
 
@@ -145,7 +149,10 @@ class SegmentPlanner:
         for node in solved.inference.opaque:
             self.opaque[node] = self._described(node)
         gone = {n for n, change in changes.items() if _is_gone(change)}
-        changes |= {n: Drop() for n in segment.nodes if n.op == "get_attr" and gone >= set(n.users)}
+        for node in reversed(segment.nodes):
+            if node in self._trunk.constants and gone >= set(node.users):
+                gone.add(node)
+                changes[node] = Drop()
         nodes = (
             self._node(spec, node, changes.get(node, Keep()), solved, sizes.get(node, {}))
             for node in segment.nodes
@@ -209,7 +216,8 @@ class SegmentPlanner:
         )
         if values is None:
             return None
-        found = _Solved(lambda: self._trunk.trace.place(spec.segment.end), inference, out, values)
+        place = lambda: self._trunk.trace.place(spec.segment.end)  # noqa: E731
+        found = _Solved(place, inference, out, values, spec.scale)
         misses = spec.target is not None and found.width(out) != spec.target
         return None if misses and inference.pins else found
 

@@ -10,6 +10,8 @@ from torch import fx
 
 from td_transform.analyse import Segment, Stride, Trunk, is_coarser
 from td_transform.operators import TensorInfo
+from td_transform.operators.indexing import spelt_out
+from td_transform.operators.mutation import assigned
 from td_transform.plan.parts import Change, Drop, SizePreserving, Upsampled, UpsamplePlan
 from td_transform.plan.refusals import downsampling
 
@@ -42,7 +44,7 @@ def find_changes(
             change = _at_rest(trunk, node)
             if change is not None:
                 changes[node] = change
-        elif _is_crop(trunk, segment, node):
+        elif _is_crop(trunk, segment, node) or _is_idle(trunk, node, changes):
             changes[node] = Drop()
     return changes
 
@@ -95,16 +97,47 @@ def _leads_to_window(trunk: Trunk, node: fx.Node) -> bool:
     for user in node.users:
         if trunk.role(user) in ("conv", "pool") and not trunk.is_opaque(user):
             return True
-        if trunk.keeps_shape(user) and _leads_to_window(trunk, user):
+        passes = trunk.keeps_shape(user) or _fills_border(trunk, user)
+        if passes and _leads_to_window(trunk, user):
             return True
     return False
 
 
+def _fills_border(trunk: Trunk, node: fx.Node) -> bool:
+    """Does it give other values to a strip of a map, no wider than what a padding has added?"""
+    axes = trunk.axes(node)
+    if node.target is not assigned or axes is None:
+        return False
+    padding = _before(trunk, node, lambda n: n.target is assigned or trunk.keeps_shape(n))
+    if padding.op == "placeholder" or trunk.role(padding) != "pool":
+        return False
+    whole, inner = trunk.map_size(padding), trunk.map_size(trunk.call(padding).input)
+    index = spelt_out(trunk.call(node).number("index", 1), len(trunk.trace.values[node].shape))
+    strips = (
+        isinstance(index[place], slice) and len(range(size)[index[place]]) <= size - own
+        for place, size, own in zip(axes.positions, whole, inner, strict=True)
+    )
+    return any(strips)
+
+
+def _is_idle(trunk: Trunk, node: fx.Node, changes: Mapping[fx.Node, Change]) -> bool:
+    """Does it fill what a padding would have added that is dropped?"""
+    if not _fills_border(trunk, node):
+        return False
+    padding = _before(trunk, node, lambda n: n.target is assigned or trunk.keeps_shape(n))
+    return isinstance(changes.get(padding), Drop)
+
+
+def _before(trunk: Trunk, node: fx.Node, passes: Callable[[fx.Node], bool]) -> fx.Node:
+    """The nearest node before one, or itself, that isn't passed."""
+    while passes(node):
+        node = trunk.call(node).input
+    return node
+
+
 def _restores(trunk: Trunk, node: fx.Node) -> bool:
     """Does what pads make up for what was sliced off before it (a map that is shifted)?"""
-    source = trunk.call(node).input
-    while trunk.keeps_shape(source):
-        source = trunk.call(source).input
+    source = _before(trunk, trunk.call(node).input, trunk.keeps_shape)
     size = trunk.map_size(node)
     return source.target is getitem and trunk.map_size(trunk.call(source).input) == size
 

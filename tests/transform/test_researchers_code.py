@@ -97,10 +97,43 @@ class Emptied(nn.Conv2d):
         return torch.cat([y, self.second(y)], 1)
 
 
+class Identity(nn.Conv2d):
+    """Diverse branches: a 1x1 kernel on top of an identity, which is no buffer."""
+
+    def __init__(self, width: int, groups: int = 1) -> None:
+        super().__init__(width, width, 1, groups=groups, bias=False)
+        self.identity = torch.eye(width // groups).repeat(groups, 1)[:, :, None, None]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(x, self.weight + self.identity, groups=self.groups)
+
+
+class PaddedNorm(nn.Module):
+    """Diverse branches: a norm, and padding with what it makes of zeros."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.pad(self.norm(x), (1, 1, 1, 1))
+        border = self.norm.bias.detach() - self.norm.running_mean  # type: ignore[operator]
+        y[:, :, :1, :] = y[:, :, -1:, :] = border.view(1, -1, 1, 1)
+        y[:, :, :, :1] = y[:, :, :, -1:] = border.view(1, -1, 1, 1)
+        return y
+
+
+class PaddedWithin(nn.Sequential):
+    def __init__(self, width_in: int, width: int, stride: int) -> None:
+        conv = nn.Conv2d(width_in, width, 3, stride)
+        super().__init__(Identity(width_in), PaddedNorm(width_in), conv)
+
+
 MODELS: dict[str, Callable[[], nn.Module]] = {
     "padded pointwise": padded_pointwise,
     "cropped": lambda: stages(Cropped),
     "shifted": lambda: stages(lambda *sizes: Block(unit(*sizes), Shifted(*sizes))),
+    "padded by a norm": lambda: stages(lambda *sizes: Block(unit(*sizes), PaddedWithin(*sizes))),
     "emptied": lambda: stages(lambda *sizes: nn.Sequential(Emptied(*sizes), nn.ReLU())),
 }
 
@@ -120,3 +153,17 @@ def test_a_1x1_convolution_that_pads_stays_without_its_padding(arrangement: Any)
     td = to_topdown(padded_pointwise(), input_size=SIZE, arrangement=arrangement)
     kept = [m for n, m in td.levels.named_modules() if n.endswith("stage.6")]
     assert [(m.kernel_size, m.padding) for m in kept] == [((1, 1), (0, 0))]
+
+
+@pytest.mark.parametrize("groups", [1, 4])
+def test_an_identity_beside_a_kernel_is_one_at_every_width(groups: int) -> None:
+    model = stages(lambda *s: nn.Sequential(Identity(s[0], groups), unit(*s)))
+    td = to_topdown(model, input_size=SIZE, arrangement="uniform")
+    kernels = [m for m in td.modules() if isinstance(m, Identity)]
+    assert {m.in_channels for m in kernels} == {16}
+    for conv in kernels:
+        with torch.no_grad():
+            conv.weight.zero_()
+        x = torch.rand(1, 16, 3, 3)
+        assert torch.equal(conv(x)[:, : 16 // groups], x[:, : 16 // groups])
+        assert conv.identity.sum() == 16
