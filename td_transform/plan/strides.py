@@ -185,14 +185,31 @@ def without_identities(
         conv = next(n for n in path if trunk.role(n) == "conv")
         if conv not in sizes or sizes[conv]["in"] != sizes[conv]["out"]:
             continue
+        fork = trunk.call(path[-1]).input
+        if _is_alike(trunk, fork, path[0]):
+            continue  # it is there for its own sake, and no projection
         for node in path:
             if trunk.role(node) in ("conv", "norm"):
                 before = trunk.call(node).input
                 result[node] = _without_layer(result.get(node), before, upsampling)
-        fork = trunk.call(path[-1]).input
-        if from_start and trunk.stride(fork) == trunk.stride(segment.start):
+        if from_start and fork in _activated(trunk, segment):
             _leave_at(segment.start, path[-1], result, upsampling)
     return result
+
+
+def _activated(trunk: Trunk, segment: Segment) -> set[fx.Node]:
+    """A segment's start, and what norms and activations make of it at once."""
+    found = {segment.start}
+    for node in segment.nodes:
+        is_made = trunk.role(node) in ("norm", "activation") and trunk.call(node).input in found
+        if node.op != "get_attr" and is_made:
+            found.add(node)
+    return found
+
+
+def _is_alike(trunk: Trunk, node: fx.Node, other: fx.Node) -> bool:
+    """Have two maps the same width and stride?"""
+    return trunk.width(node) == trunk.width(other) and trunk.stride(node) == trunk.stride(other)
 
 
 def _without_layer(

@@ -129,6 +129,22 @@ class PaddedWithin(nn.Sequential):
         super().__init__(Identity(width_in), PaddedNorm(width_in), conv)
 
 
+class ScaleBranch(nn.Module):
+    """GhostNetV3: a branch of a 1x1 convolution in the middle of a block that starts with a norm."""
+
+    def __init__(self, width_in: int, width: int, stride: int) -> None:
+        super().__init__()
+        self.norm, self.first = nn.BatchNorm2d(width_in), nn.Conv2d(width_in, width, 3, stride, 1)
+        self.scale = nn.Sequential(nn.Conv2d(width, width, 1), nn.BatchNorm2d(width))
+        self.last = unit(width, width)
+        self.down = nn.Conv2d(width_in, width, 1, stride) if width_in != width else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.first(F.relu(self.norm(x)))
+        y = F.relu(y) + 0
+        return self.last(y) + self.scale(y) + self.down(x)  # type: ignore[no-any-return]
+
+
 MODELS: dict[str, Callable[[], nn.Module]] = {
     "padded pointwise": padded_pointwise,
     "cropped": lambda: stages(Cropped),
@@ -167,3 +183,10 @@ def test_an_identity_beside_a_kernel_is_one_at_every_width(groups: int) -> None:
         x = torch.rand(1, 16, 3, 3)
         assert torch.equal(conv(x)[:, : 16 // groups], x[:, : 16 // groups])
         assert conv.identity.sum() == 16
+
+
+@pytest.mark.parametrize("arrangement", ["td", "uniform", "reversed"])
+def test_a_1x1_branch_that_keeps_width_and_resolution_is_no_shortcut(arrangement: Any) -> None:
+    td = to_topdown(stages(ScaleBranch), input_size=SIZE, arrangement=arrangement)
+    assert len([n for n, _ in td.levels.named_modules() if n.endswith("scale.0")]) == 4
+    check_network(td, torch.rand(2, *SIZE), classes=7)
