@@ -154,6 +154,8 @@ def linear(call: Call) -> Dims:
     if call.module is None:
         weight = call.dims(call.option("weight", 1))
         call.inference.widths.equate(as_width(weight[1]), as_width(last))
+        if isinstance(bias := call.option("bias", 2), fx.Node):
+            call.inference.widths.equate(as_width(call.dims(bias)[0]), as_width(weight[0]))
         return (*lead, weight[0])
     out = call.inference.widths.variable(
         Variable(call.name, "out"), int(call.option("out_features", 0))
@@ -289,18 +291,21 @@ def split(call: Call) -> tuple[Dims, ...]:
     if not whole.terms:
         return tuple((*dims[:axis], Width.of(s[axis]), *dims[axis + 1 :]) for s in shapes)
     single = isinstance(sizes, (int, fx.Node))
+    even = single and shapes[0][axis] * len(shapes) == call.shape()[axis]
     parts: list[Width] = []
     for i, shape in enumerate(shapes):
-        if single and shape[axis] * len(shapes) == call.shape()[axis]:
+        if even:
             parts.append(whole * Fraction(1, len(shapes)))
+        elif single and 0 < i < len(shapes) - 1:
+            parts.append(parts[0])  # what is left over is the last part
         else:
             parts.append(widths.variable(Variable(call.node.name, f"part {i}"), shape[axis]))
         if isinstance(sizes, (list, tuple)) and isinstance(sizes[i], int):
             call.literal((1, i), parts[-1])
-    if single:
+    if even:
         widths.require_multiple(whole, len(shapes))
-        if isinstance(sizes, int):
-            call.literal((1,), parts[0])
+    if isinstance(sizes, int):
+        call.literal((1,), parts[0])
     total = Width()
     for width in parts:
         total = total + width

@@ -29,7 +29,7 @@ from td_transform.plan.parts import (
     Upsampled,
     UpsamplePlan,
 )
-from td_transform.plan.refusals import name_of, pinned
+from td_transform.plan.refusals import indivisible, name_of, pinned
 from td_transform.plan.strides import (
     Along,
     Upsampling,
@@ -90,15 +90,8 @@ class _Solved:
     def width(self, width: Width) -> int:
         value = self.inference.widths.value(width, self.values)
         if value is None:
-            raise WidthConflictError(
-                self.place(),
-                seen="a width that is no whole number at the planned ones",
-                expected="widths that its divisions and groups admit",
-                remedy="use arrangement='td' or 'reversed', which keep the widths inside a block"
-                if self.scales
-                else "register the module around this code with td_transform.register_operator, so that "
-                "it is carried along whole",
-            )
+            seen = "a width that is no whole number at the planned ones"
+            raise indivisible(self.place(), seen, scales=self.scales)
         return value
 
     def sizes(self) -> dict[fx.Node, dict[str, int]]:
@@ -128,7 +121,10 @@ class SegmentPlanner:
         result = self.attempt(spec)
         if result is None:
             inference, _ = solve(self._trunk, spec.segment)
-            raise pinned(self._trunk, inference, width_in=spec.width_in, width_out=spec.target)
+            raise pinned(
+                self._trunk, inference,
+                width_in=spec.width_in, width_out=spec.target, scales=spec.scale,
+            )  # fmt: skip
         return result
 
     def attempt(self, spec: CopySpec) -> SegmentPlan | None:

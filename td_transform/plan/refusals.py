@@ -12,7 +12,7 @@ from td_transform.operators import Inference, TensorInfo
 
 
 def pinned(
-    trunk: Trunk, inference: Inference, *, width_in: int, width_out: int | None
+    trunk: Trunk, inference: Inference, *, width_in: int, width_out: int | None, scales: bool
 ) -> TopDownError:
     """The error for a segment whose widths an opaque operator fixes.
 
@@ -20,15 +20,12 @@ def pinned(
         trunk: where it stands.
         inference: what is known of its widths at the bottom-up ones.
         width_in, width_out: the widths that were planned.
+        scales: do the widths inside change with those outside?
     """
     planned = f"{width_in} channels in and {width_out or 'as many as come'} out"
     if not inference.pins:
-        return WidthConflictError(
-            trunk.trace.place(next(reversed(inference.dims))),
-            seen=f"a block that can't be had with {planned}",
-            expected="widths that its divisions and groups admit",
-            remedy="use arrangement='td' or 'reversed', which keep the widths inside a block",
-        )
+        place = trunk.trace.place(next(reversed(inference.dims)))
+        return indivisible(place, f"a block that can't be had with {planned}", scales=scales)
     node, _, size = inference.pins[0]
     return UnknownOperatorError(
         trunk.trace.place(node),
@@ -36,6 +33,19 @@ def pinned(
         f"{size} channels that it reads, in a block that is to have {planned}",
         expected="an operator whose channel coupling is known, where widths have to change",
         remedy=_remedy(trunk, node),
+    )
+
+
+def indivisible(place: str, seen: str, *, scales: bool) -> WidthConflictError:
+    """The error for widths that come out as no whole numbers."""
+    return WidthConflictError(
+        place,
+        seen=seen,
+        expected="widths that its divisions and groups admit",
+        remedy="use arrangement='td' or 'reversed', which keep the widths inside a block"
+        if scales
+        else "register the module around this code with td_transform.register_operator, so that it is "
+        "carried along whole",
     )
 
 

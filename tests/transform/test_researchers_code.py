@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from td_transform import to_topdown
 from tests.properties import check_network
-from tests.transform.bodies import SIZE
+from tests.transform.bodies import SIZE, blocks
 from tests.transform.oddities import unit
 
 
@@ -129,6 +129,33 @@ class PaddedWithin(nn.Sequential):
         super().__init__(Identity(width_in), PaddedNorm(width_in), conv)
 
 
+class HeadGate(nn.Module):
+    """InternImage-H: a gate for each of 8 groups, by a function that has a bias."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.randn(8, width)), nn.Parameter(torch.zeros(8))
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, c, h, w = x.shape
+        gates = F.linear(x.mean((2, 3)), self.weight, self.bias).sigmoid()
+        return (x.view(n, 8, c // 8, h, w) * gates[:, :, None, None, None]).reshape(n, c, h, w)
+
+
+class Ragged(nn.Module):
+    """EdgeNeXt: 8 or 16 channels in parts of a third rounded up, the last of which is smaller."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.size = -(-width // 3)
+        self.convs = nn.ModuleList(nn.Conv2d(self.size, self.size, 3, 1, 1) for _ in range(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        first, second, rest = torch.split(x, self.size, 1)
+        first = self.convs[0](first)
+        return torch.cat([first, self.convs[1](first + second), rest], 1)
+
+
 class ScaleBranch(nn.Module):
     """GhostNetV3: a branch of a 1x1 convolution in the middle of a block that starts with a norm."""
 
@@ -150,6 +177,8 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
     "cropped": lambda: stages(Cropped),
     "shifted": lambda: stages(lambda *sizes: Block(unit(*sizes), Shifted(*sizes))),
     "padded by a norm": lambda: stages(lambda *sizes: Block(unit(*sizes), PaddedWithin(*sizes))),
+    "gated by heads": lambda: blocks(HeadGate),
+    "in ragged parts": lambda: blocks(Ragged),
     "emptied": lambda: stages(lambda *sizes: nn.Sequential(Emptied(*sizes), nn.ReLU())),
 }
 
