@@ -13,7 +13,7 @@ from td_transform.emit.footprint import Footprint, MetaRun
 from td_transform.emit.network import TopDownNetwork
 from td_transform.errors import ConversionError, first_line
 from td_transform.layers.dimensions import agreed
-from td_transform.plan import LevelPlan, UnitPlan
+from td_transform.plan import LevelPlan, TensorPlan, UnitPlan
 from td_transform.trace import Trace
 
 
@@ -151,12 +151,14 @@ def _check_classes(shape: tuple[int, ...], trace: Trace) -> None:
 def _check_reached(network: TopDownNetwork, reached: set[int], bottom_up: BottomUp) -> None:
     lost = [n for n, p in network.named_parameters() if p.requires_grad and id(p) not in reached]
     unread = _unread(bottom_up.trace) if lost else set()
+    skeleton, held = bottom_up.trace.skeleton, [h for s in network.plan.segments for h in s.held]
+    kinds = {_kind(skeleton, name) for name in unread}
+    sources = {part.name: part.source for part in held if isinstance(part, TensorPlan)}
     units = tuple(f"{unit}.conv." for unit in _new_units(network))
     for name in lost:
         if name.startswith(units):
             raise _behind_no_grad(name, network)
-        path, _, parameter = name.rpartition(".")
-        if (type(network.get_submodule(path)), parameter) not in unread:
+        if sources.get(name) not in unread and _kind(network, name) not in kinds:
             raise ConversionError(
                 f"parameter '{name}' of the top-down network",
                 seen="that no gradient reaches it",
@@ -184,19 +186,21 @@ def _behind_no_grad(name: str, network: TopDownNetwork) -> ConversionError:
     )
 
 
-def _unread(trace: Trace) -> set[tuple[type[nn.Module], str]]:
-    """The parameters that the bottom-up model doesn't use itself, by their module's class."""
+def _kind(root: nn.Module, name: str) -> tuple[type[nn.Module], str]:
+    """The class of the module that holds a parameter, and its name there."""
+    path, _, parameter = name.rpartition(".")
+    return type(root.get_submodule(path)), parameter
+
+
+def _unread(trace: Trace) -> set[str]:
+    """The parameters that no gradient reaches in the bottom-up model itself."""
     runner = fx.Interpreter(trace.skeleton, graph=trace.graph)
     first = next(trace.skeleton.parameters())
     with torch.enable_grad():
         logits = runner.run(torch.empty(2, *trace.input_size, device="meta", dtype=first.dtype))
     reached = _reached(logits)
-    return {
-        (type(module), name)
-        for module in trace.skeleton.modules()
-        for name, parameter in module.named_parameters(recurse=False)
-        if id(parameter) not in reached
-    }
+    named = trace.skeleton.named_parameters(remove_duplicate=False)
+    return {name for name, parameter in named if id(parameter) not in reached}
 
 
 def _reached(logits: Tensor) -> set[int]:

@@ -219,3 +219,24 @@ def test_a_1x1_branch_that_keeps_width_and_resolution_is_no_shortcut(arrangement
     td = to_topdown(stages(ScaleBranch), input_size=SIZE, arrangement=arrangement)
     assert len([n for n, _ in td.levels.named_modules() if n.endswith("scale.0")]) == 4
     check_network(td, torch.rand(2, *SIZE), classes=7)
+
+
+class Chosen(nn.Module):
+    """LegoNet: a parameter whose gradient is set by hand, since only its largest entry is asked for."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(width, width, 1, 1))
+        self.choice = nn.Parameter(torch.randn(width, width, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        chosen = self.choice >= self.choice.amax(1, keepdim=True)
+        return F.conv2d(x, self.weight * chosen.float())
+
+
+def test_what_gets_no_gradient_in_the_model_may_get_none() -> None:
+    td = to_topdown(blocks(Chosen), input_size=SIZE)
+    td(torch.rand(2, *SIZE)).sum().backward()
+    lost = [name for name, p in td.named_parameters() if p.grad is None]
+    assert len(lost) == 5
+    assert all(name.endswith("beside.choice") for name in lost)
