@@ -56,7 +56,9 @@ def downsampling(trunk: Trunk, node: fx.Node) -> UnknownOperatorError:
         seen=f"the operator {name_of(trunk, node)}, which {_why(trunk.inference, node)} and "
         "lowers the resolution",
         expected="downsampling whose stride can be taken away",
-        remedy=_register(trunk, node),
+        remedy=_register(trunk, node)
+        if trunk.is_opaque(node)
+        else "let a convolution or pooling of its own lower the resolution before this code",
     )
 
 

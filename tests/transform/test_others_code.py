@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.ao.nn.quantized import FloatFunctional
 
-from td_transform import plan_topdown, to_topdown
+from td_transform import UnknownOperatorError, plan_topdown, to_topdown
 from tests.transform.bodies import SIZE, Beside, Function, Make, Net, blocks, chain, pooled, trained
 from tests.transform.oddities import unit
 
@@ -311,3 +311,14 @@ def test_windows_whose_step_cant_be_taken_away_are_replaced() -> None:
     td = to_topdown(model, input_size=SIZE)
     assert "lays its windows out in a row of positions" in str(td.plan)
     trained(td)
+
+
+def test_a_stage_of_one_block_of_such_windows_is_refused() -> None:
+    steps = [(8, 8, 1), (8, 16, 2), (16, 16, 1), (16, 32, 2)]
+    end = nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 7)
+    model = nn.Sequential(unit(3, 8), *(Windows(*step) for step in steps), *end)
+    with pytest.raises(UnknownOperatorError, match="let a convolution or pooling of its own lower"):
+        to_topdown(model, input_size=SIZE)
+    first = nn.AvgPool2d(2), Windows(16, 32, 1)
+    body = *(Windows(*step) for step in steps[:-1]), *first
+    trained(to_topdown(nn.Sequential(unit(3, 8), *body, *end), input_size=SIZE))
