@@ -196,7 +196,7 @@ def _unread(trace: Trace) -> set[str]:
     """The parameters that no gradient reaches in the bottom-up model itself."""
     runner = fx.Interpreter(trace.skeleton, graph=trace.graph)
     first = next(trace.skeleton.parameters())
-    with torch.enable_grad():
+    with torch.enable_grad(), torch.device("meta"):
         logits = runner.run(torch.empty(2, *trace.input_size, device="meta", dtype=first.dtype))
     reached = _reached(logits)
     named = trace.skeleton.named_parameters(remove_duplicate=False)
