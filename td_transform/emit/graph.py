@@ -344,7 +344,10 @@ class GraphWriter:
                     args = replaced(args, (position,), value)
                 else:
                     kwargs = {**kwargs, option: value}
-        return self.graph.create_node(source.op, source.target, args, kwargs)
+        target = source.target
+        if target == "view" and not kwargs and not isinstance(args[-1], torch.dtype):
+            target = "reshape"  # what flows in may be laid out in memory otherwise
+        return self.graph.create_node(source.op, target, args, kwargs)
 
     def _tensor(self, segment: SegmentPlan, plan: TensorPlan) -> fx.Node:
         """A parameter or buffer that the forward reads itself."""

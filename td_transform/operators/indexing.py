@@ -38,6 +38,8 @@ def arithmetic(call: Call) -> Dim | None:
     if is_number and target is op.mul:
         left, right = right, left
     if isinstance(right, Width) and not right.terms:
+        if isinstance(left, Spatial) and target is op.mul:
+            return None  # the positions of all images in a row are no axis
         right = int(right.const)  # the number of images, say
     if not isinstance(right, int) or left is None or isinstance(left, int):
         return None

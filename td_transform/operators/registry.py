@@ -358,6 +358,10 @@ def node_operator(node: fx.Node, module: nn.Module | None) -> Operator | None:
 def function_operator(target: Any) -> Operator | None:
     """The rules of a function or method; one that writes into its tensor has those of its twin."""
     operator = _operators.get(target)
-    if operator is None and isinstance(target, str) and not target.endswith("__"):
-        operator = _operators.get(target.removesuffix("_"))
-    return operator
+    name = target if isinstance(target, str) else getattr(target, "__name__", "")
+    if operator is not None or not name.endswith("_") or name.endswith("__"):
+        return operator
+    twin = name.removesuffix("_")
+    if getattr(torch, name, None) is target:
+        return _operators.get(getattr(torch, twin, None))
+    return _operators.get(twin) if isinstance(target, str) else None

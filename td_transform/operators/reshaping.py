@@ -64,9 +64,10 @@ def reshape(call: Call) -> Dims:
         if len(ins) == len(outs) == 1:
             result.append(dims[0])
         elif (axes := _named_axes(call, dims, outs, after)) is not None:
-            _keep_numbers(call, dims, [before[i] for i in ins])
+            _keep_numbers(call, ins)
             result.extend(axes)
         elif _holds_positions(call, dims, [before[i] for i in ins]):
+            _keep_numbers(call, [i for i in ins if before[i] == 1])
             result.extend(_positions(call, ins, [after[o] for o in outs]))
         else:
             total = _product(call, dims, [before[i] for i in ins])
@@ -108,11 +109,13 @@ def _named_axes(
     return [d if isinstance(d, Spatial) else n for d, n in zip(given, sizes, strict=True)]
 
 
-def _keep_numbers(call: Call, dims: list[Dim], sizes: list[int]) -> None:
-    """What is laid out as a map's positions (rows of a table) are as many whatever the widths."""
-    for dim, size in zip(dims, sizes, strict=True):
+def _keep_numbers(call: Call, ins: list[int]) -> None:
+    """What is laid out as a map's positions (rows of a table), or joined with them, are as many whatever
+    the widths."""
+    for i in ins:
+        dim = call.dims()[i]
         if isinstance(dim, Width) and dim.terms:
-            call.inference.widths.equate(dim, Width.of(size))
+            call.inference.widths.equate(dim, Width.of(call.shape()[i]))
 
 
 def _with_named_axes(call: Call, dims: list[Dim]) -> list[Dim]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from keyword import iskeyword
 
 from torch import Tensor, fx, nn
 
@@ -320,7 +321,8 @@ class SegmentPlanner:
         return replace(plan, name=self._apart(plan.name, what))
 
     def _apart(self, name: str, what: object) -> str:
-        """What is read twice has one name; two things never share one."""
+        """What is read twice has one name; two things never share one, and none is a word of Python."""
+        name = ".".join(f"{part}_" if iskeyword(part) else part for part in name.split("."))
         free, number = name, 2
         while self._taken.setdefault(free, what) != what:
             free = f"{name}_{number}"

@@ -156,6 +156,66 @@ class Ragged(nn.Module):
         return torch.cat([first, self.convs[1](first + second), rest], 1)
 
 
+class Keyword(nn.Module):
+    """EMSA: a module called as a word of Python is."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.transform = nn.Sequential()
+        self.transform.add_module("in", nn.InstanceNorm2d(width, affine=True))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.sigmoid_(self.transform(x))
+
+
+class CrissCross(nn.Module):
+    """Criss-cross attention: the columns of all images beside each other, with a mask for each."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.query, self.value = nn.Conv2d(width, 4, 1), nn.Conv2d(width, width, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, _, h, w = x.size()
+        columns = self.query(x).permute(0, 3, 1, 2).contiguous().view(n * w, -1, h)
+        mask = torch.diag(torch.tensor(-9.0).repeat(h)).unsqueeze(0).repeat(n * w, 1, 1)
+        energy = torch.bmm(columns.permute(0, 2, 1), columns) + mask
+        energy = energy.view(n, w, h, h).permute(0, 2, 1, 3).softmax(3)
+        weights = energy.permute(0, 2, 1, 3).contiguous().view(n * w, h, h)
+        values = self.value(x).permute(0, 3, 1, 2).contiguous().view(n * w, -1, h)
+        out = torch.bmm(values, weights.permute(0, 2, 1)).view(n, w, -1, h)
+        return out.permute(0, 2, 3, 1) + x
+
+
+class Polarized(nn.Module):
+    """Polarized attention: one channel, whose positions are weights for the others'."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.values, self.query = nn.Conv2d(width, width // 2, 1), nn.Conv2d(width, 1, 1)
+        self.gate = nn.Conv2d(width // 2, width, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, c, _, _ = x.size()
+        values = self.values(x).reshape(n, c // 2, -1)
+        query = self.query(x).reshape(n, -1, 1).softmax(1)
+        gate: Tensor = self.gate(torch.matmul(values, query).unsqueeze(-1))
+        return gate.reshape(n, c, 1).sigmoid().reshape(n, c, 1, 1) * x
+
+
+class Positions(nn.Module):
+    """ACmix: coordinates of no device in particular."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, width, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h, w = x.shape[-2:]
+        rows = torch.linspace(-1.0, 1.0, h).unsqueeze(1).repeat(1, w)
+        return x + self.conv(rows[None, None])
+
+
 class ScaleBranch(nn.Module):
     """GhostNetV3: a branch of a 1x1 convolution in the middle of a block that starts with a norm."""
 
@@ -179,6 +239,9 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
     "padded by a norm": lambda: stages(lambda *sizes: Block(unit(*sizes), PaddedWithin(*sizes))),
     "gated by heads": lambda: blocks(HeadGate),
     "in ragged parts": lambda: blocks(Ragged),
+    "called in": lambda: blocks(Keyword),
+    "polarized": lambda: blocks(Polarized),
+    "positions of no device": lambda: blocks(Positions),
     "emptied": lambda: stages(lambda *sizes: nn.Sequential(Emptied(*sizes), nn.ReLU())),
 }
 
@@ -240,3 +303,23 @@ def test_what_gets_no_gradient_in_the_model_may_get_none() -> None:
     lost = [name for name, p in td.named_parameters() if p.grad is None]
     assert len(lost) == 5
     assert all(name.endswith("beside.choice") for name in lost)
+
+
+@pytest.mark.parametrize("arrangement", ["td", "uniform", "reversed"])
+def test_columns_of_all_images_in_a_row_are_no_axis(arrangement: Any) -> None:
+    td = to_topdown(blocks(CrissCross), input_size=SIZE, arrangement=arrangement)
+    assert [level.stride for level in td.plan.levels] == [4, 2, 1]
+    check_network(td, torch.rand(2, *SIZE), classes=7)
+
+
+class Flattened(nn.Module):
+    """A view of what is laid out as the bottom-up network lays it out."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, c, h, w = x.shape
+        return x.view(n, c, h * w).relu().view(n, c, h, w)
+
+
+def test_a_view_takes_a_map_that_is_laid_out_otherwise() -> None:
+    td = to_topdown(blocks(lambda width: Flattened()), input_size=SIZE)
+    check_network(td.to(memory_format=torch.channels_last), torch.rand(2, *SIZE), classes=7)  # type: ignore[call-overload]
