@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from td_transform import to_topdown
 from tests.properties import check_network
 from tests.transform.bodies import SIZE, blocks
-from tests.transform.oddities import unit
+from tests.transform.oddities import Network, unit
 
 
 def head(width: int) -> nn.Module:
@@ -177,14 +177,24 @@ class CrissCross(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         n, _, h, w = x.size()
-        columns = self.query(x).permute(0, 3, 1, 2).contiguous().view(n * w, -1, h)
+        query, value = self.query(x), self.value(x)
+        columns, rows = _columns(query), _columns(query.transpose(2, 3))
         mask = torch.diag(torch.tensor(-9.0).repeat(h)).unsqueeze(0).repeat(n * w, 1, 1)
-        energy = torch.bmm(columns.permute(0, 2, 1), columns) + mask
-        energy = energy.view(n, w, h, h).permute(0, 2, 1, 3).softmax(3)
-        weights = energy.permute(0, 2, 1, 3).contiguous().view(n * w, h, h)
-        values = self.value(x).permute(0, 3, 1, 2).contiguous().view(n * w, -1, h)
-        out = torch.bmm(values, weights.permute(0, 2, 1)).view(n, w, -1, h)
-        return out.permute(0, 2, 3, 1) + x
+        down = torch.bmm(columns.permute(0, 2, 1), columns) + mask
+        down = down.view(n, w, h, h).permute(0, 2, 1, 3)
+        along = torch.bmm(rows.permute(0, 2, 1), rows).view(n, h, w, w)
+        weights = torch.cat([down, along], 3).softmax(3)
+        down = weights[:, :, :, :h].permute(0, 2, 1, 3).contiguous().view(n * w, h, h)
+        along = weights[:, :, :, h : h + w].contiguous().view(n * h, w, w)
+        out_down = torch.bmm(_columns(value), down.permute(0, 2, 1)).view(n, w, -1, h)
+        out_along = torch.bmm(_columns(value.transpose(2, 3)), along.permute(0, 2, 1))
+        out = out_down.permute(0, 2, 3, 1) + out_along.view(n, h, -1, w).permute(0, 2, 1, 3)
+        return out + x
+
+
+def _columns(x: Tensor) -> Tensor:
+    n, c, h, w = x.size()
+    return x.permute(0, 3, 1, 2).contiguous().view(n * w, c, h)
 
 
 class Polarized(nn.Module):
@@ -193,14 +203,15 @@ class Polarized(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.values, self.query = nn.Conv2d(width, width // 2, 1), nn.Conv2d(width, 1, 1)
-        self.gate = nn.Conv2d(width // 2, width, 1)
+        self.gate, self.norm = nn.Conv2d(width // 2, width, 1), nn.LayerNorm(width)
 
     def forward(self, x: Tensor) -> Tensor:
         n, c, _, _ = x.size()
         values = self.values(x).reshape(n, c // 2, -1)
         query = self.query(x).reshape(n, -1, 1).softmax(1)
-        gate: Tensor = self.gate(torch.matmul(values, query).unsqueeze(-1))
-        return gate.reshape(n, c, 1).sigmoid().reshape(n, c, 1, 1) * x
+        gate = self.gate(torch.matmul(values, query).unsqueeze(-1)).reshape(n, c, 1)
+        gate = self.norm(gate.permute(0, 2, 1)).sigmoid().permute(0, 2, 1)
+        return gate.reshape(n, c, 1, 1) * x  # type: ignore[no-any-return]
 
 
 class Positions(nn.Module):
@@ -240,7 +251,7 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
     "gated by heads": lambda: blocks(HeadGate),
     "in ragged parts": lambda: blocks(Ragged),
     "called in": lambda: blocks(Keyword),
-    "polarized": lambda: blocks(Polarized),
+    "polarized": lambda: Network(Polarized),
     "positions of no device": lambda: blocks(Positions),
     "emptied": lambda: stages(lambda *sizes: nn.Sequential(Emptied(*sizes), nn.ReLU())),
 }
