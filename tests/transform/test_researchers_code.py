@@ -328,7 +328,7 @@ class Flattened(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         n, c, h, w = x.shape
-        return x.view(n, c, h * w).relu().view(n, c, h, w)
+        return x.view(n, c * h, w).relu().view(n, c, h, w)
 
 
 def test_a_view_takes_a_map_that_is_laid_out_otherwise() -> None:
