@@ -75,6 +75,7 @@ class _Run(MetaRun):
         self._finest = bottom_up.stages[0]
         self._is_finest = network.plan.levels[-1].strides == self._finest.strides
         self._ends = network.level_ends
+        self._arrangement = network.plan.options.arrangement
         self._level = 0
         self.shapes: dict[str, Any] = {}
 
@@ -97,10 +98,14 @@ class _Run(MetaRun):
             seen=f"in the top-down network {first_line(error)}",
             expected="a node that runs at the planned widths and resolution",
             remedy=f"{self._remedy()}, or register the module around this code with "
-            "td_transform.register_operator",
+            f"td_transform.register_operator{self._or_td()}",
             node=source.name if source is not None else None,
             level=self._level if source is not None and self._level < len(self._ends) else None,
         )
+
+    def _or_td(self) -> str:
+        is_uniform = self._arrangement == "uniform"
+        return ", or use arrangement='td' where only 'uniform' changes widths" if is_uniform else ""
 
     def _remedy(self) -> str:
         if self._is_finest:  # what lowers the resolution itself doesn't run without doing so

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from td_transform import to_topdown
+from td_transform import ConversionError, operator_rule, to_topdown
 from tests.properties import check_network
 from tests.transform.bodies import SIZE, blocks
 from tests.transform.oddities import Network, unit
@@ -334,3 +334,27 @@ class Flattened(nn.Module):
 def test_a_view_takes_a_map_that_is_laid_out_otherwise() -> None:
     td = to_topdown(blocks(lambda width: Flattened()), input_size=SIZE)
     check_network(td.to(memory_format=torch.channels_last), torch.rand(2, *SIZE), classes=7)  # type: ignore[call-overload]
+
+
+class Table(nn.Module):
+    """A table that its rule says nothing of."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.register_buffer("table", torch.zeros(width, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.table
+
+
+@operator_rule(Table)
+def _table(call: Any) -> Any:
+    return call.dims()
+
+
+def test_what_breaks_in_uniform_alone_says_so() -> None:
+    to_topdown(blocks(Table), input_size=SIZE)
+    with pytest.raises(
+        ConversionError, match="or use arrangement='td' where only 'uniform' changes"
+    ):
+        to_topdown(blocks(Table), input_size=SIZE, arrangement="uniform")
