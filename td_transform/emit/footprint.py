@@ -82,7 +82,6 @@ class MetaRun(fx.Interpreter):
             _trained(self.module),
             torch.device("meta"),  # of tensors that a forward makes without saying where
             torch.enable_grad(),
-            images.device,  # of what the forward makes itself
             self._products,
             _AffineNorms(self._saved.keep),
             saved_tensors_hooks(self._saved.keep, not_kept),
