@@ -84,7 +84,7 @@ def _openvino(model: nn.Module, example: Tensor, threads: int) -> Run:
     import openvino
 
     settings = {
-        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        "INFERENCE_NUM_THREADS": threads,
         "PERFORMANCE_HINT": "LATENCY",
         # bfloat16, its default where the processor has it, is off by more than the tolerance
         "INFERENCE_PRECISION_HINT": "f32",

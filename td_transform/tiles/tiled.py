@@ -133,13 +133,13 @@ class _Run:
         self._images = images
         self._modules: Mapping[str, nn.Module] = dict(model.named_modules(remove_duplicate=False))
         whole, tiles, self._head = tiled_nodes(network)
-        self._how = network.gathering(self._head)
+        self._gathering = network.gathering(self._head)
         self._tiles = frozenset(tiles)
         self._values: dict[fx.Node, Any] = {}
         for node in whole:
             self._values[node] = self._given(node)
         self._stretches = stretches(
-            network, tiles, pooled=self._how is not None, tile=tile, budget=budget,
+            network, tiles, pooled=self._gathering is not None, tile=tile, budget=budget,
             batch=len(images),
         )  # fmt: skip
 
@@ -213,13 +213,13 @@ class _Run:
 
     def _gathered(self, before: Tensor | None, value: Tensor, part: Part) -> Tensor:
         """The global pooling over one more tile."""
-        network, head, how = self._network, self._head, self._how
+        network, head, gathering = self._network, self._head, self._gathering
         (source,) = head.all_input_nodes
         pooled: Tensor = self._call(head, lambda n: value)
-        if how == "mean":
+        if gathering == "mean":
             share = prod(e - s for s, e in part) / prod(network.size(source))
             pooled = pooled * share
-        return pooled if before is None else _COMBINE[how](before, pooled)
+        return pooled if before is None else _COMBINE[gathering](before, pooled)
 
     def _value(self, node: fx.Node) -> Any:
         """What is computed from whole maps: the head, and sizes."""
