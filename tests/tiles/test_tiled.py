@@ -17,7 +17,7 @@ from tests.networks import TOPOLOGIES, cna, residual
 REFUSED = {
     "squeeze-excite": "mean, which takes a map's positions apart, or pools them",
     "patchify": "GroupNorm, which reads the whole map",
-    "channel shuffle": "view, which computes with the size of a map",
+    "channel shuffle": ", which computes with the size of a map",
     "functional": "",
     "excursion": "interpolate, whose windows depend on the size of the whole map",
 }
