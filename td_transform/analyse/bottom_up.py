@@ -121,6 +121,16 @@ def _no_stages(trunk: Trunk, layout: Layout, stages: Sequence[Stage]) -> Structu
         )
     if not stages and len(set(learned)) > 1:
         return uncuttable(trunk, next(iter(trunk.trace.graph.nodes)), calls)
+    blind = next((n for n in calls if trunk.role(n) == "conv" and trunk.is_learned(n)), None)
+    if blind is not None and not stages and not learned:
+        return StructureError(
+            trunk.trace.place(blind),
+            seen=f"a tensor {tuple(trunk.call(blind).shape())} in which the image's axes are lost: it was "
+            "cut up and put together in a way that no rule follows",
+            expected="convolutions that read maps of the image",
+            remedy="pass the path of the module that does that in leaf_modules, so that its output's "
+            "shape alone counts, or use pixel_unshuffle",
+        )
     lost = next((n for n in calls if _loses_map(trunk, n)), None)
     if lost is not None:
         before, after = (trunk.trace.values[n].shape for n in (trunk.call(lost).input, lost))

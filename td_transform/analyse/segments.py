@@ -47,13 +47,18 @@ def group_regions(trunk: Trunk, pieces: Sequence[Region], pre_activation: bool) 
                 groups[-1].append(region)
             else:
                 pending.append(region)
-        elif pending or not groups:
+        elif pending or not groups or _adds_parameters(trunk, region, groups[-1]):
             pending.append(region)
         else:
             groups[-1].append(region)
     if groups:
         groups[-1].extend(pending)
     return [_segment(trunk, _kind(group), group) for group in groups]
+
+
+def _adds_parameters(trunk: Trunk, region: Region, group: Sequence[Region]) -> bool:
+    """Are parameters (positions) added behind a pooling, which goes while they are to stay?"""
+    return _kind(group) == "pool" and any(trunk.constants.get(n, False) for n in region.nodes)
 
 
 def _kind(group: Sequence[Region]) -> Kind:
@@ -115,9 +120,12 @@ def uncuttable(trunk: Trunk, start: fx.Node, nodes: Sequence[fx.Node]) -> Struct
 
 def beside_pooling(trunk: Trunk, pool: Segment) -> Segment | None:
     """What stands beside a pooling and keeps the map's shape (dropout)."""
-    kept = tuple(n for n in pool.nodes if trunk.keeps_shape(n))
+    kept: list[fx.Node] = []
+    for node in pool.nodes:
+        if trunk.keeps_shape(node) and (not kept or trunk.call(node).input is kept[-1]):
+            kept.append(node)
     stride = pool.stride_out
-    return Segment("unit", trunk.call(kept[0]).input, kept, stride, stride) if kept else None
+    return Segment("unit", trunk.call(kept[0]).input, tuple(kept), stride, stride) if kept else None
 
 
 def behind_unit(trunk: Trunk, segment: Segment) -> Segment | None:

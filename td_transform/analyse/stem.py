@@ -63,10 +63,14 @@ def _first_of_stages(trunk: Trunk, segments: Sequence[Segment]) -> int:
 
 
 def _is_body(trunk: Trunk, segments: Sequence[Segment], index: int) -> bool:
-    """Is it a block of the stages? One whose class never returns, ahead of others, is not."""
+    """Is it a block of the stages? One whose class never returns, ahead of others, is not, nor is a
+    depthwise unit alone."""
     if segments[index].kind != "block":
         return False
     later = [s for s in segments[index + 1 :] if s.kind == "block"]
+    learned = [n for n in segments[index].nodes if trunk.is_learned(n)]
+    if later and len(learned) == 1 and trunk.is_depthwise(learned[0]):
+        return False
     own = block_class(trunk, segments[index])
     known = {block_class(trunk, s) for s in later}
     # without classes to go by (a flat forward) a block is a block

@@ -294,3 +294,60 @@ def test_zeros_made_on_the_cpu() -> None:
     )  # fmt: skip
     td = to_topdown(model, input_size=(2, 8, 8, 8))
     assert td(torch.rand(2, 2, 8, 8, 8)).shape == (2, 3)
+
+
+class Rearranged(nn.Module):
+    """Space to depth, column by column (as i-RevNet does it)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        columns = [c.reshape(x.shape[0], 8, -1) for c in x.permute(0, 2, 3, 1).split(2, dim=2)]
+        return torch.stack(columns, 1).permute(0, 3, 2, 1)
+
+
+def test_lost_axes_are_said_to_be_lost() -> None:
+    model = nn.Sequential(Rearranged(), body(2, 12))
+    lost = r"node '_1_0'.*\(2, 12, 8, 8\) in which the image's axes are lost.*leaf_modules"
+    with pytest.raises(StructureError, match=lost):
+        plan_topdown(model, input_size=(3, 16, 16))
+    plan = plan_topdown(model, input_size=(3, 16, 16), leaf_modules=("0",))
+    assert [level.stride for level in plan.levels] == [8, 4, 2, 1]
+
+
+def test_positions_behind_a_pooling_stay() -> None:
+    class Positions(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table = nn.Parameter(torch.ones(1, 6, 4, 4))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return nn.functional.dropout(x + self.table, 0.1, training=self.training)
+
+    model = body(2, 2)
+    model.insert(6, Positions())
+    td = to_topdown(model, input_size=(2, 16, 16))
+    assert sum(p.numel() for p in td.parameters() if p.shape == (1, 6, 4, 4)) == 96
+
+
+def test_a_depthwise_unit_alone_belongs_to_the_stem() -> None:
+    """The image's axes one after the other, ahead of blocks, as in efficient X3D."""
+
+    class Block(nn.Module):
+        def __init__(self, width: int, stride: int) -> None:
+            super().__init__()
+            self.body = nn.Sequential(
+                nn.Conv2d(width // stride, width, 3, stride, 1),
+                nn.ReLU(),
+                nn.Conv2d(width, width, 3, 1, 1),
+            )
+            self.skip = nn.Conv2d(width // stride, width, 1, stride)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.relu(self.body(x) + self.skip(x))
+
+    model = nn.Sequential(
+        nn.Conv2d(1, 4, (1, 3), 2, (0, 1)),
+        nn.Sequential(nn.Conv2d(4, 4, (3, 1), padding=(1, 0), groups=4), nn.BatchNorm2d(4), nn.ReLU()),
+        Block(8, 2), Block(16, 2), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 3),
+    )  # fmt: skip
+    plan = plan_topdown(model, input_size=(1, 32, 32), output_stride=4)
+    assert [level.stride for level in plan.levels] == [8, 4]
