@@ -41,7 +41,9 @@ class Options:
     Args:
         input_size: (C, H, W), or (C, L) and (C, D, H, W) for networks on lines and volumes. Without
             it: the model's own configuration (timm's `pretrained_cfg`), else the first convolution's
-            channels at 224 x 224 pixels; a network on lines or volumes needs it.
+            channels at 224 x 224 pixels; a network on lines or volumes needs it. Of a model that makes
+            its maps of something else (electrodes over time, a waveform), the size of that, without
+            the batch: the pyramid is of the map that its first convolution reads.
         arrangement: `td` reverses the stages with their widths, `uniform` gives all the median
             width, `reversed` keeps widths and depths in bottom-up order (paper, 3.3); blocks that
             only run at their own resolution stay with it.

@@ -64,12 +64,13 @@ def _first_of_stages(trunk: Trunk, segments: Sequence[Segment]) -> int:
 
 def _is_body(trunk: Trunk, segments: Sequence[Segment], index: int) -> bool:
     """Is it a block of the stages? One whose class never returns, ahead of others, is not, nor is a
-    depthwise unit alone."""
+    depthwise unit alone that lowers no resolution."""
     if segments[index].kind != "block":
         return False
     later = [s for s in segments[index + 1 :] if s.kind == "block"]
     learned = [n for n in segments[index].nodes if trunk.is_learned(n)]
-    if later and len(learned) == 1 and trunk.is_depthwise(learned[0]):
+    alone = len(learned) == 1 and trunk.is_depthwise(learned[0])
+    if later and alone and not segments[index].crosses:
         return False
     own = block_class(trunk, segments[index])
     known = {block_class(trunk, s) for s in later}

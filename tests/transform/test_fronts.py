@@ -226,6 +226,18 @@ def test_a_convolution_over_a_whole_axis_lowers_its_resolution(
     assert td(torch.rand(2, 6, 32)).shape == (2, 3)
 
 
+def test_a_depthwise_unit_over_all_electrodes_begins_a_stage() -> None:
+    """EEGNet: such a unit is no part of the stem, for the resolution falls there."""
+    model = nn.Sequential(
+        nn.Unflatten(1, (1, 6)), nn.Conv2d(1, 4, (1, 5), padding=(0, 2)), nn.BatchNorm2d(4),
+        nn.Conv2d(4, 8, (6, 1), groups=4), nn.BatchNorm2d(8), nn.ELU(), nn.AvgPool2d((1, 4)),
+        nn.Conv2d(8, 8, (1, 5), padding=(0, 2), groups=8), nn.Conv2d(8, 8, 1), nn.BatchNorm2d(8),
+        nn.ELU(), nn.AvgPool2d((1, 2)), nn.Flatten(), nn.Linear(32, 3),
+    )  # fmt: skip
+    plan = plan_topdown(model, input_size=(6, 32), output_stride=6)
+    assert [level.strides for level in plan.levels] == [(6, 4), (6, 1)]
+
+
 def test_one_stage_and_a_coarser_classifier() -> None:
     """A classifier in the head is no coarser map that comes back."""
     model = nn.Sequential(
