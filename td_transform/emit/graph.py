@@ -60,6 +60,7 @@ class GraphWriter:
         self._sources = {n.name: n for n in self._trace.graph.nodes}
         self._upsampled: dict[tuple[str, fx.Node], fx.Node] = {}
         self._pooled: dict[tuple[str, fx.Node], fx.Node] = {}
+        self._pool_sizes: dict[str, tuple[int, ...]] = {}
         self._likes: list[fx.Node] = []
         # what ended with class tokens last
         self._tokens: fx.Node | None = None
@@ -314,6 +315,8 @@ class GraphWriter:
         axes = self._bottom_up.trunk.axes(source) or STANDARD
         kind: Any = DIMENSIONS[len(size)].adaptive_pool
         name = self._free(f"{segment.prefix}.pool")
+        while self._pool_sizes.setdefault(name, size) != size:
+            name = self._free(f"{name}_")
         if (name, x) not in self._pooled:
             pooled = self._call(name, lambda: kind(size), self._layouts.standard(x, axes, like))
             self._pooled[name, x] = self._layouts.as_copied(pooled, axes, x)

@@ -172,6 +172,27 @@ def test_weights_of_positions_and_their_sum_are_a_pooling(head: Function) -> Non
     assert names == ["head.attention.weight", "head.attention.bias"]
 
 
+class TwoSizes(nn.Module):
+    """A head that flattens the map, and half of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(unit(3, 8), unit(8, 16, stride=2))
+        self.fc = nn.Linear(16 * (16 * 16 + 8 * 8), 7)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.body(x)
+        half = F.max_pool2d(x, 2)
+        return self.fc(torch.cat([x.flatten(1), half.flatten(1)], 1))  # type: ignore[no-any-return]
+
+
+def test_a_head_pools_to_every_size_that_it_flattens() -> None:
+    td = to_topdown(TwoSizes(), input_size=SIZE)
+    sizes = [m.output_size for m in td.modules() if isinstance(m, nn.AdaptiveAvgPool2d)]
+    assert sizes == [(16, 16), (8, 8)]
+    assert td(torch.rand(2, *SIZE)).shape == (2, 7)
+
+
 class Coordinates(nn.Module):
     """Coordinate attention: rows and columns in one dimension, and apart again."""
 
