@@ -64,18 +64,25 @@ def _first_of_stages(trunk: Trunk, segments: Sequence[Segment]) -> int:
 
 def _is_body(trunk: Trunk, segments: Sequence[Segment], index: int) -> bool:
     """Is it a block of the stages? One whose class never returns, ahead of others, is not, nor is a
-    depthwise unit alone that lowers no resolution."""
+    depthwise unit alone."""
     if segments[index].kind != "block":
         return False
     later = [s for s in segments[index + 1 :] if s.kind == "block"]
-    learned = [n for n in segments[index].nodes if trunk.is_learned(n)]
-    alone = len(learned) == 1 and trunk.is_depthwise(learned[0])
-    if later and alone and not segments[index].crosses:
+    if later and _is_depthwise_alone(trunk, segments[index]):
         return False
     own = block_class(trunk, segments[index])
     known = {block_class(trunk, s) for s in later}
     # without classes to go by (a flat forward) a block is a block
     return own is None or None in known or own in known or not later
+
+
+def _is_depthwise_alone(trunk: Trunk, segment: Segment) -> bool:
+    """Is it a depthwise convolution that lowers no resolution, and is added to nothing (as positions
+    are that a convolution encodes)?"""
+    calls = [n for n in segment.nodes if n.op.startswith("call")]
+    learned = [n for n in calls if trunk.is_learned(n)]
+    alone = len(learned) == 1 and trunk.is_depthwise(learned[0]) and not segment.crosses
+    return alone and not any(trunk.call(n).adds for n in calls)
 
 
 def _are_stages(trunk: Trunk, leading: Sequence[Segment], later: Sequence[Segment]) -> bool:

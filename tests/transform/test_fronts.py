@@ -340,8 +340,18 @@ def test_positions_behind_a_pooling_stay() -> None:
     assert sum(p.numel() for p in td.parameters() if p.shape == (1, 6, 4, 4)) == 96
 
 
-def test_a_depthwise_unit_alone_belongs_to_the_stem() -> None:
-    """The image's axes one after the other, ahead of blocks, as in efficient X3D."""
+@pytest.mark.parametrize(("is_added", "strides"), [(False, [8, 4]), (True, [8, 4, 2])])
+def test_a_depthwise_unit_alone_belongs_to_the_stem(is_added: bool, strides: list[int]) -> None:
+    """The image's axes one after the other, ahead of blocks, as in efficient X3D; one that encodes
+    positions is added, and belongs to the blocks."""
+
+    class Depthwise(nn.Sequential):
+        def __init__(self, width: int) -> None:
+            conv = nn.Conv2d(width, width, (3, 1), padding=(1, 0), groups=width)
+            super().__init__(conv, nn.BatchNorm2d(width), nn.ReLU())
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x + super().forward(x) if is_added else super().forward(x)
 
     class Block(nn.Module):
         def __init__(self, width: int, stride: int) -> None:
@@ -358,8 +368,8 @@ def test_a_depthwise_unit_alone_belongs_to_the_stem() -> None:
 
     model = nn.Sequential(
         nn.Conv2d(1, 4, (1, 3), 2, (0, 1)),
-        nn.Sequential(nn.Conv2d(4, 4, (3, 1), padding=(1, 0), groups=4), nn.BatchNorm2d(4), nn.ReLU()),
-        Block(8, 2), Block(16, 2), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 3),
+        Depthwise(4), Block(8, 2), Depthwise(8), Block(16, 2), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+        nn.Linear(16, 3),
     )  # fmt: skip
-    plan = plan_topdown(model, input_size=(1, 32, 32), output_stride=4)
-    assert [level.stride for level in plan.levels] == [8, 4]
+    plan = plan_topdown(model, input_size=(1, 32, 32), output_stride=strides[-1])
+    assert [level.stride for level in plan.levels] == strides
