@@ -20,6 +20,7 @@ from td_transform.layers import InputFront, Scope
 from td_transform.layers.axes import STANDARD
 from td_transform.layers.dimensions import DIMENSIONS
 from td_transform.operators import node_operator
+from td_transform.operators.reshaping import in_any_memory
 from td_transform.plan import (
     Drop,
     LayerPlan,
@@ -347,9 +348,7 @@ class GraphWriter:
                     args = replaced(args, (position,), value)
                 else:
                     kwargs = {**kwargs, option: value}
-        target = source.target
-        if target == "view" and not kwargs and not isinstance(args[-1], torch.dtype):
-            target = "reshape"  # what flows in may be laid out in memory otherwise
+        target = in_any_memory(source.target, args, kwargs)
         return self.graph.create_node(source.op, target, args, kwargs)
 
     def _tensor(self, segment: SegmentPlan, plan: TensorPlan) -> fx.Node:

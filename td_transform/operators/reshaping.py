@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -53,6 +54,12 @@ def stack(call: Call) -> Dims:
     axis: Any = call.option("dim", 1, 0)
     dims.insert(axis % (len(dims) + 1), Width.of(len(tensors)))
     return tuple(dims)
+
+
+def in_any_memory(target: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    """What does the same as a view to a shape, however the tensor lies in memory; others as they are."""
+    to_shape = target == "view" and not kwargs and not isinstance(args[-1], torch.dtype)
+    return "reshape" if to_shape else target
 
 
 def reshape(call: Call) -> Dims:
