@@ -107,11 +107,10 @@ def _no_stages(trunk: Trunk, layout: Layout, stages: Sequence[Stage]) -> Structu
         f"one stage at stride {agreed(stages[0].strides)}" if stages else "no convolutional stage"
     )
     calls = [n for n in trunk.trace.graph.nodes if n.op.startswith("call")]
-    learned = [stride for n in calls if trunk.is_learned(n) and (stride := trunk.stride(n))]
+    strides = {n: s for n in calls if trunk.is_learned(n) and (s := trunk.stride(n))}
+    learned = list(strides.values())
     head = trunk.order[layout.head_start]
-    body = [
-        s for n in calls if trunk.order[n] < head and trunk.is_learned(n) and (s := trunk.stride(n))
-    ]
+    body = [stride for n, stride in strides.items() if trunk.order[n] < head]
     if stages and any(is_coarser(stride, stages[0].strides) for stride in body):
         return StructureError(
             f"model {type(trunk.trace.model).__name__}",

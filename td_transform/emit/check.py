@@ -155,7 +155,9 @@ def _check_classes(shape: tuple[int, ...], trace: Trace) -> None:
 
 def _check_reached(network: TopDownNetwork, reached: set[int], bottom_up: BottomUp) -> None:
     lost = [n for n, p in network.named_parameters() if p.requires_grad and id(p) not in reached]
-    unread = _unread(bottom_up.trace) if lost else set()
+    if not lost:
+        return
+    unread = _unread(bottom_up.trace)
     skeleton, held = bottom_up.trace.skeleton, [h for s in network.plan.segments for h in s.held]
     kinds = {_kind(skeleton, name) for name in unread}
     sources = {part.name: part.source for part in held if isinstance(part, TensorPlan)}

@@ -14,6 +14,8 @@ from td_transform.emit.steps import run_steps, steps_of
 from td_transform.layers.pyramid import short
 from td_transform.plan import Plan
 
+Planned = TypeVar("Planned", bound="PlannedModule")
+
 
 class PlannedModule(fx.GraphModule):
     """A graph of a plan's levels, of which stretches may run again in the backward pass.
@@ -74,7 +76,7 @@ class PlannedModule(fx.GraphModule):
         """The class as it is written here: before it stands the one that fx makes of an instance."""
         return cls.__mro__[1]
 
-    def _over(self, kind: type[T], root: nn.Module, graph: fx.Graph) -> T:
+    def _over(self, kind: type[Planned], root: nn.Module, graph: fx.Graph) -> Planned:
         """A module of this one's plan, mode and recomputed stretches."""
         made = kind(root, graph, self.plan, self.level_ends)
         made.training = self.training
@@ -82,9 +84,6 @@ class PlannedModule(fx.GraphModule):
             made._pieces = pieces
             made.recompile()
         return made
-
-
-T = TypeVar("T", bound=PlannedModule)
 
 
 class TopDownNetwork(PlannedModule):

@@ -97,35 +97,33 @@ def _leads_to_window(trunk: Trunk, node: fx.Node) -> bool:
     for user in node.users:
         if trunk.role(user) in ("conv", "pool") and not trunk.is_opaque(user):
             return True
-        passes = trunk.keeps_shape(user) or _fills_border(trunk, user)
+        passes = trunk.keeps_shape(user) or _filled_padding(trunk, user) is not None
         if passes and _leads_to_window(trunk, user):
             return True
     return False
 
 
-def _fills_border(trunk: Trunk, node: fx.Node) -> bool:
-    """Does it give other values to a strip of a map, no wider than what a padding has added?"""
+def _filled_padding(trunk: Trunk, node: fx.Node) -> fx.Node | None:
+    """The padding before what gives other values to a strip of a map, no wider than it has added."""
     axes = trunk.axes(node)
     if node.target is not assigned or axes is None:
-        return False
+        return None
     padding = _before(trunk, node, lambda n: n.target is assigned or trunk.keeps_shape(n))
     if padding.op == "placeholder" or trunk.role(padding) != "pool":
-        return False
+        return None
     whole, inner = trunk.map_size(padding), trunk.map_size(trunk.call(padding).input)
     index = spelt_out(trunk.call(node).number("index", 1), len(trunk.trace.values[node].shape))
     strips = (
         isinstance(index[place], slice) and len(range(size)[index[place]]) <= size - own
         for place, size, own in zip(axes.positions, whole, inner, strict=True)
     )
-    return any(strips)
+    return padding if any(strips) else None
 
 
 def _is_idle(trunk: Trunk, node: fx.Node, changes: Mapping[fx.Node, Change]) -> bool:
     """Does it fill what a padding would have added that is dropped?"""
-    if not _fills_border(trunk, node):
-        return False
-    padding = _before(trunk, node, lambda n: n.target is assigned or trunk.keeps_shape(n))
-    return isinstance(changes.get(padding), Drop)
+    padding = _filled_padding(trunk, node)
+    return padding is not None and isinstance(changes.get(padding), Drop)
 
 
 def _before(trunk: Trunk, node: fx.Node, passes: Callable[[fx.Node], bool]) -> fx.Node:

@@ -103,7 +103,8 @@ class TiledNetwork(nn.Module):
 
 
 def _on_images(traced: Trace) -> Trace:
-    """
+    """The same trace, where the network's input is an image.
+
     Raises:
         TopDownError: the network makes an image of its input itself, which can't be done on tiles.
     """

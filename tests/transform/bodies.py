@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from td_transform import TopDownNetwork
+from td_transform import TopDownNetwork, to_topdown
 from tests.transform.oddities import unit
 
 SIZE = (3, 32, 32)
@@ -73,3 +74,25 @@ def trained(td: TopDownNetwork) -> None:
     """A training step reaches every parameter."""
     td(torch.rand(2, *SIZE)).pow(2).mean().backward()
     assert [n for n, p in td.named_parameters() if p.requires_grad and p.grad is None] == []
+
+
+def convert(model: nn.Module, **options: Any) -> TopDownNetwork:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        return to_topdown(model, input_size=SIZE, **options)
+
+
+class TokenBlock(nn.Module):
+    """A class token and the map's positions look at each other; a head per 4 channels."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm, self.qkv = nn.LayerNorm(width), nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, count, c = x.shape
+        qkv = self.qkv(self.norm(x)).reshape(n, count, 3, c // 4, 4).permute(2, 0, 3, 1, 4)
+        q, k, v = qkv.unbind(0)
+        weights = (q @ k.transpose(-2, -1)).softmax(-1)
+        return x + self.out((weights @ v).transpose(1, 2).reshape(n, count, c))
