@@ -104,9 +104,11 @@ class LayerBuilder:
                 self._own.level(level.strides, image) if level.lift is not None else None
                 for level in levels
             ]
-            return OwnPyramid(made, strides, preprocess)
+            return OwnPyramid(made, strides, preprocess, channels=image[1])
         skipped = [level.strides for level in levels if level.lift is None]
-        return Pyramid(strides, kind=kind, preprocess=preprocess, skipped=skipped)
+        return Pyramid(
+            strides, kind=kind, preprocess=preprocess, skipped=skipped, channels=image[1]
+        )
 
     def own_layers(self, module: nn.Module) -> list[OwnLayer]:
         """What is the user's own in a module that was made here."""

@@ -11,7 +11,7 @@ from torch.fx.graph import PythonCode
 
 from td_transform.emit.recompute import Piece
 from td_transform.emit.steps import run_steps, steps_of
-from td_transform.layers.pyramid import short
+from td_transform.layers.images import short
 from td_transform.plan import Plan
 
 Planned = TypeVar("Planned", bound="PlannedModule")

@@ -12,8 +12,8 @@ from torch import Size, nn
 from td_transform.emit.initialise import fill
 from td_transform.layers import LiftSpec, MergeSpec, PyramidSpec, UpsampleSpec
 from td_transform.layers.dimensions import per_axis
+from td_transform.layers.images import short
 from td_transform.layers.own import Spec, check_shape, make
-from td_transform.layers.pyramid import short
 from td_transform.options import Options
 from td_transform.plan import OwnPlan, UnitPlan, UpsamplePlan
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from td_transform.layers.pyramid import batched
+from td_transform.layers.images import batched
 
 
 class InputFront(nn.Module):

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fractions import Fraction
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
-from td_transform.errors import TopDownError
 from td_transform.layers.dimensions import DIMENSIONS, by, per_axis
+from td_transform.layers.images import ImageReader
 from td_transform.taps import POINT, Plane, Taps
 
 # numbers in a Gaussian matrix: an axis of some 4000 pixels
@@ -23,7 +23,7 @@ _KEPT = 2**16
 PyramidKind = Literal["gaussian", "blur", "antialias", "decimate", "maxpool"]
 
 
-class Pyramid(nn.Module):
+class Pyramid(ImageReader):
     """The input image, blurred and downsampled to every level (paper, 3.1).
 
     Every level is made from the full image; a level of stride f has ceil(H / f) rows.
@@ -40,6 +40,10 @@ class Pyramid(nn.Module):
         preprocess: what the bottom-up model did to the image before its first learned layer.
         skipped: strides of levels that nothing reads; they only have their level's size.
         axes: of the image, where the strides don't say how many.
+        channels: of the image that the levels are made of; None for any.
+
+    Raises:
+        TopDownError: in `forward`, of an image of another number of axes or channels, or of integers.
 
     Example:
         >>> pyramid = Pyramid((4, 2, 1))
@@ -56,20 +60,17 @@ class Pyramid(nn.Module):
         preprocess: nn.Module | None = None,
         skipped: Sequence[int | tuple[int, ...]] = (),
         axes: int = 2,
+        channels: int | None = None,
     ) -> None:
-        super().__init__()
-        self.axes = _count(strides, axes)
-        self.strides = tuple(short(stride) for stride in strides)
-        self.skipped = tuple(short(stride) for stride in skipped)
+        super().__init__(strides, skipped, preprocess, axes, channels)
         self.kind = kind
         self.sigma = sigma
-        self.preprocess = preprocess
 
     def forward(self, images: Tensor | Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Levels of one image (N, C, H, W), or of one full-size image per level, fine to coarse."""
-        sources = _sources(images, self.strides, self.skipped, self.preprocess, self.axes)
         return tuple(
-            self.level(image, stride) for image, stride in zip(sources, self.strides, strict=True)
+            self.level(image, stride)
+            for image, stride in zip(self.sources(images), self.strides, strict=True)
         )
 
     def level(self, image: Tensor, stride: int | tuple[int, ...]) -> Tensor:
@@ -128,13 +129,14 @@ class Pyramid(nn.Module):
         return f"strides={self.strides}, kind={self.kind}"
 
 
-class OwnPyramid(nn.Module):
+class OwnPyramid(ImageReader):
     """A pyramid whose levels modules of the user's own make, each from the full image.
 
     Args:
         levels: one a level, in the order of the output; None for a level that nothing reads.
         strides: input pixels per step of each level.
         preprocess: what the bottom-up model did to the image before its first learned layer.
+        channels: of the image that the levels are made of; None for any.
     """
 
     def __init__(
@@ -142,54 +144,21 @@ class OwnPyramid(nn.Module):
         levels: Sequence[nn.Module | None],
         strides: Sequence[int | tuple[int, ...]],
         preprocess: nn.Module | None = None,
+        channels: int | None = None,
     ) -> None:
-        super().__init__()
-        self.axes = _count(strides, 2)
-        self.strides = tuple(short(stride) for stride in strides)
-        named = list(zip(self.strides, levels, strict=True))
-        self.skipped = tuple(stride for stride, module in named if module is None)
+        unread = [stride for stride, module in zip(strides, levels, strict=True) if module is None]
+        super().__init__(strides, unread, preprocess, 2, channels)
+        named = zip(self.strides, levels, strict=True)
         self.levels = nn.ModuleDict({_key(s): module for s, module in named if module is not None})
-        self.preprocess = preprocess
 
     def forward(self, images: Tensor | Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Levels of one image (N, C, H, W), or of one full-size image per level, fine to coarse."""
-        sources = _sources(images, self.strides, self.skipped, self.preprocess, self.axes)
         return tuple(
             _every(image, per_axis(stride, self.axes))
             if stride in self.skipped
             else self.levels[_key(stride)](image)
-            for image, stride in zip(sources, self.strides, strict=True)
+            for image, stride in zip(self.sources(images), self.strides, strict=True)
         )
-
-
-def _sources(
-    images: Tensor | Sequence[Tensor],
-    strides: Sequence[int | tuple[int, ...]],
-    skipped: Sequence[int | tuple[int, ...]],
-    preprocess: nn.Module | None,
-    axes: int,
-) -> tuple[Tensor, ...]:
-    """The full image of every level, coarse to fine."""
-    if isinstance(images, (tuple, list)):
-        read = len(strides) - len(skipped)
-        if len(images) != read:
-            raise TopDownError(
-                "images",
-                seen=f"a sequence of {len(images)}",
-                expected=f"one tensor (N, C, {DIMENSIONS[axes].sides}), or {read} of the full size, "
-                "one per level from fine to coarse",
-                remedy="pass one batch of images, or one for every level",
-            )
-        given = iter([batched(image, axes) for image in reversed(images)])
-        sources = tuple(images[0] if stride in skipped else next(given) for stride in strides)
-    else:
-        sources = (batched(images, axes),) * len(strides)
-    return sources if preprocess is None else tuple(preprocess(image) for image in sources)
-
-
-def _count(strides: Sequence[int | tuple[int, ...]], axes: int) -> int:
-    """Of how many axes strides tell: sizes are not asked, so that a network can be traced again."""
-    return next((len(stride) for stride in strides if isinstance(stride, tuple)), axes)
 
 
 def _every(image: Tensor, steps: tuple[int, ...]) -> Tensor:
@@ -197,31 +166,8 @@ def _every(image: Tensor, steps: tuple[int, ...]) -> Tensor:
     return image[(slice(None), slice(None), *(slice(None, None, step) for step in steps))]
 
 
-def short(stride: int | tuple[int, ...]) -> int | tuple[int, ...]:
-    """One number where all axes agree."""
-    return stride if isinstance(stride, int) or len(set(stride)) > 1 else stride[0]
-
-
 def _key(stride: int | tuple[int, ...]) -> str:
     return str(stride) if isinstance(stride, int) else by(stride)
-
-
-@fx.wrap
-def batched(images: Any, axes: int) -> Tensor:
-    """The images, which are a batch.
-
-    Raises:
-        TopDownError: they have another number of dimensions.
-    """
-    if images.dim() == axes + 2:
-        return images  # type: ignore[no-any-return]
-    single, sides = images.dim() == axes + 1, DIMENSIONS[axes].sides if axes else ""
-    raise TopDownError(
-        "images",
-        seen=f"a tensor of shape {tuple(images.shape)}",
-        expected=f"a batch of images ({', '.join(filter(None, ('N, C', sides)))})",
-        remedy="pass x[None], a batch of one image" if single else "pass one batch of images",
-    )
 
 
 @fx.wrap

@@ -228,3 +228,19 @@ def test_images_without_a_batch(shape: tuple[int, ...], remedy: str) -> None:
     with pytest.raises(TopDownError, match=rf"\(N, C, H, W\)\. Remedy: pass {remedy}"):
         td(torch.rand(shape))
     assert td(torch.rand(2, *SIZE)).shape == (2, 7)
+
+
+UNREADABLE = {
+    "channels": (torch.rand(2, 1, 32, 32), "1 channels in .*; expected 3, as .* pass images of 3"),
+    "channels last": (torch.rand(2, 32, 32, 3), "32 channels in .*; expected 3, as .* pass images"),
+    "integers": (torch.zeros(2, *SIZE, dtype=torch.uint8), r"torch\.uint8; .*\.float\(\) / 255"),
+}
+
+
+@pytest.mark.parametrize("images", UNREADABLE)
+def test_images_that_the_network_can_not_read(images: str) -> None:
+    td = to_topdown(Net(pooled), input_size=SIZE)
+    given, text = UNREADABLE[images]
+    for passed in (given, [given] * len(td.plan.levels)):
+        with pytest.raises(TopDownError, match=text):
+            td(passed)
