@@ -46,11 +46,12 @@ def draft(bottom_up: BottomUp, plan: Plan) -> Draft:
     with unforeseen(trace.model):
         writer = GraphWriter(bottom_up, plan)
         writer.write()
-        network = TopDownNetwork(writer.root, writer.graph, plan, tuple(writer.level_ends))
+        tree = writer.tree
+        network = TopDownNetwork(tree.root, writer.graph, plan, tuple(writer.level_ends))
         found = check_graph(network, bottom_up)
         network.plan = costed(network, found, bottom_up)
         _spare_memory(network, found)
-    return Draft(network, trace.model, tuple(writer.modules), tuple(writer.tensors))
+    return Draft(network, trace.model, tuple(tree.modules), tuple(tree.tensors))
 
 
 def _spare_memory(network: TopDownNetwork, found: Footprint) -> None:

@@ -1,29 +1,26 @@
-"""Emit: the graph of a top-down network, and the modules that it calls, on the meta device."""
+"""Emit: the graph of a top-down network."""
 
 from __future__ import annotations
 
-import copy
 import operator
 from collections.abc import Callable
-from itertools import accumulate
 from typing import Any
 
 import torch
 from torch import fx, nn
 
-from td_transform.analyse import BottomUp, attribute_of
+from td_transform.analyse import BottomUp
 from td_transform.emit.build import LayerBuilder
 from td_transform.emit.layouts import Layouts
-from td_transform.emit.placed import Placed, PlacedTensor, Values
+from td_transform.emit.tree import ModuleTree
 from td_transform.errors import ConversionError, TopDownError, first_line
-from td_transform.layers import InputFront, Scope
+from td_transform.layers import InputFront
 from td_transform.layers.axes import STANDARD
 from td_transform.layers.dimensions import DIMENSIONS
 from td_transform.operators import node_operator
 from td_transform.operators.reshaping import in_any_memory
 from td_transform.plan import (
     Drop,
-    LayerPlan,
     LevelPlan,
     NodePlan,
     OwnPlan,
@@ -31,7 +28,6 @@ from td_transform.plan import (
     Plan,
     PoolTo,
     SegmentPlan,
-    TensorPlan,
     UnitPlan,
     Upsampled,
     UpsamplePlan,
@@ -40,7 +36,7 @@ from td_transform.trace import replaced
 
 
 class GraphWriter:
-    """Writes the graph level by level; every module is made once, under its planned name.
+    """Writes the graph level by level, and grows the tree of the modules that it calls.
 
     Args:
         bottom_up: the analysed bottom-up model that the plan was made from.
@@ -52,12 +48,7 @@ class GraphWriter:
         self._trace = bottom_up.trace
         self._plan = plan
         self._builder = LayerBuilder(bottom_up.trace, plan)
-        self._planned = {
-            path
-            for copy in plan.segments
-            for part in copy.held
-            for path in accumulate(part.name.split("."), "{}.{}".format)
-        }
+        self.tree = ModuleTree(bottom_up.trace, plan, self._builder)
         self._sources = {n.name: n for n in self._trace.graph.nodes}
         self._upsampled: dict[tuple[str, fx.Node], fx.Node] = {}
         self._pooled: dict[tuple[str, fx.Node], fx.Node] = {}
@@ -65,12 +56,9 @@ class GraphWriter:
         self._likes: list[fx.Node] = []
         # what ended with class tokens last
         self._tokens: fx.Node | None = None
-        self.root = nn.Module()
         self.graph = fx.Graph()
         self._layouts = Layouts(self.graph)
         self.level_ends: list[str] = []
-        self.modules: list[Placed] = []
-        self.tensors: list[PlacedTensor] = []
 
     def write(self) -> None:
         images = self.graph.placeholder("images")
@@ -78,8 +66,8 @@ class GraphWriter:
         pyramid = self._builder.pyramid(self._plan.levels, shape, self._preprocess())
         front = self._front()
         image = images if front is None else self._call("front", lambda: front, images)
-        levels = self._call("pyramid", lambda: self._own(pyramid), image)
-        self.root.add_module("levels", nn.ModuleList())
+        levels = self._call("pyramid", lambda: self.tree.own(pyramid), image)
+        self.tree.root.add_module("levels", nn.ModuleList())
         current: fx.Node | None = None
         for i, level in enumerate(self._plan.levels):
             image = self.graph.create_node(
@@ -102,25 +90,14 @@ class GraphWriter:
         for node in self._bottom_up.trunk.between(start, image):
             placed[node] = graph.node_copy(node, lambda n: placed[n])
         graph.output(placed[image])
-        return self._carried(graph, "Preprocess")
+        return self.tree.carried(graph, "Preprocess")
 
     def _front(self) -> nn.Module | None:
         """What makes the image of the model's input, where that is none."""
         front = self._trace.front
         if front is None:
             return None
-        return InputFront(self._carried(front.graph, "Front"), len(front.input_size) - 1)
-
-    def _carried(self, graph: fx.Graph, name: str) -> fx.GraphModule:
-        """A piece of the bottom-up graph, with its layers as they are."""
-        trace = self._trace
-        targets = {str(n.target) for n in graph.nodes if n.op in ("call_module", "get_attr")}
-        modules = {
-            target: copy.deepcopy(attribute_of(trace.skeleton, target)) for target in targets
-        }
-        module = fx.GraphModule(modules, graph, name)
-        self.modules.append(Placed(module, trace.model, "copied"))
-        return module
+        return InputFront(self.tree.carried(front.graph, "Front"), len(front.input_size) - 1)
 
     def _level(self, level: LevelPlan, image: fx.Node, current: fx.Node | None) -> fx.Node:
         lift = self._unit(level.lift, image) if level.lift is not None else None
@@ -131,7 +108,7 @@ class GraphWriter:
             current = self._part(part, _present(current), like=like)
         if level.merge is not None:
             merge = level.merge
-            make = lambda: self._fresh(self._builder.merge(merge))  # noqa: E731
+            make = lambda: self.tree.fresh(self._builder.merge(merge))  # noqa: E731
             current = self._call(f"{level.path}.merge", make, _present(current), _present(lift))
         elif lift is not None:
             current = lift
@@ -157,71 +134,18 @@ class GraphWriter:
         **options: Any,
     ) -> fx.Node:
         """Call the module of that name, made on first use."""
-        *scopes, last = name.split(".")
-        parent = self._scope(scopes, under)
-        if last not in parent._modules:
-            parent.add_module(last, make())
+        self.tree.add(name, make, under=under)
         return self.graph.call_module(name, inputs, options)
 
-    def _free(self, name: str) -> str:
-        """A name for what the bottom-up model has no module for, which one of its own may have."""
-        while name in self._planned:
-            name += "_"
-        return name
-
-    def _scope(self, names: list[str], under: str = "") -> nn.Module:
-        """The module at a path, which may be new.
-
-        Args:
-            names: the parts of the path.
-            under: below this prefix stand the bottom-up model's own paths; scopes show as those.
-        """
-        parent = self.root
-        for i, name in enumerate(names):
-            if name not in parent._modules:
-                path = ".".join(names[: i + 1])
-                within = path.removeprefix(f"{under}.") if under and path != under else ""
-                parent.add_module(name, Scope(self._shown_as(within, name)))
-            parent = parent.get_submodule(name)
-        return parent
-
-    def _shown_as(self, source: str, name: str) -> str:
-        """The class of the bottom-up module that a scope stands for."""
-        if name.isdigit() and not source:
-            return "Level"
-        try:
-            module = self._trace.skeleton.get_submodule(source) if source else None
-        except AttributeError:
-            module = None
-        return type(module).__name__ if module is not None else name.capitalize()
-
-    def _fresh(self, module: nn.Module) -> nn.Module:
-        """A new module; one that is the user's own, or holds such a one, is theirs to initialise."""
-        if not self._builder.own_layers(module):
-            self.modules.append(Placed(module, None, "fresh"))
-        return self._own(module)
-
-    def _own(self, module: nn.Module) -> nn.Module:
-        for own in self._builder.own_layers(module):
-            self.modules.append(Placed(own.module, None, "made", own.made))
-        return module
-
     def _unit(self, plan: UnitPlan | OwnPlan, x: fx.Node) -> fx.Node:
-        return self._call(plan.name, lambda: self._fresh(self._builder.lift(plan)), x)
+        return self._call(plan.name, lambda: self.tree.fresh(self._builder.lift(plan)), x)
 
     def _upsample(self, plan: UpsamplePlan, x: fx.Node, like: fx.Node) -> fx.Node:
         """Paths that need the same tensor at the finer resolution share its upsampling."""
         if (plan.name, x) not in self._upsampled:
-            make = lambda: self._fresh(self._builder.upsample(plan))  # noqa: E731
+            make = lambda: self.tree.fresh(self._builder.upsample(plan))  # noqa: E731
             self._upsampled[plan.name, x] = self._call(plan.name, make, x, like)
         return self._upsampled[plan.name, x]
-
-    def _layer(self, plan: LayerPlan, *, size_preserving: bool) -> nn.Module:
-        source = self._trace.model.get_submodule(plan.source)
-        module = self._builder.layer(plan, size_preserving=size_preserving)
-        shared = plan.inherits and self._plan.options.weights == "inherit"
-        self.modules.append(Placed(module, source, "shared" if shared else "fresh"))
-        return module
 
     # Segments
 
@@ -275,7 +199,8 @@ class GraphWriter:
         like: fx.Node,
     ) -> fx.Node:
         if plan.tensor is not None:
-            return self._tensor(segment, plan.tensor)
+            self.tree.tensor(plan.tensor, under=segment.prefix)
+            return self.graph.get_attr(plan.tensor.name)
         match plan.change:
             case Drop(takes=takes):
                 return self._taken(takes, source, placed)
@@ -315,9 +240,9 @@ class GraphWriter:
         """A pooled map that is laid out as the bottom-up one is; all that read it share it."""
         axes = self._bottom_up.trunk.axes(source) or STANDARD
         kind: Any = DIMENSIONS[len(size)].adaptive_pool
-        name = self._free(f"{segment.prefix}.pool")
+        name = self.tree.free(f"{segment.prefix}.pool")
         while self._pool_sizes.setdefault(name, size) != size:
-            name = self._free(f"{name}_")
+            name = self.tree.free(f"{name}_")
         if (name, x) not in self._pooled:
             pooled = self._call(name, lambda: kind(size), self._layouts.standard(x, axes, like))
             self._pooled[name, x] = self._layouts.as_copied(pooled, axes, x)
@@ -333,9 +258,9 @@ class GraphWriter:
             args = replaced(args, path, value)
         layer = plan.layer
         if layer is not None:
-            make = lambda: self._layer(layer, size_preserving=plan.size_preserving)  # noqa: E731
+            make = lambda: self.tree.layer(layer, size_preserving=plan.size_preserving)  # noqa: E731
             return self._call(layer.name, make, *args, under=segment.prefix, **kwargs)
-        name, known = self._free(f"{segment.prefix}.{source.name}"), node_operator(source, None)
+        name, known = self.tree.free(f"{segment.prefix}.{source.name}"), node_operator(source, None)
         if known is not None and known.as_module is not None:
             follows = known.as_module(self._bottom_up.trunk.call(source))
             return self._call(name, lambda: follows, args[0])
@@ -350,24 +275,6 @@ class GraphWriter:
                     kwargs = {**kwargs, option: value}
         target = in_any_memory(source.target, args, kwargs)
         return self.graph.create_node(source.op, target, args, kwargs)
-
-    def _tensor(self, segment: SegmentPlan, plan: TensorPlan) -> fx.Node:
-        """A parameter or buffer that the forward reads itself."""
-        value = self._trace.tensor(plan.source)
-        *scopes, last = plan.name.split(".")
-        owner = self._scope(scopes, segment.prefix)
-        if not hasattr(owner, last):
-            trains = isinstance(value, nn.Parameter)
-            new = torch.empty(plan.shape, dtype=value.dtype, device="meta")
-            if trains:
-                owner.register_parameter(last, nn.Parameter(new, value.requires_grad))
-            else:
-                owner.register_buffer(last, new)
-            keeps = tuple(value.shape) == plan.shape
-            inherits = plan.inherits and self._plan.options.weights == "inherit"
-            values: Values = "copied" if not trains else "shared" if inherits else "fresh"
-            self.tensors.append(PlacedTensor(owner, last, value, values if keeps else "fresh"))
-        return self.graph.get_attr(".".join([*scopes, last]))
 
 
 def _present(node: fx.Node | None) -> fx.Node:

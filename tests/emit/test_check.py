@@ -165,8 +165,8 @@ def test_a_parameter_that_only_the_top_down_network_does_not_read() -> None:
     bottom_up, plan = analysed()
     writer = GraphWriter(bottom_up, plan)
     writer.write()
-    writer.root.levels[0].lift.idle = nn.Parameter(torch.ones(1, device="meta"))
-    network = TopDownNetwork(writer.root, writer.graph, plan, tuple(writer.level_ends))
+    writer.tree.root.levels[0].lift.idle = nn.Parameter(torch.ones(1, device="meta"))
+    network = TopDownNetwork(writer.tree.root, writer.graph, plan, tuple(writer.level_ends))
     with pytest.raises(ConversionError, match=r"levels\.0\.lift\.idle'.*no gradient reaches it"):
         check_graph(network, bottom_up)
 
