@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -127,13 +127,12 @@ class Propagation:
     def _restore_axes(self, call: Call) -> None:
         """An adaptive pooling to a given size: the channel rules see no stride, but positions stay."""
         before, after = self._inference.dims[call.input], self._inference.dims[call.node]
-        if len(before) != len(after):
+        info = self._trace.values[call.node]
+        if not isinstance(info, TensorInfo) or len(before) != len(after):
             return
         self._inference.dims[call.node] = tuple(
             old if isinstance(old, Spatial) and old.axis != FLAT and size > 1 else new
-            for old, new, size in zip(
-                before, after, self._trace.values[call.node].shape, strict=True
-            )
+            for old, new, size in zip(before, after, info.shape, strict=True)
         )
 
     def _forget_widths(self, node: fx.Node) -> None:
@@ -151,28 +150,15 @@ class Propagation:
         sources = [n for n in node.all_input_nodes if n in self.fields][: reach.sources]
         if not sources or not _holds_tensors(info):
             return None
-        if operator is OPAQUE:
-            return self._opaque(call, reach, sources, self._inference.dims[node], info)
-        if isinstance(info, tuple):
-            return self._several(call, operator, reach, sources)
+        if reach.levels or operator.channels == "part":
+            return self._several(call, reach, self.fields[sources[0]])
         if operator.channels == "join":
             return self._concatenation(call)
-        parts = [self._through(source, call, operator, reach) for source in sources]
-        return united(parts, _width(info))
 
-    def _opaque(
-        self, call: Call, reach: Reach, sources: Sequence[fx.Node], dims: Any, info: Any
-    ) -> Any:
-        """The fields of whatever an unknown operator returns, nested as that is."""
-        if isinstance(info, TensorInfo):
-            parts = [self._through(n, call, OPAQUE, reach, (dims, info)) for n in sources]
-            return united(parts, _width(info))
-        if isinstance(info, tuple):
-            pairs = zip(dims, info, strict=True)
-            return tuple(self._opaque(call, reach, sources, *pair) for pair in pairs)
-        if isinstance(info, dict):
-            return {k: self._opaque(call, reach, sources, dims[k], info[k]) for k in info}
-        return None
+        def parts(output: tuple[Dims, TensorInfo]) -> list[MapField]:
+            return [self._through(source, call, operator, reach, output) for source in sources]
+
+        return _of_each(parts, self._inference.dims[node], info)
 
     def _through(
         self,
@@ -180,14 +166,14 @@ class Propagation:
         call: Call,
         operator: Operator,
         reach: Reach,
-        output: tuple[Dims, TensorInfo] | None = None,
+        output: tuple[Dims, TensorInfo],
     ) -> MapField:
-        """One input's field, as the positions of the output (one of several) see it."""
+        """One input's field, as the positions of an output see it."""
         field: MapField = self.fields[source].with_whole(reach.whole)
         field = self._sliced_channels(field, call, operator)
         if len(call.tensors) > 1 and operator is not OPAQUE:
             self._check_orientation(source, call.node)
-        dims, info = output or (self._inference.dims[call.node], self._trace.values[call.node])
+        dims, info = output
         before, after = self.axes(source), axes_of(dims, self._count)
         own, counts = self._counts(source), _counts(dims, info, self._count)
         kept = tuple(count or before for count, before in zip(counts, own, strict=True))
@@ -215,23 +201,17 @@ class Propagation:
         field = self.fields.get(source)
         return field.pooled(self.axes(source) - self.axes(call.node)) if field else None
 
-    def _several(
-        self, call: Call, operator: Operator, reach: Reach, sources: Sequence[fx.Node]
-    ) -> tuple[MapField, ...]:
-        """Operators with several outputs: splits of the channels, the levels of a pyramid."""
+    def _several(self, call: Call, reach: Reach, field: MapField) -> tuple[MapField, ...]:
+        """Operators that part a map: into channels, or the levels of a pyramid."""
         infos = self._trace.values[call.node]
         if reach.levels:
-            field = self.fields[sources[0]]
             return tuple(
                 field.read(taps, info.shape[2:], mixes=True)
                 for taps, info in zip(reach.levels, infos, strict=True)
             )
-        if operator.channels != "part":
-            raise Conflict(f"{len(infos)} outputs")
         place = int(call.option("dim", 2, 0)) % len(infos[0].shape)
         if isinstance(self._inference.dims[call.node][0][place], Spatial):
             raise Conflict("a split along an axis of the map")
-        field = self.fields[sources[0]]
         if place != 1:
             return (MapField(field.axes),) * len(infos)
         ends = [sum(i.shape[1] for i in infos[: k + 1]) for k in range(len(infos))]
@@ -277,6 +257,19 @@ def _numbers(dims: Any, values: Any) -> Any:
     if isinstance(dims, tuple) and isinstance(sizes, tuple) and len(dims) == len(sizes):
         return tuple(_numbers(dim, size) for dim, size in zip(dims, sizes, strict=True))
     return dims
+
+
+def _of_each(
+    parts: Callable[[tuple[Dims, TensorInfo]], Sequence[MapField]], dims: Any, info: Any
+) -> Any:
+    """The fields of all that an operator returns, nested as that is."""
+    if isinstance(info, TensorInfo):
+        return united(parts((dims, info)), _width(info))
+    if isinstance(info, tuple):
+        return tuple(_of_each(parts, *pair) for pair in zip(dims, info, strict=True))
+    if isinstance(info, dict):
+        return {key: _of_each(parts, dims[key], info[key]) for key in info}
+    return None
 
 
 def _holds_tensors(info: Any) -> bool:

@@ -13,12 +13,14 @@ from torch import nn
 from td_transform.layers import Pyramid, Upsample
 from td_transform.layers.dimensions import PADDING_LAYERS
 from td_transform.operators import (
+    elementwise,
     indexing,
     making,
     mutation,
     normalising,
     products,
     reach,
+    reductions,
     reshaping,
     resizing,
     rules,
@@ -45,57 +47,10 @@ def _register(
         register_operator(target, Operator(name, role, infer, window, resize, reach, **facts))
 
 
-_ACTIVATIONS = [
-    nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish,
-    nn.Sigmoid, nn.Tanh, nn.Softplus, nn.Softsign, nn.LogSigmoid,
-    nn.Hardtanh, nn.Hardswish, nn.Hardsigmoid, nn.Hardshrink, nn.Softshrink, nn.RReLU,
-    nn.Tanhshrink, nn.Threshold,
-    F.relu, F.relu_, F.relu6, F.leaky_relu, F.elu, F.selu, F.celu, F.gelu, F.silu, F.mish,
-    F.softplus, F.softsign, F.logsigmoid, F.hardtanh, F.hardswish,
-    F.hardsigmoid, F.rrelu, F.sigmoid, F.tanh, F.threshold,
-    torch.relu, torch.relu_, torch.sigmoid, torch.tanh, torch.clamp,
-    "relu", "relu_", "sigmoid", "sigmoid_", "tanh", "clamp", "clamp_",
-]  # fmt: skip
-_DROPOUTS = [
-    nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout,
-    "torchvision.ops.stochastic_depth.StochasticDepth",
-    "torchvision.ops.drop_block.DropBlock2d",
-    "timm.layers.drop.DropPath", "timm.layers.drop.DropBlock2d",
-]  # fmt: skip
-_FUNCTIONAL_DROPOUTS = {
-    F.dropout: nn.Dropout, torch.dropout: nn.Dropout, F.dropout1d: nn.Dropout1d,
-    F.dropout2d: nn.Dropout2d, F.dropout3d: nn.Dropout3d, F.alpha_dropout: nn.AlphaDropout,
-    F.feature_alpha_dropout: nn.FeatureAlphaDropout,
-}  # fmt: skip
-_INERT = [
-    nn.Identity, "contiguous", "clone", "detach", "to", "float", "type_as", torch.clone, torch.detach,
-]  # fmt: skip
-_SUMS = [op.add, op.iadd, torch.add, "add"]
-_PRODUCTS = [op.mul, op.imul, torch.mul, "mul"]
-_ARITHMETIC = [
-    op.sub, op.truediv, op.floordiv, op.mod, op.neg, op.pow, op.isub, op.itruediv, op.ifloordiv,
-    torch.sub, torch.div, torch.maximum, torch.minimum, torch.abs, torch.exp, torch.sqrt,
-    torch.rsqrt, torch.pow, torch.neg, torch.square, torch.addcmul, torch.true_divide, "sub", "div",
-    "pow", "sqrt", "rsqrt", "exp", "abs", "neg", "square",
-]  # fmt: skip
-
-
 _EVOLVED_NORMS = [
     *(f"timm.layers.evo_norm.EvoNorm2d{kind}" for kind in ("B0", "B1", "B2", "S0", "S1", "S2")),
     *(f"timm.layers.filter_response_norm.FilterResponseNorm{kind}2d" for kind in ("Tlu", "Act")),
 ]
-_OF_SEVERAL_TENSORS = [
-    op.gt, op.ge, op.lt, op.le, op.eq, op.ne, op.and_, op.or_, torch.gt, torch.ge, torch.lt,
-    torch.le, torch.eq, torch.ne, torch.logical_and, torch.logical_or, "gt", "ge", "lt", "le", "eq",
-    "ne", torch.lerp, torch.atan2, "lerp", "addcmul", "masked_fill",
-]  # fmt: skip
-_ELEMENTWISE = [
-    op.invert, op.abs, torch.sin, torch.cos, torch.log, torch.log1p, torch.expm1, torch.floor,
-    torch.ceil, torch.round, torch.sign, torch.reciprocal, torch.erf, torch.isnan, torch.nan_to_num,
-    torch.logical_not, torch.zeros_like, torch.ones_like, torch.empty_like, torch.full_like,
-    torch.rand_like, torch.randn_like, "sin", "cos", "log", "floor", "ceil", "round", "sign", "half",
-    "bfloat16", "double", "bool", "long", "abs_", "exp_", "neg_", "sqrt_",
-]  # fmt: skip
 
 
 def _combine(call: Call) -> Any:
@@ -107,10 +62,12 @@ def _dropout_as(kind: type[nn.Module]) -> Callable[[Call], nn.Module]:
     return lambda call: kind(call.number("p", 1, 0.5))
 
 
-_register(_ACTIVATIONS, "activation", rules.keep, reach=reach.pointwise, keeps_shape=True)
 _register(
-    [nn.Softmax, nn.LogSoftmax, nn.Softmax2d, F.softmax, F.log_softmax, torch.softmax,
-     torch.log_softmax, "softmax", "log_softmax"],
+    elementwise.ACTIVATIONS, "activation", rules.keep, reach=reach.pointwise, keeps_shape=True
+)
+_register(
+    [nn.Softmax, nn.LogSoftmax, nn.Softmax2d, nn.Softmin, F.softmax, F.log_softmax, F.softmin,
+     torch.softmax, torch.log_softmax],
     "activation", rules.keep, reach=reach.along_dimension(1), keeps_shape=True,
 )  # fmt: skip
 _register(
@@ -122,24 +79,34 @@ _register(
     reach=reach.pointwise,
     keeps_shape=True,
 )
+_register(
+    [F.gumbel_softmax],
+    "activation",
+    rules.keep,
+    reach=reach.along_dimension(4, -1),
+    keeps_shape=True,
+)
+_register([F.prelu, torch.prelu], "activation", rules.prelu_of, reach=reach.pointwise)
 _register([nn.GLU, F.glu], "combine", rules.glu)
-_register(_DROPOUTS, "inert", rules.keep, reach=reach.pointwise, keeps_shape=True)
-for function, kind in _FUNCTIONAL_DROPOUTS.items():
+_register(elementwise.DROPOUTS, "inert", rules.keep, reach=reach.pointwise, keeps_shape=True)
+for function, kind in elementwise.FUNCTIONAL_DROPOUTS.items():
     _register(
         [function], "inert", rules.keep, reach=reach.pointwise, keeps_shape=True,
         as_module=_dropout_as(kind),
     )  # fmt: skip
-_register(_INERT, "inert", rules.keep, reach=reach.first_input)
+_register(elementwise.INERT, "inert", rules.keep, reach=reach.first_input)
 _register([nn.LocalResponseNorm, F.local_response_norm], "inert", rules.keep)
 _register([F.normalize], "inert", rules.keep, reach=reach.along_dimension(2, 1))
-_register(_SUMS, "combine", _combine, reach=reach.pointwise, combines="sum")
-_register(_PRODUCTS, "combine", _combine, reach=reach.pointwise, combines="product")
-_register(_ARITHMETIC, "combine", _combine, reach=reach.pointwise)
-_register(_OF_SEVERAL_TENSORS, "combine", rules.same, reach=reach.pointwise)
-_register(_ELEMENTWISE, "inert", rules.keep, reach=reach.first_input)
-_register([torch.where, "where"], "combine", products.choice, reach=reach.pointwise)
-_register([torch.roll, "roll", torch.flip, "flip"], "inert", rules.keep, reach=everything)
-_register([torch.cumsum, "cumsum"], "inert", rules.keep, reach=everything)
+_register(elementwise.SUMS, "combine", _combine, reach=reach.pointwise, combines="sum")
+_register(elementwise.PRODUCTS, "combine", _combine, reach=reach.pointwise, combines="product")
+_register(elementwise.ARITHMETIC, "combine", _combine, reach=reach.pointwise)
+_register(elementwise.OF_SEVERAL_TENSORS, "combine", rules.same, reach=reach.pointwise)
+_register(elementwise.OF_ONE_TENSOR, "inert", rules.keep, reach=reach.first_input)
+_register([torch.where], "combine", products.choice, reach=reach.pointwise)
+_register(
+    [torch.roll, torch.flip, torch.fliplr, torch.flipud], "inert", rules.keep, reach=everything
+)
+_register([torch.cumsum, torch.cumprod], "inert", rules.keep, reach=everything)
 _register([torch.cat, torch.concat, torch.concatenate], "combine", rules.concat, channels="join")
 
 _register(
@@ -246,31 +213,40 @@ _register(
      F.adaptive_max_pool2d, F.adaptive_max_pool3d],
     "collapse", rules.adaptive, reach=reach.adaptive, gathers="max",
 )  # fmt: skip
-_register([torch.mean, "mean"], "collapse", rules.reduce, gathers="mean")
-_register([torch.sum, "sum"], "collapse", rules.reduce, gathers="sum")
-_register([torch.amax, "amax"], "collapse", rules.reduce, gathers="max")
-_register([torch.amin, "amin"], "collapse", rules.reduce, gathers="min")
-_register([torch.var, torch.std, "var", "std"], "collapse", rules.reduce)
-
+_register([torch.mean], "collapse", reductions.reducing(), gathers="mean")
+_register([torch.sum, torch.nansum], "collapse", reductions.reducing(), gathers="sum")
+_register([torch.amax], "collapse", reductions.reducing(), gathers="max")
+_register([torch.amin], "collapse", reductions.reducing(), gathers="min")
 _register(
-    [torch.max, torch.min, "max", "min"],
-    "collapse",
-    products.extreme,
-)
-_register([torch.argmax, torch.argmin, "argmax", "argmin"], "collapse", products.extreme)
-_register([torch.topk, "topk"], "combine", products.largest, reach=reach.along_dimension(2, -1))
-_register([torch.sort, "sort"], "combine", products.in_order, reach=reach.along_dimension(1, -1))
+    [torch.prod, torch.logsumexp, torch.nanmean, torch.median, torch.any, torch.all,
+     torch.argmax, torch.argmin],
+    "collapse", reductions.reducing(),
+)  # fmt: skip
 _register(
-    [op.matmul, torch.matmul, torch.bmm, "matmul", "bmm"],
+    [torch.var, torch.std, torch.var_mean, torch.std_mean],
+    "collapse", reductions.reducing(keepdim=3),
+)  # fmt: skip
+_register(
+    [torch.norm, "norm", torch.linalg.norm, torch.linalg.vector_norm],
+    "collapse", reductions.reducing(dim=2, keepdim=3),
+)  # fmt: skip
+_register([torch.max, torch.min], "collapse", reductions.extreme)
+_register([torch.topk], "combine", reductions.largest, reach=reach.along_dimension(2, -1))
+_register([torch.sort], "combine", reductions.in_order, reach=reach.along_dimension(1, -1))
+_register(
+    [op.matmul, torch.matmul, torch.linalg.matmul, torch.mm, torch.bmm],
     "linear", products.matmul, reach=everything,
 )  # fmt: skip
+_register([torch.addmm, torch.baddbmm], "linear", products.matmul_and_sum, reach=everything)
+_register([torch.cdist], "linear", products.distances, reach=everything)
+_register([F.cosine_similarity], "linear", products.similarity, reach=everything)
 _register([torch.einsum], "linear", products.einsum, reach=everything)
 _register([F.scaled_dot_product_attention], "combine", products.attention, reach=everything)
 _register(
     [nn.MultiheadAttention],
     "linear", products.multihead, None, resizing.resize_attention, reach=everything,
 )  # fmt: skip
-_register([torch.unbind, "unbind"], "combine", products.unbind, reach=everything)
+_register([torch.unbind], "combine", reductions.unbind, reach=everything)
 
 _register(
     [nn.PixelUnshuffle, F.pixel_unshuffle, torch.pixel_unshuffle],
@@ -290,29 +266,34 @@ _register(
 _register([*PADDING_LAYERS, F.pad], "pool", rules.pad, reach=reach.padded)
 
 _register(
-    [nn.Flatten, nn.Unflatten, torch.flatten, torch.reshape, "view", "reshape", "flatten", "unflatten"],
+    [nn.Flatten, nn.Unflatten, torch.flatten, torch.unflatten, torch.reshape, "view"],
     "inert", reshaping.reshape, reach=reach.rearranged,
 )  # fmt: skip
 _register([nn.Unfold, F.unfold], "inert", reshaping.unfold, reach=everything)
 _register(["reshape_as", "view_as"], "inert", reshaping.reshape_as, reach=reach.rearranged)
-_register([torch.permute, "permute", "torchvision.ops.misc.Permute"], "inert", reshaping.permute)
-_register([torch.transpose, "transpose", torch.swapaxes, "swapaxes"], "inert", reshaping.transpose)
-_register([torch.squeeze, "squeeze"], "inert", reshaping.squeeze)
-_register([torch.unsqueeze, "unsqueeze"], "inert", reshaping.unsqueeze)
-_register(["expand", "expand_as"], "inert", making.expand, reach=reach.first_input)
-_register([torch.tile, "repeat", "tile"], "inert", making.repeat, reach=everything)
+_register([torch.permute, "torchvision.ops.misc.Permute"], "inert", reshaping.permute)
+_register([torch.transpose, torch.swapaxes, torch.swapdims], "inert", reshaping.transpose)
+_register([torch.t], "inert", reshaping.turned)
+_register([torch.movedim, torch.moveaxis], "inert", reshaping.moved)
+_register([torch.squeeze], "inert", reshaping.squeeze)
+_register([torch.unsqueeze], "inert", reshaping.unsqueeze)
 _register(
-    [torch.repeat_interleave, "repeat_interleave"],
-    "inert", making.repeat_interleave, reach=everything,
-)  # fmt: skip
-_register([torch.zeros, torch.ones, torch.empty, torch.rand, torch.randn], "inert", making.made)
+    ["expand", "expand_as", torch.broadcast_to], "inert", making.expand, reach=reach.first_input
+)
+_register([torch.tile, "repeat"], "inert", making.repeat, reach=everything)
+_register([torch.repeat_interleave], "inert", making.repeat_interleave, reach=everything)
+_register(
+    [torch.zeros, torch.ones, torch.full, torch.empty, torch.rand, torch.randn],
+    "inert",
+    making.made,
+)
 _register(["new_zeros", "new_ones", "new_empty", "new_full"], "inert", making.made_like)
 _register([torch.eye], "inert", making.eye)
 _register([torch.arange], "inert", making.counted)
 _register([torch.linspace], "inert", making.divided)
 _register([torch.stack], "combine", reshaping.stack)
-_register([torch.chunk, "chunk"], "combine", rules.chunk, channels="part")
-_register([torch.split, "split"], "combine", rules.split, channels="part")
+_register([torch.chunk], "combine", rules.chunk, channels="part")
+_register([torch.split], "combine", rules.split, channels="part")
 
 _register([mutation.assigned], "combine", indexing.assigned, reach=everything)
 _register([mutation.after], "inert", rules.keep, reach=reach.first_input)

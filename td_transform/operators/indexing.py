@@ -35,7 +35,7 @@ def arithmetic(call: Call) -> Dim | None:
     if target in (op.floordiv, op.add, op.sub) and (stepped := _stepped(call)) is not None:
         return stepped
     is_number = isinstance(left, int) or (isinstance(left, Width) and not left.terms)
-    if is_number and target is op.mul:
+    if is_number and target in (op.mul, op.add):
         left, right = right, left
     if isinstance(right, Width) and not right.terms:
         if isinstance(left, Spatial) and target is op.mul:

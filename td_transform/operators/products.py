@@ -1,4 +1,4 @@
-"""Channel rules of matrix products and attention, and of what picks values along a dimension.
+"""Channel rules of matrix products, attention and distances, and of a choice between tensors.
 
 A sum over two dimensions lets their widths agree. A product of two maps, of queries and keys, has
 the positions of both.
@@ -25,6 +25,23 @@ def matmul(call: Call) -> Dims:
         Conflict: a factor is a vector, or mixes the positions of a map along one of its axes.
     """
     left, right = call.tensors if len(call.tensors) == 2 else call.tensors * 2
+    return _product(call, left, right)
+
+
+def matmul_and_sum(call: Call) -> Dims:
+    """A tensor to which (..., n, k) times (..., k, m) is added.
+
+    Raises:
+        Conflict: as for a product; or tensors are given by name.
+    """
+    if len(call.node.args) < 3:
+        raise Conflict("tensors by name")
+    added, left, right = call.node.args[:3]
+    product = list(zip(_product(call, left, right), call.values[call.node].shape, strict=True))
+    return _broadcast(call, [_sized(call, added), product])
+
+
+def _product(call: Call, left: Any, right: Any) -> Dims:
     if min(len(call.dims(left)), len(call.dims(right))) < 2:
         raise Conflict("a product with a vector")
     first, second = _sized(call, left), _sized(call, right)
@@ -87,38 +104,20 @@ def einsum(call: Call) -> Dims:
     return _whole_maps(call, tuple(dims[letter] for letter in output))
 
 
-def unbind(call: Call) -> tuple[Dims, ...]:
-    """One tensor for every place along a dimension, which keeps its size."""
-    dims, shape = call.dims(), call.shape()
-    axis = int(call.option("dim", 1, 0)) % len(dims)
-    _fix(call, dims[axis], shape[axis])
-    return ((*dims[:axis], *dims[axis + 1 :]),) * shape[axis]
+def similarity(call: Call) -> Dims:
+    """Of two tensors along a dimension of what they are broadcast to."""
+    dims = list(same(call))
+    del dims[int(call.option("dim", 2, 1))]
+    return tuple(dims)
 
 
-def extreme(call: Call) -> Any:
-    """The largest or smallest: of two tensors, of all values, or along a dimension with its place."""
-    if len(call.tensors) > 1:
-        return same(call)
-    dims, axis = call.dims(), call.option("dim", 1)
-    if axis is None:
-        return ()
-    axis = int(axis) % len(dims)
-    kept = (Width.of(1),) if call.option("keepdim", 2, False) else ()
-    rest = (*dims[:axis], *kept, *dims[axis + 1 :])
-    return rest if isinstance(call.values[call.node], TensorInfo) else (rest, rest)
-
-
-def largest(call: Call) -> tuple[Dims, Dims]:
-    """The k largest along a dimension, with their places."""
-    dims = list(call.dims())
-    axis = int(call.option("dim", 2, -1)) % len(dims)
-    dims[axis] = Width.of(int(call.number("k", 1)))
-    return tuple(dims), tuple(dims)
-
-
-def in_order(call: Call) -> tuple[Dims, Dims]:
-    """Sorted values, with their places."""
-    return call.dims(), call.dims()
+def distances(call: Call) -> Dims:
+    """(..., n, k) from (..., m, k): every one of the first to every one of the second."""
+    left, right = call.tensors if len(call.tensors) == 2 else call.tensors * 2
+    first, second = _sized(call, left), _sized(call, right)
+    _agreed(call, [first[-1], second[-1]])
+    lead = _broadcast(call, [first[:-2], second[:-2]])
+    return _whole_maps(call, (*lead, first[-2][0], second[-2][0]))
 
 
 def choice(call: Call) -> Dims:

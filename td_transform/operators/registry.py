@@ -356,12 +356,13 @@ def node_operator(node: fx.Node, module: nn.Module | None) -> Operator | None:
 
 
 def function_operator(target: Any) -> Operator | None:
-    """The rules of a function or method; one that writes into its tensor has those of its twin."""
-    operator = _operators.get(target)
+    """The rules of a function or method: its own, else those of the method or function of this name, or
+    of the one that doesn't write into its tensor."""
+    if (known := _operators.get(target)) is not None:
+        return known
     name = target if isinstance(target, str) else getattr(target, "__name__", "")
-    if operator is not None or not name.endswith("_") or name.endswith("__"):
-        return operator
-    twin = name.removesuffix("_")
-    if getattr(torch, name, None) is target:
-        return _operators.get(getattr(torch, twin, None))
-    return _operators.get(twin) if isinstance(target, str) else None
+    if not isinstance(target, str) and getattr(torch, name, None) is not target:
+        return None
+    names = [name] if name.endswith("__") else [name, name.removesuffix("_")]
+    twins = (twin for each in names for twin in (each, getattr(torch, each, None)))
+    return next((_operators[twin] for twin in twins if twin in _operators), None)

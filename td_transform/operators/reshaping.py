@@ -29,6 +29,23 @@ def transpose(call: Call) -> Dims:
     return tuple(dims)
 
 
+def turned(call: Call) -> Dims:
+    """x.t(): a matrix turned; fewer dimensions stay."""
+    return call.dims()[::-1]
+
+
+def moved(call: Call) -> Dims:
+    """Some dimensions moved to other places, between the others in their order."""
+    dims = call.dims()
+    pairs = (call.option("source", 1), call.option("destination", 2))
+    sources, places = (
+        [a % len(dims) for a in ([axes] if isinstance(axes, int) else axes)] for axes in pairs
+    )
+    found = dict(zip(places, (dims[a] for a in sources), strict=True))
+    others = iter([dim for a, dim in enumerate(dims) if a not in sources])
+    return tuple(found[a] if a in found else next(others) for a in range(len(dims)))
+
+
 def squeeze(call: Call) -> Dims:
     axes = call.option("dim", 1)
     dims, shape = call.dims(), call.shape()
@@ -137,21 +154,36 @@ def _with_named_axes(call: Call, dims: list[Dim]) -> list[Dim]:
 def _asked(call: Call, rank: int) -> list[Any]:
     """Per output dimension what the code gives for it: an integer, or the dimension that it asked of
     a tensor (None where it computed with that). Empty where it gives none."""
-    arguments, _ = _given(call)
+    arguments = _given(call).values()
     if len(arguments) != rank:
         return []
     found = [call.inference.dims.get(a) if isinstance(a, fx.Node) else a for a in arguments]
     return [call.inference.widths.resolve(a) if isinstance(a, Width) else a for a in found]
 
 
-def _given(call: Call) -> tuple[tuple[Any, ...], tuple[str | int, ...]]:
-    """The sizes that a view is given, and the path to them among the node's arguments."""
-    if call.module is not None or call.node.target in (torch.flatten, "flatten", "unflatten"):
-        return (), ()
-    arguments = call.node.args[1:]
+def _given(call: Call) -> dict[tuple[str | int, ...], Any]:
+    """The sizes that a view is given, by their paths among the node's arguments; -1 for those that
+    it leaves."""
+    target, arguments = call.node.target, call.node.args[1:]
+    if call.module is not None or target in (torch.flatten, "flatten"):
+        return {}
+    if target in (torch.unflatten, "unflatten"):
+        return _parted(call)
     if arguments and isinstance(arguments[0], (tuple, list)):
-        return tuple(arguments[0]), (1,)
-    return arguments, ()
+        return {(1, i): size for i, size in enumerate(arguments[0])}
+    return {(1 + i,): size for i, size in enumerate(arguments)}
+
+
+def _parted(call: Call) -> dict[tuple[str | int, ...], Any]:
+    """The same where one dimension is parted."""
+    dim: Any = call.option("dim", 1)
+    sizes: Any = call.node.args[2] if len(call.node.args) > 2 else ()
+    if not sizes:
+        return {}
+    ahead = dim % len(call.shape())
+    behind = len(call.shape()) - ahead - 1
+    parts = enumerate([-1] * ahead + list(sizes) + [-1] * behind, start=-ahead)
+    return {(2, i): size for i, size in parts}
 
 
 def _equate_asked(call: Call, result: list[Dim]) -> None:
@@ -211,12 +243,12 @@ def _moved(call: Call, ins: list[int], sizes: list[int]) -> list[Dim]:
 
 def _literals(call: Call, dims: list[Dim]) -> None:
     """Integers in the code that are widths."""
-    arguments, path = _given(call)
-    if len(arguments) != len(dims):
+    given = _given(call)
+    if len(given) != len(dims):
         return
-    for i, (argument, dim) in enumerate(zip(arguments, dims, strict=True)):
+    for (path, argument), dim in zip(given.items(), dims, strict=True):
         if isinstance(argument, int) and argument >= 0 and isinstance(dim, Width) and dim.terms:
-            call.literal((*path, i) if path else (i + 1,), dim)
+            call.literal(path, dim)
 
 
 def _factor_groups(

@@ -89,6 +89,14 @@ def prelu(call: Call) -> Dims:
     return call.dims()
 
 
+def prelu_of(call: Call) -> Dims:
+    """The function, which is given a slope, or one a channel."""
+    dims, slopes = call.dims(), call.option("weight", 1)
+    if isinstance(slopes, fx.Node) and call.shape(slopes) not in ((), (1,)):
+        call.inference.widths.equate(as_width(call.dims(slopes)[0]), as_width(dims[1]))
+    return dims
+
+
 def conv(call: Call) -> Dims:
     """A convolution sets its width; a depthwise one multiplies the width that it gets."""
     if call.module is None:
@@ -204,19 +212,6 @@ def adaptive(call: Call) -> Dims:
     sizes = per_axis(call.number("output_size", 1), len(dims) - 2)
     new = [d if s is None else Width.of(s) for d, s in zip(dims[2:], sizes, strict=True)]
     return (*dims[:2], *new)
-
-
-def reduce(call: Call) -> Dims:
-    """mean, sum, max over some dimensions."""
-    dims = list(call.dims())
-    axes = call.option("dim", 1)
-    if axes is None:
-        return ()
-    axes = [axes] if isinstance(axes, int) else list(axes)
-    gone = {a % len(dims) for a in axes}
-    if call.option("keepdim", 2, False):
-        return tuple(Width.of(1) if i in gone else d for i, d in enumerate(dims))
-    return tuple(d for i, d in enumerate(dims) if i not in gone)
 
 
 def concat(call: Call) -> Dims:

@@ -25,6 +25,7 @@ from td_transform.trace.targets import (
     attribute_of,
     is_method,
     public,
+    turned,
 )
 from td_transform.trace.trees import describe, has_tensors, tensors
 from td_transform.trace.writer import GraphWriter
@@ -223,7 +224,7 @@ class Recorder(TorchFunctionMode):
         result = self._executor.function(func, args, {})
         if not isinstance(result, Tensor):
             return result
-        target = Target("call_function", getattr, (args[0], name), {})
+        target = turned(args[0], name) or Target("call_function", getattr, (args[0], name), {})
         return self._record(target, lambda: result)
 
     def _size(self, func: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

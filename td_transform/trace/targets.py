@@ -27,6 +27,8 @@ _SWAPPED: dict[str, Callable[..., Any]] = {
 _UNARY: dict[str, Callable[..., Any]] = {
     "neg": op.neg, "__neg__": op.neg, "__invert__": op.invert, "__pos__": op.pos,
 }  # fmt: skip
+# torch takes numpy's words, too
+_WORDS = {"axis": "dim", "keepdims": "keepdim"}
 
 FACTORIES: frozenset[Any] = frozenset(_device_constructors())
 VALUE_READS = frozenset(
@@ -65,10 +67,17 @@ def attribute_of(function: Any) -> tuple[str, str] | None:
 
 
 def public(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Target:
-    """The call as a user would have written it: operators for arithmetic, methods by name."""
-    if not is_method(function):
+    """The call as most would have written it: operators for arithmetic, methods by name."""
+    name, method = getattr(function, "__name__", ""), is_method(function)
+    if method or getattr(torch, name, None) is function:
+        kwargs = {_WORDS.get(word, word): value for word, value in kwargs.items()}
+        if name == "narrow" and len(args) == 4 and not isinstance(args[2], torch.Tensor):
+            tensor, dim, start, length = args
+            return _sliced(tensor, dim, slice(start, start + length))
+        if name == "select" and len(args) == 3:
+            return _sliced(*args)
+    if not method:
         return Target("call_function", function, args, kwargs)
-    name = function.__name__
     if len(args) == 2 and not kwargs:
         if name in _OPERATORS:
             return Target("call_function", _OPERATORS[name], args, {})
@@ -77,3 +86,18 @@ def public(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Targ
     if len(args) == 1 and not kwargs and name in _UNARY:
         return Target("call_function", _UNARY[name], args, {})
     return Target("call_method", name, args, kwargs)
+
+
+def turned(tensor: torch.Tensor, attribute: str) -> Target | None:
+    """``x.T`` and ``x.mT`` as methods; None for other attributes."""
+    if attribute == "mT":
+        return Target("call_method", "transpose", (tensor, -2, -1), {})
+    if attribute == "T":
+        return Target("call_method", "permute", (tensor, *reversed(range(tensor.dim()))), {})
+    return None
+
+
+def _sliced(tensor: torch.Tensor, dim: int, item: Any) -> Target:
+    """An item along one dimension."""
+    index = (*[slice(None)] * (dim % tensor.dim()), item)
+    return Target("call_function", op.getitem, (tensor, index), {})

@@ -32,7 +32,7 @@ LOCAL: dict[str, Callable[[], nn.Module]] = {
     "flip": lambda: Apply(torch.flip, dims=(2,)),
     "sum from the top": lambda: Apply(torch.cumsum, dim=2),
     "two ways": Shift,
-    "norm over channels": lambda: Apply(lambda x: x / x.norm(dim=1, keepdim=True)),
+    "sum over channels": lambda: Apply(torch.logcumsumexp, dim=1),
     "reversed channels": lambda: Apply(lambda x: x[:, torch.arange(x.shape[1] - 1, -1, -1)]),
     "power pooling": lambda: Apply(F.lp_pool2d, norm_type=2.0, kernel_size=2, stride=2),
 }
