@@ -92,7 +92,9 @@ def _black_box_is_closer(rows: Sequence[Row]) -> bool:
     listed = [row for row in rows if isinstance(row.get("l2"), list) and closest(row)]
     white = {row["run"]: row["l2"] for row in listed if row["attack"] in _WHITE_BOX}
     for row in listed:
-        images = list(zip(_norms(row["l2"]), _norms(white.get(row["run"])), strict=False))
+        pairs = zip(_norms(row["l2"]), _norms(white.get(row["run"])), strict=False)
+        # an image that was wrong from the start has a norm below 0
+        images = [(black, grey) for black, grey in pairs if min(black, grey) >= 0]
         closer = sum(black < (1 - _CLOSER) * grey for black, grey in images)
         if row["kind"] == "robustness" and closer > _OFTEN * len(images):
             return True

@@ -95,7 +95,7 @@ for function, kind in elementwise.FUNCTIONAL_DROPOUTS.items():
         as_module=_dropout_as(kind),
     )  # fmt: skip
 _register(elementwise.INERT, "inert", rules.keep, reach=reach.first_input)
-_register([nn.LocalResponseNorm, F.local_response_norm], "inert", rules.keep)
+_register([nn.LocalResponseNorm, nn.CrossMapLRN2d, F.local_response_norm], "inert", rules.keep)
 _register([F.normalize], "inert", rules.keep, reach=reach.along_dimension(2, 1))
 _register(elementwise.SUMS, "combine", _combine, reach=reach.pointwise, combines="sum")
 _register(elementwise.PRODUCTS, "combine", _combine, reach=reach.pointwise, combines="product")

@@ -13,7 +13,7 @@ from benchmarks.findings import robustness_verdicts as robust
 from benchmarks.findings.aggregate import Cell, Group
 from benchmarks.findings.comparisons import published_comparisons
 from benchmarks.findings.published import published_curve, published_scales
-from benchmarks.findings.robustness_pairs import paired_comparisons
+from benchmarks.findings.robustness_pairs import masking, paired_comparisons
 from benchmarks.findings.verdicts import Rule
 from benchmarks.measures.curves import Curve, compare
 from benchmarks.runs.jobs import Row
@@ -211,6 +211,15 @@ def test_signs_of_masked_gradients_stand_beside_the_verdict() -> None:
     checked[1]["signs"] = []
     far = row("strong", attack="DeepFool", norm="l2", l2=[9.0] * 300, images=300)
     assert "TD: a black-box attack comes closer" in rule([*rows, *checked, far]).ours
+
+
+def test_images_that_were_wrong_from_the_start_are_no_sign() -> None:
+    """Nothing comes closer to a norm of -1, which stands for them: all attacks have it."""
+    missed = np.where(np.arange(300) < 30, -1.0, distances())
+    near = row("strong", attack="DeepFool", norm="l2", l2=[*(missed * (missed < 0))], images=300)
+    checked = [strong("td", 0.5, attack="AutoAttack"), near]
+    found = masking([l2_row("td", missed), *checked], [Cell("nin-light", "mnist", False)])
+    assert found == "no sign of gradient masking in 1 networks"
 
 
 @pytest.mark.parametrize(
