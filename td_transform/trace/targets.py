@@ -9,6 +9,8 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch.utils._device import _device_constructors
 
+from td_transform.trace.sizes import plain
+
 _OPERATORS: dict[str, Callable[..., Any]] = {
     "add": op.add, "sub": op.sub, "mul": op.mul, "div": op.truediv, "floor_divide": op.floordiv,
     "__floordiv__": op.floordiv, "remainder": op.mod, "pow": op.pow, "__pow__": op.pow,
@@ -71,7 +73,7 @@ def public(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Targ
     name, method = getattr(function, "__name__", ""), is_method(function)
     if method or getattr(torch, name, None) is function:
         kwargs = {_WORDS.get(word, word): value for word, value in kwargs.items()}
-        if name == "narrow" and len(args) == 4 and not isinstance(args[2], torch.Tensor):
+        if name == "narrow" and len(args) == 4 and _counts_from_the_front(args[2]):
             tensor, dim, start, length = args
             return _sliced(tensor, dim, slice(start, start + length))
         if name == "select" and len(args) == 3:
@@ -95,6 +97,10 @@ def turned(tensor: torch.Tensor, attribute: str) -> Target | None:
     if attribute == "T":
         return Target("call_method", "permute", (tensor, *reversed(range(tensor.dim()))), {})
     return None
+
+
+def _counts_from_the_front(start: Any) -> bool:
+    return isinstance(start, int) and plain(start) >= 0
 
 
 def _sliced(tensor: torch.Tensor, dim: int, item: Any) -> Target:

@@ -456,6 +456,14 @@ class IndexedByTensors(Network):
         return x[:, order][:, mask, ..., None].squeeze(-1)
 
 
+class TurnedAndCut(Network):
+    def middle(self, x: Tensor) -> Any:
+        x = x + x.mean(axis=(2, 3), keepdims=True) + x.mT.mT
+        ahead, behind = x.narrow(1, 0, x.shape[1] // 2), torch.narrow(x, -3, -4, 4)
+        matrix = x.select(-1, -1).mean(2)
+        return torch.cat([ahead, behind], axis=1) + (matrix.T.t() @ matrix.t())[0, 0]
+
+
 class CacheOnTheModule(Network):
     def __init__(self) -> None:
         super().__init__()

@@ -54,6 +54,7 @@ CASES = [
     Case(c.Contexts), Case(c.Parametrised), Case(c.ConstantsInForward), Case(c.TensorsOfPython),
     Case(c.ValuesAndIndices), Case(c.TablesBySize), Case(c.StateKept), Case(c.StopsGradient),
     Case(c.RepeatedModule), Case(c.IndexedByTensors), Case(c.CacheOnTheModule),
+    Case(c.TurnedAndCut),
     Case(c.OwnDictionary), Case(c.Probabilities), Case(c.FloatFunctionals), Case(c.IntOfBatch),
     Case(c.FrozenByInt, notes=("frozen at images of 16x16: 16 (39 there)",), at_other_sizes=False),
     Case(c.FrozenByBranch, notes=("frozen at images of 16x16: a branch",), at_other_sizes=False),
