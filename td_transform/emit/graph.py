@@ -262,8 +262,9 @@ class GraphWriter:
             return self._call(layer.name, make, *args, under=segment.prefix, **kwargs)
         name, known = self.tree.free(f"{segment.prefix}.{source.name}"), node_operator(source, None)
         if known is not None and known.as_module is not None:
-            follows = known.as_module(self._bottom_up.trunk.call(source))
-            return self._call(name, lambda: follows, args[0])
+            call = self._bottom_up.trunk.call(source)
+            follows, given = known.as_module(call), [placed.get(n, first) for n in call.tensors]
+            return self._call(name, lambda: follows, *given)
         if plan.size_preserving and known is not None and known.without_stride is not None:
             instead = known.without_stride(self._bottom_up.trunk.call(source))
             if isinstance(instead, nn.Module):

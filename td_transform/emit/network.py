@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from torch import fx, nn
 from torch.fx.graph import PythonCode
 
+from td_transform.emit.pickled import PickledNode, pickled, unpickled
 from td_transform.emit.recompute import Piece
 from td_transform.emit.steps import run_steps, steps_of
 from td_transform.layers.images import short
@@ -71,6 +72,11 @@ class PlannedModule(fx.GraphModule):
         graph.output(graph.graph_copy(self.graph, val_map={}))
         return self._over(self._kind(), root, graph)
 
+    def __reduce__(self) -> Any:
+        pieces = self.__dict__.get("_pieces", ())
+        parts = (dict(self.named_children()), pickled(self.graph), self.plan, self.level_ends)
+        return _restored, (self._kind(), *parts, self.training, pieces)
+
     @classmethod
     def _kind(cls) -> type[PlannedModule]:
         """The class as it is written here: before it stands the one that fx makes of an instance."""
@@ -79,11 +85,31 @@ class PlannedModule(fx.GraphModule):
     def _over(self, kind: type[Planned], root: nn.Module, graph: fx.Graph) -> Planned:
         """A module of this one's plan, mode and recomputed stretches."""
         made = kind(root, graph, self.plan, self.level_ends)
-        made.training = self.training
-        if pieces := self.__dict__.get("_pieces"):
-            made._pieces = pieces
-            made.recompile()
-        return made
+        return _resumed(made, self.training, self.__dict__.get("_pieces", ()))
+
+
+def _resumed(made: Planned, training: bool, pieces: tuple[tuple[str, ...], ...]) -> Planned:
+    made.training = training
+    if pieces:
+        made._pieces = pieces
+        made.recompile()
+    return made
+
+
+def _restored(
+    kind: type[Planned],
+    children: Mapping[str, nn.Module],
+    nodes: Sequence[PickledNode],
+    plan: Plan,
+    level_ends: tuple[str, ...],
+    training: bool,
+    pieces: tuple[tuple[str, ...], ...],
+) -> Planned:
+    """The module that a pickle holds."""
+    root = nn.Module()
+    for name, child in children.items():
+        root.add_module(name, child)
+    return _resumed(kind(root, unpickled(nodes), plan, level_ends), training, pieces)
 
 
 class TopDownNetwork(PlannedModule):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from td_transform.layers.applied import Applied
 from td_transform.layers.front import InputFront
 from td_transform.layers.merge import Merge, MergeKind
 from td_transform.layers.own import LiftSpec, MergeSpec, PyramidSpec, UpsampleSpec, is_own, name_of
@@ -10,6 +11,7 @@ from td_transform.layers.unit import ChannelsLast, FunctionLayer, Scope, Unit
 from td_transform.layers.upsample import OwnUpsample, Upsample, UpsampleKind, learns
 
 __all__ = [
+    "Applied",
     "ChannelsLast",
     "FunctionLayer",
     "InputFront",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from types import CodeType, FrameType
+from types import FrameType
 from typing import Any
 
 import torch
@@ -15,8 +15,14 @@ from torch.overrides import TorchFunctionMode
 from td_transform.operators import function_operator
 from td_transform.operators.mutation import assigned
 from td_transform.trace.execution import Executor
+from td_transform.trace.gradients import (
+    applications_told,
+    as_operator,
+    has_own_gradient,
+    is_plain,
+)
 from td_transform.trace.modes import Mode, settled
-from td_transform.trace.source import is_users, user_frames, user_line
+from td_transform.trace.source import is_users, user_line
 from td_transform.trace.state import ModuleState
 from td_transform.trace.targets import (
     RANK_READS,
@@ -28,7 +34,7 @@ from td_transform.trace.targets import (
     turned,
 )
 from td_transform.trace.trees import describe, has_tensors, tensors
-from td_transform.trace.writer import GraphWriter
+from td_transform.trace.writer import META, GraphWriter
 
 # in a node's meta: does the module hand on the tensor that it gets, outside of training?
 HANDS_ON = "hands_on"
@@ -73,7 +79,6 @@ class Recorder(TorchFunctionMode):
         self._is_leaf = is_leaf
         self._state = state
         self._left_out: dict[str, None] = {}
-        self._functions = _autograd_functions()
         self._calls: dict[str, int] = {}
         self._paused = 0
         self._mode = Mode(training, lambda: self.switches.update({user_line(): None}))
@@ -98,7 +103,7 @@ class Recorder(TorchFunctionMode):
         node = self.writer.create("placeholder", input_name, (), {}, describe(image))
         with self._pause():
             carrier = self.writer.adopt(image, node)
-        with torch.enable_grad(), self._intercepted(), self:
+        with torch.enable_grad(), self._intercepted(), applications_told(self), self:
             return self._skeleton(carrier)
 
     @contextmanager
@@ -190,6 +195,25 @@ class Recorder(TorchFunctionMode):
             target = Target("call_function", name, args, kwargs)
             return self._record(target, lambda: self._executor.function_or_real(func, args, kwargs))
 
+    def applied(self, function: Any, args: tuple[Any, ...], run: _Execution) -> Any:
+        """An autograd function of the user's own: its forward is recorded, or one call where its backward
+        is no derivative of that."""
+        if self._paused:
+            return run()
+        versions = [_version(x) for x in tensors(args)]
+        result = run()
+        with self._pause():
+            if not has_own_gradient(function, args):
+                return result
+            writes = versions != [_version(x) for x in tensors(args)]
+            if writes or not is_plain(args) or not isinstance(result, Tensor):
+                line = function.forward.__code__.co_firstlineno
+                note = f"{function.__name__}'s own backward is left out, its forward's is used "
+                self._left_out[f"{note}({user_line().rpartition(':')[0]}:{line})"] = None
+                return result
+            target = Target("call_function", as_operator(function, args), args, {})
+            return self._record(target, lambda: torch.empty_like(result, device=META))
+
     def _record(self, target: Target, execute: _Execution) -> Any:
         """Execute a call; where tensors come out of it, or are written into, put it in the graph."""
         given = [x for x in tensors((target.args, target.kwargs)) if self.writer.knows(x)]
@@ -253,12 +277,6 @@ class Recorder(TorchFunctionMode):
         if frozen and not follows:
             name = getattr(target.target, "__name__", target.target)
             self._left_out[f"{name} runs as in eval mode, also in training ({user_line()})"] = None
-        frame = next(user_frames(), None)
-        function = self._functions.get(frame.f_code) if frame is not None else None
-        if function is not None:
-            line = user_line().rpartition(":")[0] + f":{function.forward.__code__.co_firstlineno}"
-            note = f"{function.__name__}'s own backward is left out, its forward's is used ({line})"
-            self._left_out[note] = None
 
     def _set_gradient(self, enabled: bool) -> None:
         """The user's `no_grad`, not that of torch's own checkpoints: they take it back."""
@@ -282,18 +300,6 @@ class _Intercepted:
     def __deepcopy__(self, memo: Any) -> _Intercepted:
         """A copied leaf runs unobserved, so whoever copies it takes this away."""
         return self
-
-
-def _autograd_functions() -> dict[CodeType, Any]:
-    """The user's autograd functions, by the code of their forward."""
-    found: dict[CodeType, Any] = {}
-    waiting: list[Any] = [torch.autograd.Function]
-    while waiting:
-        for function in waiting.pop().__subclasses__():
-            waiting.append(function)
-            if (code := getattr(function.forward, "__code__", None)) is not None:
-                found[code] = function
-    return found
 
 
 def _version(tensor: Tensor) -> int:

@@ -24,6 +24,7 @@ from td_transform.operators import TensorInfo, node_operator
 from td_transform.trace.batch import write_batch
 from td_transform.trace.escaping import EscapedFunctions
 from td_transform.trace.input_size import axes_of, check_axes, malformed_size
+from td_transform.trace.randomness import generators_kept
 from td_transform.trace.recorder import Recorder
 from td_transform.trace.sizes import UnhashableSizeError
 from td_transform.trace.source import failed_line
@@ -88,11 +89,18 @@ def record(
                 training=training,
             )
 
-        return _recorded(skeleton, (batch, *size), new_recorder, output)
+        with generators_kept() as drawn:
+            recorder = _recorded(skeleton, (batch, *size), new_recorder, output)
+            if (source := drawn()) is not None:
+                chances.append(source)
+            return recorder
 
+    chances: list[str] = []
     first = run(_BATCH, input_size)
     check_axes(first.writer.graph, first.writer.values, skeleton)
     notes = first.notes
+    if chances:
+        notes.append(f"what {chances[0]} decides in eval mode is fixed as it was drawn")
     again = functools.partial(run, values=first.values_read)
     if first.asked and (frozen := _frozen(first, input_size, again)) is not None:
         notes.append(frozen)
@@ -251,6 +259,8 @@ def _chosen(result: Any, output: int | str | None) -> Any:
     if entries is None:
         return result
     name = "logits" if output is None else output
+    if isinstance(name, int) and isinstance(result, (tuple, list)) and name < 0:
+        name += len(result)
     if isinstance(entries.get(name), Tensor):
         return entries[name]
     if output is None:
@@ -259,7 +269,7 @@ def _chosen(result: Any, output: int | str | None) -> Any:
         return only if isinstance(only, Tensor) else given
     raise TraceError(
         f"argument 'output' ({output!r})",
-        seen=f"a forward that returns {sorted(map(str, entries))}",
+        seen=f"a forward that returns {list(entries)}",
         expected="the name or index of one of these, a tensor",
         remedy="pass one of these as output",
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import sys
 from collections.abc import Iterable
 from typing import Any
 
@@ -76,7 +77,7 @@ def make_skeleton(model: nn.Module) -> nn.Module:
             if "_hooks" in name and isinstance(value, dict):
                 memo[id(value)] = type(value)()
     try:
-        return copy.deepcopy(model, memo).eval()
+        skeleton = copy.deepcopy(model, memo).eval()
     except Exception as error:
         raise TraceError(
             f"model {type(model).__name__}",
@@ -85,6 +86,16 @@ def make_skeleton(model: nn.Module) -> nn.Module:
             remedy="keep locks, files and generators out of its attributes, or give the module "
             "that holds them a __deepcopy__",
         ) from error
+    _leave_uncompiled(skeleton)
+    return skeleton
+
+
+def _leave_uncompiled(skeleton: nn.Module) -> None:
+    """What `torch.compile` made would be compiled anew for every size that is tried."""
+    kind = getattr(sys.modules.get("torch._dynamo"), "OptimizedModule", None)
+    for module in skeleton.modules() if kind is not None else ():
+        if isinstance(module, kind):
+            vars(module)["forward"] = module._orig_mod.__call__
 
 
 def _on_meta(tensor: torch.Tensor) -> torch.Tensor:

@@ -1,0 +1,166 @@
+"""Autograd functions of the user's own: one call in the graph, where their backward is another than that
+of their forward (a straight-through estimator, a gradient that is reversed)."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.autograd.function import _SingleLevelFunction
+
+from td_transform.layers import Applied
+from td_transform.operators import Call, Operator, TensorInfo, function_operator, register_operator
+from td_transform.operators.opaque import everything, opaque
+from td_transform.operators.rules import same
+
+_PLAIN = (type(None), bool, int, float, str)
+
+
+class Listener(Protocol):
+    """Who wants to know of autograd functions that are applied in this thread."""
+
+    def applied(self, function: Any, args: tuple[Any, ...], run: Callable[[], Any]) -> Any:
+        """Such a function is applied; `run` does it."""
+
+
+_lock = threading.Lock()
+_listeners: dict[int, Listener] = {}  # by thread
+
+
+@contextmanager
+def applications_told(listener: Listener) -> Iterator[None]:
+    """While this lasts, the listener does what this thread's autograd functions are asked to do."""
+    thread = threading.get_ident()
+    with _lock:
+        _listeners[thread] = listener
+        _SingleLevelFunction.apply = classmethod(_apply)  # type: ignore[assignment,method-assign]
+    try:
+        yield
+    finally:
+        with _lock:
+            del _listeners[thread]
+            if not _listeners:
+                del _SingleLevelFunction.apply
+
+
+def _apply(function: Any, *args: Any) -> Any:
+    run = functools.partial(super(_SingleLevelFunction, function).apply, *args)
+    listener = _listeners.get(threading.get_ident())
+    if listener is None or function.__module__.startswith("torch."):
+        return run()
+    return listener.applied(function, args, run)
+
+
+def is_plain(args: tuple[Any, ...]) -> bool:
+    """Are all arguments tensors, numbers or strings, so that a graph can have them?"""
+    return all(isinstance(x, (Tensor, *_PLAIN)) for x in args)
+
+
+def has_own_gradient(function: Any, args: tuple[Any, ...]) -> bool:
+    """Does its backward give another gradient than its forward would by itself, on random tensors?"""
+    with _aside():
+        given, alone = _random(args), _random(args)
+        try:
+            mine = _gradients(function.apply(*given), given)
+            its = _gradients(_forward(function, alone), alone)
+        except Exception:
+            return True
+        return not all(map(functools.partial(torch.allclose, equal_nan=True), mine, its))
+
+
+def as_operator(function: Any, args: tuple[Any, ...]) -> Callable[..., Any]:
+    """A function that applies it, which the registry knows: element-wise where it commutes with a change
+    of order, else with the rule of the class, if it has one."""
+    call = _caller(function)
+    known = function_operator(function)
+    if known is not None:
+        role, infer, reach = known.role, known.infer, known.reach
+    elif _is_elementwise(function, args):
+        role, infer, reach = "combine", same, None
+    else:
+        role, infer, reach = "opaque", opaque, everything
+    operator = Operator(
+        function.__name__, role, infer, reach=reach, as_module=lambda c: _layer(function, c)
+    )
+    register_operator(call, operator)
+    return call
+
+
+@functools.cache
+def _caller(function: Any) -> Callable[..., Any]:
+    def call(*args: Any) -> Any:
+        return function.apply(*args)
+
+    call.__name__, call.__qualname__ = function.__name__, function.__qualname__
+    return call
+
+
+def _layer(function: Any, call: Call) -> Applied:
+    values = {
+        i: call.values[arg] if isinstance(arg, torch.fx.Node) else arg
+        for i, arg in enumerate(call.node.args)
+    }
+    return Applied(function, {i: v for i, v in values.items() if not isinstance(v, TensorInfo)})
+
+
+def _is_elementwise(function: Any, args: tuple[Any, ...]) -> bool:
+    shapes = {tuple(x.shape) for x in args if isinstance(x, Tensor)}
+    if len(shapes) != 1:
+        return False
+    with _aside(), torch.no_grad():
+        given = _random(args)
+        order = torch.randperm(max(1, next(x for x in given if isinstance(x, Tensor)).numel()))
+
+        def shuffled(x: Any) -> Any:
+            return x.flatten()[order].view(x.shape) if isinstance(x, Tensor) else x
+
+        there, back = shuffled(function.apply(*given)), function.apply(*map(shuffled, given))
+        return torch.equal(there, back)
+
+
+@contextmanager
+def _aside() -> Iterator[None]:
+    """What is tried out leaves no trace."""
+    with torch._C.DisableTorchFunction(), torch.random.fork_rng([]), torch.enable_grad():
+        yield
+
+
+def _random(args: tuple[Any, ...]) -> list[Any]:
+    """Random tensors like those given, the same at every call."""
+    generator = torch.Generator().manual_seed(0)
+
+    def like(x: Any) -> Any:
+        if not isinstance(x, Tensor):
+            return x
+        if not x.dtype.is_floating_point:
+            return torch.zeros(x.shape, dtype=x.dtype)
+        return torch.randn(x.shape, generator=generator).to(x.dtype).requires_grad_()
+
+    return [like(x) for x in args]
+
+
+def _forward(function: Any, args: list[Any]) -> Any:
+    if function.setup_context is not torch.autograd.Function.setup_context:
+        return function.forward(*args)
+    return function.forward(_Context(), *args)
+
+
+class _Context:
+    """Takes whatever a forward leaves for its backward."""
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *args, **kwargs: None
+
+
+def _gradients(result: Tensor, args: list[Any]) -> list[Tensor]:
+    learned = [x for x in args if isinstance(x, Tensor) and x.requires_grad]
+    if not result.requires_grad:
+        return [torch.zeros_like(x) for x in learned]
+    weight = torch.linspace(0.5, 1.5, max(1, result.numel())).to(result.dtype).view(result.shape)
+    found = torch.autograd.grad(result, learned, weight, allow_unused=True)
+    return [torch.zeros_like(x) if g is None else g for x, g in zip(learned, found, strict=True)]
