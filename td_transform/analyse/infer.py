@@ -56,7 +56,7 @@ def infer(
         if node in inference.dims:
             continue
         if node.op == "get_attr":
-            inference.dims[node] = _parameter_dims(inference, node, trace.values[node])
+            inference.dims[node] = _parameter_dims(trace, inference, node)
             continue
         call = call_of(trace, node, inference)
         dims = call.dims() if node in passed else _dims(trace, call)
@@ -86,18 +86,32 @@ def _dims(trace: Trace, call: Call) -> Dims:
     return dims
 
 
-def _parameter_dims(inference: Inference, node: fx.Node, info: object) -> Dims:
+def _parameter_dims(trace: Trace, inference: Inference, node: fx.Node) -> Dims:
     """Dimensions of a parameter used directly: variables, until an operator says what they are.
 
-    Integers are data (an index, a mask), whose size stays.
+    Integers are data (an index, a mask), whose size stays; so is what is repeated (1), but for the
+    width of a kernel over images of one channel.
     """
+    info = trace.values[node]
     if not isinstance(info, TensorInfo):
         return ()
     if not info.dtype.is_floating_point:
         return tuple(map(Width.of, info.shape))
+    is_kernel = 1 in info.shape and _is_kernel(trace, node)
     return tuple(
         inference.widths.variable(Variable(str(node.target), f"dimension {i}"), size)
-        if size > 1
+        if size > 1 or is_kernel
         else Width.of(size)
         for i, size in enumerate(info.shape)
     )
+
+
+def _is_kernel(trace: Trace, tensor: fx.Node) -> bool:
+    """Is it, or what is made of it in the same shape, the weight of a convolution?"""
+    for user in tensor.users:
+        if user.op == "call_function" and operator_of(trace, user).role == "conv":
+            if tensor in (*user.args[1:2], user.kwargs.get("weight")):
+                return True
+        elif trace.values.get(user) == trace.values[tensor] and _is_kernel(trace, user):
+            return True
+    return False
