@@ -1,4 +1,5 @@
-"""Analyse: the front, what makes maps of an input that is none (electrodes over time, a waveform).
+"""Analyse: the front, what makes maps of an input that is none (electrodes over time, a waveform), and what
+makes another image of an image (a resize, a learned warp).
 
 Which axes are a map's is decided where the first convolution that trains reads: what stands before its
 map is run once on the input, and the network begins with the map.
@@ -6,13 +7,13 @@ map is run once on the input, and the network begins with the map.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 from torch import fx, nn
 
-from td_transform.analyse.infer import infer
+from td_transform.analyse.infer import infer, operator_of
 from td_transform.analyse.trunk import Trunk, attribute_of, dominators_of, started
 from td_transform.errors import StructureError
 from td_transform.layers.dimensions import DIMENSIONS
@@ -31,6 +32,9 @@ def behind_front(trace: Trace) -> Trace:
         StructureError: learned layers stand before it.
     """
     trunk = Trunk(trace, started(trace), ())
+    warped = _warped(trunk)
+    if warped is not None:
+        return _parted(trace, warped, _needed(warped))
     conv = _first_conv(trunk)
     if conv is None:
         if trunk.count not in DIMENSIONS:
@@ -38,11 +42,11 @@ def behind_front(trace: Trace) -> Trace:
         return trace
     axes = len(trunk.window(conv).kernel)
     moved = axes == trunk.count
-    if moved and not _reads_axis_as_channels(trunk, conv):
-        return trace
     image = _map_before(trunk, conv, axes)
+    if moved and not _reads_axis_as_channels(trunk, conv) and not _is_resized(trunk, image):
+        return trace
     needed = _needed(image) if image is not None else []
-    learned = next((n for n in needed if trunk.is_learned(n) and _trains(trace, n)), None)
+    learned = _learned(trunk, needed)
     if image is not None and learned is None:
         return _parted(trace, image, needed)
     if moved:
@@ -50,6 +54,41 @@ def behind_front(trace: Trace) -> Trace:
     if image is None or learned is None:
         raise malformed_size(trace.input_size, axes)
     raise _learned_before(trace, learned, image)
+
+
+def _warped(trunk: Trunk) -> fx.Node | None:
+    """The last tensor of the trunk that holds the image's values at other places, by a grid that may be
+    learned (a spatial transformer)."""
+    if not any(_moves(trunk, node) for node in trunk.trace.graph.nodes):
+        return None
+    for node in reversed(dominators_of(trunk.trace)):
+        if _moves(trunk, node) and _is_image(trunk, _needed(trunk.call(node).input)):
+            return node
+    return None
+
+
+def _moves(trunk: Trunk, node: fx.Node) -> bool:
+    return operator_of(trunk.trace, node).role == "resample"
+
+
+def _is_image(trunk: Trunk, needed: Sequence[fx.Node]) -> bool:
+    """Is it made of the image without learned layers, but for those that say where to look?"""
+    infer(trunk.trace, needed, trunk.inference)
+    warped = [node for node in needed if _moves(trunk, node)]
+    grids = {
+        n for node in warped for n in _needed(node) if n not in _needed(trunk.call(node).input)
+    }
+    return _learned(trunk, [n for n in needed if n not in grids]) is None
+
+
+def _learned(trunk: Trunk, nodes: Iterable[fx.Node]) -> fx.Node | None:
+    return next((n for n in nodes if trunk.is_learned(n) and _trains(trunk.trace, n)), None)
+
+
+def _is_resized(trunk: Trunk, image: fx.Node | None) -> bool:
+    """Is it finer than the input, or at no whole stride?"""
+    dims = trunk.inference.dims[image] if image is not None else ()
+    return any(isinstance(dim, Spatial) and dim.stride.denominator > 1 for dim in dims)
 
 
 def _first_conv(trunk: Trunk) -> fx.Node | None:
@@ -110,6 +149,8 @@ def _pads(trunk: Trunk, node: fx.Node) -> bool:
     if trunk.role(node) != "pool":
         return False
     before, after = trunk.call(node).shape(), trunk.trace.values[node].shape
+    if trunk.call(node).dims()[2:] != trunk.inference.dims[node][2:]:
+        return False
     return all(was <= size for was, size in zip(before, after, strict=True))
 
 

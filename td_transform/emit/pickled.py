@@ -31,8 +31,11 @@ class PickledNode:
 def pickled(graph: fx.Graph) -> tuple[PickledNode, ...]:
     """The nodes of a graph, in order."""
 
+    def name(x: Any) -> Any:
+        return _Named(x.name) if isinstance(x, fx.Node) else x
+
     def named(tree: Any) -> Any:
-        return fx.node.map_arg(tree, lambda node: _Named(node.name))
+        return fx.node.map_aggregate(tree, name)
 
     return tuple(
         PickledNode(n.op, n.name, n.target, named(n.args), named(n.kwargs)) for n in graph.nodes
@@ -45,9 +48,7 @@ def unpickled(nodes: Iterable[PickledNode]) -> fx.Graph:
     placed: dict[str, fx.Node] = {}
 
     def found(tree: Any) -> Any:
-        return fx.node.map_aggregate(
-            tree, lambda x: placed[x.name] if isinstance(x, _Named) else x
-        )
+        return fx.node.map_aggregate(tree, lambda x: placed[x.name] if isinstance(x, _Named) else x)
 
     for each in nodes:
         args, kwargs = found(each.args), found(each.kwargs)

@@ -288,6 +288,8 @@ _register(
     making.made,
 )
 _register(["new_zeros", "new_ones", "new_empty", "new_full"], "inert", making.made_like)
+_register([F.affine_grid], "combine", making.affine_grid, reach=everything)
+_register([F.grid_sample], "resample", making.grid_sample, reach=everything)
 _register([torch.eye], "inert", making.eye)
 _register([torch.arange], "inert", making.counted)
 _register([torch.linspace], "inert", making.divided)

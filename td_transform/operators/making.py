@@ -64,6 +64,27 @@ def _dim(call: Call, size: Any, number: int) -> Dim:
     return dim if isinstance(dim, (Width, Spatial)) else Width.of(number)
 
 
+def affine_grid(call: Call) -> Dims:
+    """A place for every position of a map of the sizes that it is given; matrices have no widths."""
+    theta = call.option("theta", 0)
+    for dim, size in zip(call.dims(theta), call.shape(theta), strict=True):
+        if isinstance(dim, Width):
+            call.inference.widths.equate(dim, Width.of(size))
+    batch, _, *sizes = call.option("size", 1)
+    batch_size, *after = call.values[call.node].shape
+    axes = (_dim(call, size, n) for size, n in zip(sizes, after, strict=False))
+    return (_dim(call, batch, batch_size), *axes, Width.of(len(sizes)))
+
+
+def grid_sample(call: Call) -> Dims:
+    """The channels of a map at the places of a grid."""
+    grid = call.option("grid", 1)
+    *places, last = call.dims(grid)
+    if isinstance(last, Width):
+        call.inference.widths.equate(last, Width.of(call.shape(grid)[-1]))
+    return (*call.dims()[:2], *places[1:])
+
+
 def expand(call: Call) -> Dims:
     """A dimension of size 1 becomes as large as the code asks."""
     after = call.values[call.node].shape

@@ -21,6 +21,7 @@ Role = Literal[
     "pool",  # slides over the map, not learned
     "collapse",  # global or adaptive pooling, flattening: the map loses its stride
     "inert",  # dropout, identity, layout changes
+    "resample",  # a map's values at other places
     "combine",  # addition, concatenation, multiplication of branches
     "index",  # sizes and arithmetic on them
     "opaque",  # unknown: carried along as it stands

@@ -99,6 +99,7 @@ class LevelPlanner:
             tuple(map(self._named, sorted(self._bound))),
             made_size=() if trace.front is None else trace.input_size,
             front=() if trace.front is None else trace.front.steps,
+            front_parameters=trace.front_parameters,
         )  # fmt: skip
         unlikes = unlike(self._bottom_up, self._options, plan.layers)
         return replace(plan, warnings=(*unlikes, *warnings))

@@ -52,6 +52,7 @@ class Plan:
         front: what the bottom-up model calls to make the image of its input, where that is none
             (electrodes over time, a waveform).
         made_size: of that image.
+        front_parameters: what the front learns; it has the bottom-up model's weights.
     """
 
     model: str
@@ -67,6 +68,7 @@ class Plan:
     recomputation: Recomputation | None = None
     front: tuple[str, ...] = ()
     made_size: tuple[int, ...] = ()
+    front_parameters: int = 0
 
     @property
     def input_size(self) -> tuple[int, ...]:
@@ -87,7 +89,8 @@ class Plan:
     @property
     def parameters(self) -> int:
         """Trainable parameters of the top-down network."""
-        return parameters([*(part for level in self.levels for part in level.parts), self.head])
+        parts = (part for level in self.levels for part in level.parts)
+        return self.front_parameters + parameters([*parts, self.head])
 
     @property
     def layers(self) -> list[LayerPlan]:
@@ -106,7 +109,8 @@ class Plan:
     @property
     def table(self) -> Table:
         """A row per level: widths, kernels, parameters, what an image costs."""
-        return level_table(self.levels, self.head, self.parameters, self.cost)
+        total = self.parameters - self.front_parameters
+        return level_table(self.levels, self.head, total, self.cost)
 
     @property
     def totals(self) -> str:
@@ -122,6 +126,8 @@ class Plan:
             lines.append(f"inherited: {', '.join(self.inherited) or 'nothing'}")
         if self.front:
             made = f"an image of {by(self.image_size)} ({', '.join(self.front)})"
+            if self.front_parameters:
+                made += f"; {self.front_parameters:,} parameters, with the model's weights"
             lines.append(f"front: the pyramid is of what the model makes of its input, {made}")
         if self.opaque:
             lines.append(f"opaque: {', '.join(_counted(self.opaque))}")

@@ -15,8 +15,9 @@ from torch.autograd.function import _SingleLevelFunction
 
 from td_transform.layers import Applied
 from td_transform.operators import Call, Operator, TensorInfo, function_operator, register_operator
-from td_transform.operators.opaque import everything, opaque
+from td_transform.operators.opaque import everything
 from td_transform.operators.rules import same
+from td_transform.operators.widths import Conflict
 
 _PLAIN = (type(None), bool, int, float, str)
 
@@ -38,14 +39,14 @@ def applications_told(listener: Listener) -> Iterator[None]:
     thread = threading.get_ident()
     with _lock:
         _listeners[thread] = listener
-        _SingleLevelFunction.apply = classmethod(_apply)  # type: ignore[assignment,method-assign]
+        setattr(_SingleLevelFunction, "apply", classmethod(_apply))  # noqa: B010
     try:
         yield
     finally:
         with _lock:
             del _listeners[thread]
             if not _listeners:
-                del _SingleLevelFunction.apply
+                delattr(_SingleLevelFunction, "apply")
 
 
 def _apply(function: Any, *args: Any) -> Any:
@@ -83,7 +84,7 @@ def as_operator(function: Any, args: tuple[Any, ...]) -> Callable[..., Any]:
     elif _is_elementwise(function, args):
         role, infer, reach = "combine", same, None
     else:
-        role, infer, reach = "opaque", opaque, everything
+        role, infer, reach = "opaque", _unknown, everything
     operator = Operator(
         function.__name__, role, infer, reach=reach, as_module=lambda c: _layer(function, c)
     )
@@ -98,6 +99,10 @@ def _caller(function: Any) -> Callable[..., Any]:
 
     call.__name__, call.__qualname__ = function.__name__, function.__qualname__
     return call
+
+
+def _unknown(call: Call) -> Any:
+    raise Conflict("an autograd function that isn't element-wise")
 
 
 def _layer(function: Any, call: Call) -> Applied:

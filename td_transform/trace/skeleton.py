@@ -92,8 +92,8 @@ def make_skeleton(model: nn.Module) -> nn.Module:
 
 def _leave_uncompiled(skeleton: nn.Module) -> None:
     """What `torch.compile` made would be compiled anew for every size that is tried."""
-    kind = getattr(sys.modules.get("torch._dynamo"), "OptimizedModule", None)
-    for module in skeleton.modules() if kind is not None else ():
+    kind: Any = getattr(sys.modules.get("torch._dynamo"), "OptimizedModule", ())
+    for module in skeleton.modules():
         if isinstance(module, kind):
             vars(module)["forward"] = module._orig_mod.__call__
 

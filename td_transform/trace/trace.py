@@ -67,6 +67,18 @@ class Trace:
         """The size of what the model itself reads, without the batch."""
         return self.input_size if self.front is None else self.front.input_size
 
+    @property
+    def front_parameters(self) -> int:
+        """How many parameters stand in the front."""
+        found: dict[int, int] = {}
+        for node in () if self.front is None else self.front.graph.nodes:
+            module = self.module(node)
+            own = [self.tensor(str(node.target))] if node.op == "get_attr" else []
+            for tensor in own if module is None else module.parameters():
+                if isinstance(tensor, nn.Parameter):
+                    found[id(tensor)] = tensor.numel()
+        return sum(found.values())
+
     def module(self, node: fx.Node) -> nn.Module | None:
         """The module that a node calls, None for functions and methods."""
         return self._modules[str(node.target)] if node.op == "call_module" else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 import warnings
 from pathlib import Path
 from typing import Any
@@ -126,6 +127,28 @@ def test_deepcopy(name: str) -> None:
     with torch.no_grad():
         next(twin.parameters()).add_(1)
     assert not torch.equal(next(twin.parameters()), next(td.parameters()))
+
+
+@pytest.mark.parametrize("options", [{}, {"memory_budget": 0.5}])
+def test_a_pickled_network_is_the_same(options: dict[str, Any]) -> None:
+    """With a function that no proxy can call, which fx's own pickles trace anew."""
+
+    class Net(nn.Sequential):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x = self[0](x)
+            x = self[1](x + torch.zeros(x.shape[0], 1, *x.shape[2:], device=x.device))
+            return x.mean((2, 3))
+
+    model = Net(nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 4, 3, 2, 1))
+    td = to_topdown(nn.Sequential(model, nn.Linear(4, 2)), input_size=SIZE, **options).eval()
+    x = torch.rand(2, *SIZE)
+    for module in (td, td.backbone()):
+        twin = pickle.loads(pickle.dumps(module))
+        assert type(twin).__mro__[1:] == type(module).__mro__[1:]
+        assert (twin.plan, twin.level_ends) == (module.plan, module.level_ends)
+        assert not twin.training
+        assert twin.__dict__.get("_pieces") == module.__dict__.get("_pieces")
+        torch.testing.assert_close(twin(x), module(x))
 
 
 @SOME

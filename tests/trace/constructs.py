@@ -84,6 +84,21 @@ class AutogradFunction(Network):
         return _Swish.apply(x)  # type: ignore[no-untyped-call]
 
 
+class _Signs(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, scale: float) -> Tensor:
+        return x.sign() * scale
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        return grads[0], None
+
+
+class StraightThrough(Network):
+    def middle(self, x: Tensor) -> Any:
+        return _Signs.apply(x, 0.5) + 0.1 * x  # type: ignore[no-untyped-call]
+
+
 class FloatOfParameter(Network):
     def __init__(self) -> None:
         super().__init__()

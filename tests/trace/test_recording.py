@@ -39,7 +39,7 @@ class Case:
 CASES = [
     Case(c.ChunkedLoop), Case(c.SplitUnpacked), Case(c.Unbound), Case(c.IteratedTensor),
     Case(c.Checkpointed), Case(c.CheckpointedOldStyle),
-    Case(c.AutogradFunction, notes=("_Swish's own backward is left out",)),
+    Case(c.AutogradFunction), Case(c.StraightThrough),
     Case(c.LeafWithBranches), Case(c.DataDependentShape), Case(c.Wrapped),
     Case(c.FunctionalDropout),
     Case(c.FloatOfParameter, notes=("bool() of a tensor", "float() of a tensor is fixed at 0.37")),
@@ -144,7 +144,8 @@ def test_module_stacks_are_those_of_symbolic_tracing() -> None:
 def test_gradients_are_the_models() -> None:
     """Stopped where the forward stops them, through everything that writes in place."""
     for network in (c.Contexts, c.InPlaceOperators, c.SlicesAssigned, c.StopsGradient,
-                    c.Parametrised, c.CheckpointedOldStyle, c.ScriptedFunction):  # fmt: skip
+                    c.Parametrised, c.CheckpointedOldStyle, c.ScriptedFunction,
+                    c.AutogradFunction, c.StraightThrough):  # fmt: skip
         model = seeded(network)
         _, recording = recorded(model)
         twin = seeded(network)
@@ -182,7 +183,7 @@ def test_of_a_list_an_output_can_be_counted() -> None:
     (output,) = (n for n in recording.graph.nodes if n.op == "output")
     assert output.args[0].target == "second"
     for wrong in (1, 3):  # a tuple in its place, and none
-        with pytest.raises(TraceError, match=r"\['0', '1', '2'\].*pass one of these as output"):
+        with pytest.raises(TraceError, match=r"\[0, 1, 2\].*pass one of these as output"):
             recorded(seeded(Several), output=wrong)
 
 
@@ -214,7 +215,7 @@ def test_errors_name_the_module_and_the_line() -> None:
 
 
 def test_nothing_stays_patched() -> None:
-    for network in (c.StateKept, Failing, c.CacheOnTheModule, c.TablesBySize):
+    for network in (c.StateKept, c.StraightThrough, Failing, c.CacheOnTheModule, c.TablesBySize):
         skeleton = make_skeleton(seeded(network))
         before = {path: dict(vars(m)) for path, m in skeleton.named_modules()}
         cache = getattr(skeleton, "cache", {})
@@ -223,12 +224,15 @@ def test_nothing_stays_patched() -> None:
         assert {path: dict(vars(m)) for path, m in skeleton.named_modules()} == before
         assert cache == {}
         assert torch.is_grad_enabled()
+        assert "apply" not in vars(torch.autograd.function._SingleLevelFunction)
         assert type(torch.zeros(1) + 1) is Tensor
         assert not torch.overrides._get_current_function_mode_stack()
 
 
 def test_threads_record_side_by_side() -> None:
-    networks = [c.ConstantsInForward, c.Attention, c.WrittenThroughViews, c.ScriptedFunction] * 2
+    networks = [
+        c.ConstantsInForward, c.Attention, c.WrittenThroughViews, c.ScriptedFunction, c.StraightThrough,
+    ] * 2  # fmt: skip
     expected = [str(recorded(seeded(n))[1].graph) for n in networks]
     models = [seeded(n) for n in networks]
     found: dict[int, str] = {}

@@ -1,0 +1,248 @@
+"""What courses and tutorials write: functions with a backward of their own, images that are warped or
+resized in the forward, kernels as parameters, random numbers of Python."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from td_transform import TopDownNetwork, plan_topdown, to_topdown
+from tests.properties import check_network
+from tests.transform.bodies import SIZE, Net, convert, pooled
+from tests.transform.oddities import unit
+
+ARRANGEMENTS = pytest.mark.parametrize("arrangement", ["td", "uniform", "reversed"])
+
+
+# Functions with a backward of their own
+
+
+class Signs(torch.autograd.Function):
+    """A straight-through estimator: the sign's own gradient is none."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.sign()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        return grads[0]
+
+
+class Centred(torch.autograd.Function):
+    """Not element-wise; the gradient is that of something else."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, by: float) -> Tensor:
+        return x - by * x.mean(1, keepdim=True)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        return grads[0], None
+
+
+class Applying(nn.Module):
+    def __init__(self, apply: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.apply_it = apply
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.apply_it(x)
+
+
+def applying(apply: Callable[[Tensor], Tensor]) -> nn.Module:
+    def make(width_in: int, width: int, stride: int) -> nn.Module:
+        return nn.Sequential(nn.Conv2d(width_in, width, 3, stride, 1), Applying(apply))
+
+    return Net(pooled, make)
+
+
+def signs(x: Tensor) -> Tensor:
+    return Signs.apply(x)  # type: ignore[no-any-return, no-untyped-call]
+
+
+@ARRANGEMENTS
+def test_a_straight_through_estimator_lets_the_coarsest_level_train(arrangement: str) -> None:
+    td = convert(applying(signs), arrangement=arrangement)
+    assert not td.plan.frozen
+    assert not td.plan.opaque
+    td(torch.rand(2, *SIZE)).square().mean().backward()
+    gradient = td.get_parameter("levels.0.lift.conv.weight").grad
+    assert gradient is not None
+    assert gradient.abs().sum() > 0
+
+
+def test_a_function_that_is_not_element_wise_is_opaque() -> None:
+    apply = lambda x: Centred.apply(x, 0.5)  # type: ignore[no-untyped-call]  # noqa: E731
+    td = convert(applying(apply))
+    check_network(td, torch.rand(2, *SIZE), classes=7)
+    assert {name.partition(" in ")[0] for name in td.plan.opaque} == {"Centred"}
+    assert "Centred" in str(td.levels)
+
+
+# Another image
+
+
+class Warped(nn.Module):
+    """A spatial transformer before the trunk."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.locate = nn.Sequential(nn.Conv2d(3, 4, 5, stride=4), nn.Flatten(), nn.Linear(196, 6))
+        self.net = Net(pooled)
+
+    def forward(self, x: Tensor) -> Tensor:
+        theta = self.locate(x * 2 - 1).view(-1, 2, 3)
+        grid = F.affine_grid(theta, list(x.size()), align_corners=False)
+        return self.net(F.grid_sample(x, grid, align_corners=False))  # type: ignore[no-any-return]
+
+
+@ARRANGEMENTS
+def test_the_pyramid_is_of_the_warped_image(arrangement: str) -> None:
+    model = Warped().eval()
+    td = convert(model, arrangement=arrangement)
+    alone = convert(model.net, arrangement=arrangement)
+    assert [level.stride for level in td.plan.levels] == [4, 2, 1]
+    locate = sum(p.numel() for p in model.locate.parameters())
+    assert td.plan.front_parameters == locate
+    assert td.plan.parameters == alone.plan.parameters + locate
+    assert f"grid_sample); {locate:,} parameters, with the model's weights" in str(td.plan)
+    check_network(td, torch.rand(2, *SIZE), classes=7)
+    weights = td.get_parameter("front.body.locate.0.weight")
+    torch.testing.assert_close(weights, model.locate[0].weight)
+    assert weights is not model.locate[0].weight
+
+
+def warped_within(width: int) -> nn.Module:
+    class Within(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.locate = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, 6))
+
+        def forward(self, x: Tensor) -> Tensor:
+            grid = F.affine_grid(self.locate(x).view(-1, 2, 3), list(x.shape), align_corners=False)
+            return F.grid_sample(x, grid, align_corners=False)
+
+    return Within()
+
+
+@ARRANGEMENTS
+def test_a_warp_between_blocks_has_any_width(arrangement: str) -> None:
+    model = Net(pooled, lambda i, o, s: nn.Sequential(unit(i, o, s), warped_within(o)))
+    td = convert(model, arrangement=arrangement)
+    assert not td.plan.opaque
+    check_network(td, torch.rand(2, *SIZE), classes=7)
+
+
+@pytest.mark.parametrize(("size", "image"), [((64, 64), (64, 64)), ((48, 40), (48, 40))])
+def test_the_pyramid_is_of_the_resized_image(size: tuple[int, int], image: tuple[int, int]) -> None:
+    class Resizing(Net):
+        def forward(self, x: Tensor) -> Any:
+            return super().forward(F.interpolate(x / 255.0, size=size, mode="bilinear"))
+
+    td = convert(Resizing(pooled))
+    assert td.plan.image_size == (3, *image)
+    assert [level.stride for level in td.plan.levels] == [4, 2, 1]
+    assert td(torch.rand(2, *SIZE)).shape == (2, 7)
+
+
+# Kernels as parameters
+
+
+class Functional(nn.Module):
+    """Every tensor is a parameter (MAML); the images have one channel."""
+
+    def __init__(self, standardised: bool) -> None:
+        super().__init__()
+        self.standardised = standardised
+        shapes = [(8, 1, 3, 3), (16, 8, 3, 3), (7, 16)]
+        self.vars = nn.ParameterList(nn.Parameter(torch.randn(s) * 0.1) for s in shapes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        *kernels, last = self.vars
+        for w in kernels:
+            if self.standardised:
+                w = w - w.mean((1, 2, 3), keepdim=True)
+            x = F.max_pool2d(F.relu(F.conv2d(x, w, padding=1)), 2)
+        return F.linear(x.mean((2, 3)), last)
+
+
+@pytest.mark.parametrize("standardised", [False, True])
+@pytest.mark.parametrize(("arrangement", "width"), [("td", 8), ("uniform", 12), ("reversed", 16)])
+def test_a_kernel_over_one_channel_reads_the_merged_map(
+    arrangement: Any, width: int, standardised: bool
+) -> None:
+    td = to_topdown(Functional(standardised), input_size=(1, 16, 16), arrangement=arrangement)
+    (kernel,) = (p for n, p in td.levels[1].named_parameters() if ".vars." in n)
+    assert kernel.shape == (width, width, 3, 3)
+    check_network(td, torch.rand(2, 1, 16, 16), classes=7)
+
+
+# What else is said or left alone
+
+
+class Chances(Net):
+    def forward(self, x: Tensor) -> Any:
+        return super().forward(x if random.random() < 0.5 else x * 2)
+
+
+class OfNumpy(Net):
+    def forward(self, x: Tensor) -> Any:
+        return super().forward(x * float(np.random.rand()))
+
+
+class InTraining(Net):
+    def forward(self, x: Tensor) -> Any:
+        return super().forward(x * random.random() if self.training else x)
+
+
+@pytest.mark.parametrize(
+    ("network", "note"),
+    [
+        (Chances, "what Python's random module decides in eval mode is fixed as it was drawn"),
+        (OfNumpy, "what numpy's random module decides in eval mode is fixed as it was drawn"),
+        (InTraining, "what the model does in training alone is left out"),
+    ],
+)
+def test_random_numbers_are_said_to_be_fixed_and_nobody_elses_change(
+    network: type[Net], note: str
+) -> None:
+    before = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state()
+    plan = plan_topdown(network(pooled), input_size=SIZE)
+    (said,) = plan.frozen
+    assert said.startswith(note)
+    assert str(plan) == str(plan_topdown(network(pooled), input_size=SIZE))
+    assert random.getstate() == before[0]
+    assert np.random.get_state()[1].tolist() == before[1]
+
+
+def test_a_compiled_model_is_not_compiled_again() -> None:
+    compiled = 0
+
+    def backend(module: Any, inputs: Any) -> Any:
+        nonlocal compiled
+        compiled += 1
+        return module
+
+    model = Net(pooled)
+    model.body = torch.compile(model.body, backend=backend)  # type: ignore[assignment]
+    td = convert(torch.compile(model, backend=backend))  # type: ignore[arg-type]
+    assert isinstance(td, TopDownNetwork)
+    assert td(torch.rand(2, *SIZE)).shape == (2, 7)
+    assert compiled == 0
+
+
+def test_outputs_are_counted_from_the_end_as_well() -> None:
+    class Exits(Net):
+        def forward(self, x: Tensor) -> Any:
+            y = self.body(x)
+            return y.mean((2, 3)), pooled(self, y)
+
+    assert convert(Exits(pooled), output=-1)(torch.rand(2, *SIZE)).shape == (2, 7)
