@@ -88,7 +88,7 @@ def _check_strides(trunk: Trunk, segment: Segment) -> None:
             seen=f"that a map of {by(trunk.map_size(segment.end))} follows, of images of "
             f"{by(trunk.trace.input_size[1:])}",
             expected="maps at whole strides, no finer than the image",
-            remedy="resize the images before they come to the model, not in its forward",
+            remedy="resize the image before the first layer that learns, not what it made",
         )
     strides = {
         stride

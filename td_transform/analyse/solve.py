@@ -24,8 +24,10 @@ def solve(
         if asked is not None:
             inference.dims[node] = inflow if asked == 1 else trunk.inference.dims[node]
     infer(trunk.trace, segment.nodes, inference, passed=passed)
-    axes = trunk.axes(segment.end)
-    out = inference.dims[segment.end][1 if axes is None else axes.channels]
+    axes, dims = trunk.axes(segment.end), inference.dims[segment.end]
+    if len(dims) == 1:  # a number for each image
+        return inference, Width.of(1)
+    out = dims[1 if axes is None else axes.channels]
     if not isinstance(out, Width):
         # behind an opaque operator, where a width is as large as the map is
         out = Width.of(trunk.width(segment.end))

@@ -15,10 +15,10 @@ import torch
 from torch import fx, nn
 
 from td_transform.errors import TraceError
-from td_transform.operators import module_operator
+from td_transform.operators import TensorInfo, module_operator
 from td_transform.trace.convolutions import is_conventional
 from td_transform.trace.input_size import check_input_size, guess_input_size
-from td_transform.trace.recording import record
+from td_transform.trace.recording import Recording, record
 from td_transform.trace.reparametrised import Reparametrisations, make_plain, reparametrised
 from td_transform.trace.skeleton import check_convertible, make_skeleton
 
@@ -151,7 +151,7 @@ def trace(
         output=output,
     )
     if not any_output:
-        _check_output(recording.graph)
+        _check_output(recording)
     traced = Trace(
         recording.graph, skeleton, model, recording.values, size, recording.notes, computed
     )
@@ -198,8 +198,8 @@ def _check_computed_weights(trace: Trace) -> None:
             )
 
 
-def _check_output(graph: fx.Graph) -> None:
-    output = next(n for n in graph.nodes if n.op == "output").args[0]
+def _check_output(recording: Recording) -> None:
+    output = next(n for n in recording.graph.nodes if n.op == "output").args[0]
     if output is None:
         raise TraceError(
             "output of the model", seen="None", expected="one tensor of logits",
@@ -214,3 +214,10 @@ def _check_output(graph: fx.Graph) -> None:
             expected="one tensor of logits",
             remedy=f"pass the {'name' if named else 'index'} of the logits as output",
         )
+    info = recording.values[output]
+    if isinstance(info, TensorInfo) and not info.dtype.is_floating_point:
+        raise TraceError(
+            f"output {output}", seen=f"numbers of {info.dtype}, which nothing can be learned from",
+            expected="one tensor of logits",
+            remedy="return what those are made of: the logits, not the classes",
+        )  # fmt: skip

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from td_transform import TopDownNetwork, plan_topdown, to_topdown
+from td_transform import TopDownNetwork, TraceError, plan_topdown, to_topdown
 from tests.properties import check_network
 from tests.transform.bodies import SIZE, Net, convert, pooled
 from tests.transform.oddities import unit
@@ -183,6 +183,29 @@ def test_a_kernel_over_one_channel_reads_the_merged_map(
     (kernel,) = (p for n, p in td.levels[1].named_parameters() if ".vars." in n)
     assert kernel.shape == (width, width, 3, 3)
     check_network(td, torch.rand(2, 1, 16, 16), classes=7)
+
+
+# A number for each image
+
+
+@ARRANGEMENTS
+def test_a_number_for_each_image(arrangement: str) -> None:
+    """Discriminators, regression, two classes by one logit."""
+    for number in (
+        lambda net, x: net.fc(x.mean((2, 3)))[:, :1].squeeze(1),
+        lambda net, x: net.fc(x.mean((2, 3))).logsumexp(1),
+        lambda net, x: torch.sigmoid(net.attention(F.adaptive_avg_pool2d(x, 1))).view(-1),
+    ):
+        td = convert(Net(number), arrangement=arrangement)
+        assert td(torch.rand(3, *SIZE)).shape == (3,)
+        td(torch.rand(2, *SIZE)).sum().backward()
+        assert td.get_parameter("levels.0.lift.conv.weight").grad is not None
+
+
+def test_classes_are_no_logits() -> None:
+    model = Net(lambda net, x: pooled(net, x).argmax(1))
+    with pytest.raises(TraceError, match="numbers of torch.int64.*return.*the logits, not the cl"):
+        plan_topdown(model, input_size=SIZE)
 
 
 # What else is said or left alone

@@ -136,9 +136,15 @@ class Unrolled(nn.Module):
         return self.fc((x + self.coarse(x)).mean(1))
 
 
-class Resizing(Net):
+class Enlarging(Net):
+    """What the first layer made is enlarged, not the image."""
+
+    def __init__(self) -> None:
+        super().__init__(pooled)
+        self.first = unit(3, 3)
+
     def forward(self, x: Tensor) -> Any:
-        return super().forward(F.interpolate(x, size=(48, 48)))
+        return super().forward(F.interpolate(self.first(x), size=(48, 48)))
 
 
 class WithoutGradient(Net):
@@ -184,7 +190,7 @@ REFUSED: dict[str, tuple[nn.Module, tuple[int, ...], str]] = {
     "features": (FeaturesOfTwo(), SIZE, "nn.Sequential(model, nn.Linear(64, classes))"),
     "halves": (Halves(), SIZE, "features are not downsampled between learned layers"),
     "fraction": (Net(pooled, fractional), SIZE, "a map of 32x32 becomes one of 22x22"),
-    "resized": (Resizing(pooled), SIZE, "resize the images before they come to the model"),
+    "enlarged": (Enlarging(), SIZE, "resize the image before the first layer that learns"),
     "no gradient": (WithoutGradient(pooled), SIZE, "take torch.no_grad() and detach() out"),
     "sound": (Net(pooled), (1, 8000), "convert the network that follows by itself"),
     "list": (Net(lambda net, x: [pooled(net, x), x]), SIZE, "pass the index of the logits"),
