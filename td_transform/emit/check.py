@@ -93,6 +93,14 @@ class _Run(MetaRun):
     def _explained(self, node: fx.Node, error: Exception) -> ConversionError:
         source = _origin(node, self._trace)
         place = self._trace.place(source) if source is not None else f"new node '{node.name}'"
+        if isinstance(error, NotImplementedError) or "meta tensors" in str(error):
+            return ConversionError(
+                place,
+                seen="that a shape or a branch depends on the values of a map",
+                expected="code that is the same for all images",
+                remedy="choose with torch.where, or weigh, instead of picking images by a mask",
+                node=source.name if source is not None else None,
+            )
         return ConversionError(
             place,
             seen=f"in the top-down network {first_line(error)}",

@@ -309,8 +309,9 @@ def _explained(
         seen=first_line(error),
         expected=f"a model that runs on an image of size {tuple(shape[1:])}",
         remedy=f"call model.eval()(torch.zeros{shape}) yourself: where that fails too, pass the "
-        "input_size=(C, H, W) that the model is made for; where it works, pass the path of a module "
-        "around that line in leaf_modules, which carries it along whole",
+        "input_size=(C, H, W) that the model is made for, or a module around it that takes an image; "
+        "where it works, convert again, since layers that a forward makes are there now, or pass the "
+        "path of a module around that line in leaf_modules, which carries it along whole",
     )
 
 
@@ -321,11 +322,11 @@ def _difference(first: Recorder, second: Recorder) -> str | None:
         twins[right] = left
         if (left.op, _name(left)) != (right.op, _name(right)):
             return _branch(first, second) or f"other operators from {_where(left)} on"
-        for mine, its in zip(_flat(left), _flat(right), strict=False):
-            if mine != twins.get(its, its) if isinstance(its, fx.Node) else not _same(mine, its):
-                return f"{mine!r} ({its!r} there) in {_where(left)}"
         if len(_flat(left)) != len(_flat(right)):
             return f"a list of another length in {_where(left)}"
+        for mine, its in zip(_flat(left), _flat(right), strict=True):
+            if mine != twins.get(its, its) if isinstance(its, fx.Node) else not _same(mine, its):
+                return f"{mine!r} ({its!r} there) in {_where(left)}"
     if len(first.writer.graph.nodes) != len(second.writer.graph.nodes):
         return _branch(first, second) or "other operators at the end"
     return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import sys
 from collections.abc import Iterable
 from typing import Any
@@ -50,6 +51,22 @@ def check_convertible(model: nn.Module) -> None:
 
 def _pre_hooks(module: nn.Module) -> Iterable[object]:
     return module._forward_pre_hooks.values()
+
+
+def hooks_left_out(model: nn.Module) -> tuple[str, ...]:
+    """A sentence on the hooks that the user put on modules: they may read or change what passes."""
+    hooked = [path for path, module in model.named_modules() if any(_own_hooks(module))]
+    if not hooked:
+        return ()
+    more = f" and {len(hooked) - 1} more" if len(hooked) > 1 else ""
+    return (f"the forward hooks of '{hooked[0] or type(model).__name__}'{more} are left out",)
+
+
+def _own_hooks(module: nn.Module) -> Iterable[object]:
+    for hook in (*module._forward_hooks.values(), *_pre_hooks(module)):
+        owner = hook if inspect.isroutine(hook) else type(hook)
+        if not str(getattr(owner, "__module__", "")).startswith("torch."):
+            yield hook
 
 
 def _check_parameter(place: str, parameter: nn.Parameter) -> None:

@@ -20,7 +20,7 @@ from td_transform.trace.convolutions import is_conventional
 from td_transform.trace.input_size import check_input_size, guess_input_size
 from td_transform.trace.recording import Recording, record
 from td_transform.trace.reparametrised import Reparametrisations, make_plain, reparametrised
-from td_transform.trace.skeleton import check_convertible, make_skeleton
+from td_transform.trace.skeleton import check_convertible, hooks_left_out, make_skeleton
 
 
 @dataclass(frozen=True)
@@ -152,9 +152,8 @@ def trace(
     )
     if not any_output:
         _check_output(recording)
-    traced = Trace(
-        recording.graph, skeleton, model, recording.values, size, recording.notes, computed
-    )
+    notes = (*recording.notes, *hooks_left_out(model))
+    traced = Trace(recording.graph, skeleton, model, recording.values, size, notes, computed)
     _check_computed_weights(traced)
     return traced
 

@@ -204,7 +204,7 @@ def test_a_number_for_each_image(arrangement: str) -> None:
 
 def test_classes_are_no_logits() -> None:
     model = Net(lambda net, x: pooled(net, x).argmax(1))
-    with pytest.raises(TraceError, match="numbers of torch.int64.*return.*the logits, not the cl"):
+    with pytest.raises(TraceError, match=r"numbers of torch.int64.*return.*the logits, not the cl"):
         plan_topdown(model, input_size=SIZE)
 
 
@@ -244,6 +244,16 @@ def test_random_numbers_are_said_to_be_fixed_and_nobody_elses_change(
     assert str(plan) == str(plan_topdown(network(pooled), input_size=SIZE))
     assert random.getstate() == before[0]
     assert np.random.get_state()[1].tolist() == before[1]
+
+
+def test_hooks_are_said_to_be_left_out() -> None:
+    model = Net(pooled)
+    model.body[0][0] = nn.utils.spectral_norm(model.body[0][0])  # a hook of torch's own
+    assert plan_topdown(model, input_size=SIZE).frozen == ()
+    model.body[1].register_forward_hook(lambda module, given, result: result * 2)
+    model.register_forward_pre_hook(lambda module, given: None)
+    (said,) = plan_topdown(model, input_size=SIZE).frozen
+    assert said == "the forward hooks of 'Net' and 1 more are left out"
 
 
 def test_a_compiled_model_is_not_compiled_again() -> None:

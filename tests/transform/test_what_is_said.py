@@ -184,6 +184,25 @@ class Halves(nn.Module):
         return y
 
 
+class Picking(nn.Module):
+    """Each image goes to the expert of its own (a mask as an index)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.experts = nn.ModuleList(unit(width, width) for _ in range(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = torch.zeros_like(x)
+        for i, expert in enumerate(self.experts):
+            mask = (x.mean((1, 2, 3)) > 0.5) == bool(i)
+            out[mask] = expert(x[mask])
+        return out
+
+
+def picking(width_in: int, width: int, stride: int) -> nn.Module:
+    return nn.Sequential(unit(width_in, width, stride), Picking(width))
+
+
 REFUSED: dict[str, tuple[nn.Module, tuple[int, ...], str]] = {
     "decoder": (Decoder(), SIZE, "coarser maps of learned layers come back"),
     "unrolled": (Unrolled(), SIZE, "tokens in an order that is no map's, which become fewer"),
@@ -192,6 +211,11 @@ REFUSED: dict[str, tuple[nn.Module, tuple[int, ...], str]] = {
     "fraction": (Net(pooled, fractional), SIZE, "a map of 32x32 becomes one of 22x22"),
     "enlarged": (Enlarging(), SIZE, "resize the image before the first layer that learns"),
     "no gradient": (WithoutGradient(pooled), SIZE, "take torch.no_grad() and detach() out"),
+    "picking": (
+        Net(pooled, picking),
+        SIZE,
+        "choose with torch.where, or weigh, instead of picking",
+    ),
     "sound": (Net(pooled), (1, 8000), "convert the network that follows by itself"),
     "list": (Net(lambda net, x: [pooled(net, x), x]), SIZE, "pass the index of the logits"),
     "names": (
