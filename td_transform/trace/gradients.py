@@ -4,6 +4,7 @@ of their forward (a straight-through estimator, a gradient that is reversed)."""
 from __future__ import annotations
 
 import functools
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from td_transform.operators import Call, Operator, TensorInfo, function_operator
 from td_transform.operators.opaque import everything
 from td_transform.operators.rules import same
 from td_transform.operators.widths import Conflict
+from td_transform.trace.source import is_users
 
 _PLAIN = (type(None), bool, int, float, str)
 
@@ -28,18 +30,24 @@ class Listener(Protocol):
     def applied(self, function: Any, args: tuple[Any, ...], run: Callable[[], Any]) -> Any:
         """Such a function is applied; `run` does it."""
 
+    def asked_for_gradient(self, answer: bool) -> None:
+        """`torch.is_grad_enabled` was called."""
 
+
+_is_grad_enabled = torch.is_grad_enabled
 _lock = threading.Lock()
 _listeners: dict[int, Listener] = {}  # by thread
 
 
 @contextmanager
-def applications_told(listener: Listener) -> Iterator[None]:
-    """While this lasts, the listener does what this thread's autograd functions are asked to do."""
+def told_of_gradients(listener: Listener) -> Iterator[None]:
+    """While this lasts, the listener does what this thread's autograd functions are asked to do, and is
+    told who asks for the gradient."""
     thread = threading.get_ident()
     with _lock:
         _listeners[thread] = listener
         setattr(_SingleLevelFunction, "apply", classmethod(_apply))  # noqa: B010
+        torch.is_grad_enabled = _asked
     try:
         yield
     finally:
@@ -47,6 +55,7 @@ def applications_told(listener: Listener) -> Iterator[None]:
             del _listeners[thread]
             if not _listeners:
                 delattr(_SingleLevelFunction, "apply")
+                torch.is_grad_enabled = _is_grad_enabled
 
 
 def _apply(function: Any, *args: Any) -> Any:
@@ -55,6 +64,14 @@ def _apply(function: Any, *args: Any) -> Any:
     if listener is None or function.__module__.startswith("torch."):
         return run()
     return listener.applied(function, args, run)
+
+
+def _asked() -> bool:
+    answer = _is_grad_enabled()
+    listener = _listeners.get(threading.get_ident())
+    if listener is not None and is_users(sys._getframe(1).f_code.co_filename):
+        listener.asked_for_gradient(answer)
+    return answer
 
 
 def is_plain(args: tuple[Any, ...]) -> bool:

@@ -16,10 +16,10 @@ from td_transform.operators import function_operator
 from td_transform.operators.mutation import assigned
 from td_transform.trace.execution import Executor
 from td_transform.trace.gradients import (
-    applications_told,
     as_operator,
     has_own_gradient,
     is_plain,
+    told_of_gradients,
 )
 from td_transform.trace.modes import Mode, settled
 from td_transform.trace.source import is_users, user_line
@@ -103,7 +103,7 @@ class Recorder(TorchFunctionMode):
         node = self.writer.create("placeholder", input_name, (), {}, describe(image))
         with self._pause():
             carrier = self.writer.adopt(image, node)
-        with torch.enable_grad(), self._intercepted(), applications_told(self), self:
+        with torch.enable_grad(), self._intercepted(), told_of_gradients(self), self:
             return self._skeleton(carrier)
 
     @contextmanager
@@ -213,6 +213,10 @@ class Recorder(TorchFunctionMode):
                 return result
             target = Target("call_function", as_operator(function, args), args, {})
             return self._record(target, lambda: torch.empty_like(result, device=META))
+
+    def asked_for_gradient(self, answer: bool) -> None:
+        if not self._paused:
+            self._left_out[f"torch.is_grad_enabled() is fixed at {answer} ({user_line()})"] = None
 
     def _record(self, target: Target, execute: _Execution) -> Any:
         """Execute a call; where tensors come out of it, or are written into, put it in the graph."""

@@ -224,6 +224,7 @@ def test_nothing_stays_patched() -> None:
         assert {path: dict(vars(m)) for path, m in skeleton.named_modules()} == before
         assert cache == {}
         assert torch.is_grad_enabled()
+        assert type(torch.is_grad_enabled).__name__ == "builtin_function_or_method"
         assert "apply" not in vars(torch.autograd.function._SingleLevelFunction)
         assert type(torch.zeros(1) + 1) is Tensor
         assert not torch.overrides._get_current_function_mode_stack()

@@ -221,6 +221,13 @@ class OfNumpy(Net):
         return super().forward(x * float(np.random.rand()))
 
 
+class ByGradient(Net):
+    """Dive into Deep Learning's batch norm asks so whether it trains."""
+
+    def forward(self, x: Tensor) -> Any:
+        return super().forward(x - x.mean() if torch.is_grad_enabled() else x)
+
+
 class InTraining(Net):
     def forward(self, x: Tensor) -> Any:
         return super().forward(x * random.random() if self.training else x)
@@ -231,6 +238,7 @@ class InTraining(Net):
     [
         (Chances, "what Python's random module decides in eval mode is fixed as it was drawn"),
         (OfNumpy, "what numpy's random module decides in eval mode is fixed as it was drawn"),
+        (ByGradient, "torch.is_grad_enabled() is fixed at True ("),
         (InTraining, "what the model does in training alone is left out"),
     ],
 )
