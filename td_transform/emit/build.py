@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Size, fx, nn
 
+from td_transform.emit.initialise import fill, initialises_itself
 from td_transform.emit.own import OwnLayer, OwnLayers
 from td_transform.errors import UnknownOperatorError
 from td_transform.layers import (
@@ -42,8 +43,10 @@ class LayerBuilder:
         self._options = plan.options
         first = next(trace.skeleton.parameters(), None)
         self._dtype = first.dtype if first is not None else torch.get_default_dtype()
-        self._own = OwnLayers(plan.options, len(plan.image_size) - 1, self._dtype, self.unit)
+        self._own = OwnLayers(plan.options, len(plan.image_size) - 1, self._dtype, self._unit_on)
         self._nodes: dict[str, fx.Node] = {n.name: n for n in trace.graph.nodes}
+        # what parts of new units are modelled on, where their class doesn't initialise all tensors
+        self.models: dict[nn.Module, nn.Module] = {}
 
     def layer(self, plan: LayerPlan, *, size_preserving: bool) -> nn.Module:
         """A bottom-up layer with the widths and kernel of its plan, with or without its stride."""
@@ -77,6 +80,16 @@ class LayerBuilder:
             norm_last=plan.norm_last,
         )
         return unit.requires_grad_(True)  # whatever the layers that it is modelled on do
+
+    def _unit_on(self, plan: UnitPlan, device: torch.device) -> Unit:
+        """A new unit with values, if that isn't the meta device."""
+        unit = self.unit(plan)
+        if device.type != "meta":
+            for part in unit.modules():
+                if part in self.models:
+                    fill(part, self.models[part], "modelled", device)
+            fill(unit, None, "fresh", device)
+        return unit
 
     def lift(self, plan: UnitPlan | OwnPlan) -> nn.Module:
         return self._own.lift(plan) if isinstance(plan, OwnPlan) else self.unit(plan)
@@ -135,7 +148,7 @@ class LayerBuilder:
         set_kernel(conv, plan.kernel)
         operator.resize(conv, {"in": plan.width_in, "out": plan.width_out})
         preserve_size(conv)
-        return self._computed(conv, str(self._nodes[plan.conv].target))
+        return self._modelled(conv, self._nodes[plan.conv])
 
     def _resized(self, name: str | None, width: int) -> nn.Module | None:
         if name is None:
@@ -147,7 +160,14 @@ class LayerBuilder:
         operator = module_operator(norm)
         if operator is not None and operator.resize is not None:
             operator.resize(norm, {"channels": width})
-        return self._computed(norm, str(self._nodes[name].target))
+        return self._modelled(norm, self._nodes[name])
+
+    def _modelled(self, module: nn.Module, node: fx.Node) -> nn.Module:
+        """A part of a new unit, which may need values like those of the part that it is modelled on."""
+        source = self._trace.module(node)
+        if source is not None and not initialises_itself(module):
+            self.models[module] = self._trace.model.get_submodule(str(node.target))
+        return self._computed(module, str(node.target))
 
     def _activation(self, plan: UnitPlan) -> nn.Module | None:
         if plan.activation is None:
@@ -160,7 +180,7 @@ class LayerBuilder:
             width = plan.width_in if plan.pre_activation else plan.width_out
             if operator is not None and operator.resize is not None and _counts(activation) > 1:
                 operator.resize(activation, {"channels": width})
-            return activation
+            return self._modelled(activation, node)
         arguments = [a for a in node.args[1:] if not isinstance(a, fx.Node)]
         target: Any = node.target
         return FunctionLayer(target, *arguments, **node.kwargs)

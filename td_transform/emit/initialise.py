@@ -44,6 +44,15 @@ def materialise(
             reset()
 
 
+def initialises_itself(module: nn.Module) -> bool:
+    """Does its class give all its tensors values?"""
+    tensors = {**module._parameters, **module._buffers}
+    plain = any(isinstance(value, Tensor) for value in vars(module).values())
+    names = {name for name, tensor in tensors.items() if tensor is not None}
+    resets = hasattr(module, "reset_parameters") and names <= _RESET
+    return not plain and (resets or not names) and next(module.children(), None) is None
+
+
 def _is_data(layer: nn.Module, tensor: Tensor) -> bool:
     """Is it a table, a mask or a filter: a buffer, or a frozen parameter beside others that train?"""
     if not isinstance(tensor, nn.Parameter):
@@ -101,7 +110,7 @@ def fill(module: nn.Module, source: nn.Module | None, values: str, device: torch
         values: `fresh` as its classes initialise themselves, `shared` with the source, or `copied`.
         device: where fresh values live.
     """
-    if values == "fresh" or source is None:
+    if values in ("fresh", "modelled") or source is None:
         computed = reparametrised(module)
         for path, applied in computed.items():
             make_plain(module.get_submodule(path), applied)

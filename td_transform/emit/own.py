@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Size, nn
 
-from td_transform.emit.initialise import fill
 from td_transform.layers import LiftSpec, MergeSpec, PyramidSpec, UpsampleSpec
 from td_transform.layers.dimensions import per_axis
 from td_transform.layers.images import short
@@ -41,11 +40,15 @@ class OwnLayers:
         options: holds the functions.
         axes: of the maps.
         dtype: of the network.
-        unit: makes a unit of the network's own form.
+        unit: makes a unit of the network's own form, with values if not on the meta device.
     """
 
     def __init__(
-        self, options: Options, axes: int, dtype: torch.dtype, unit: Callable[[UnitPlan], nn.Module]
+        self,
+        options: Options,
+        axes: int,
+        dtype: torch.dtype,
+        unit: Callable[[UnitPlan, torch.device], nn.Module],
     ) -> None:
         self._options = options
         self._dtype = dtype
@@ -55,11 +58,7 @@ class OwnLayers:
 
     def merge(self, plan: OwnPlan) -> nn.Module:
         def unit(width: int) -> nn.Module:
-            made = self._unit(replace(plan.instead, width_in=width))
-            device = torch.get_default_device()
-            if device.type != "meta":
-                fill(made, None, "fresh", device)
-            return made
+            return self._unit(replace(plan.instead, width_in=width), torch.get_default_device())
 
         map_ = self._map(plan.width_out)
         spec = MergeSpec(plan.width_out, self._axes, unit)

@@ -9,9 +9,9 @@ from typing import Literal
 import torch
 from torch import nn
 
-# where values come from: drawn anew, the bottom-up model's own, a copy of those, or what the user's
-# own function makes
-Values = Literal["fresh", "shared", "copied", "made"]
+# where values come from: drawn anew, drawn like those of the layer that a new one is modelled on, the
+# bottom-up model's own, a copy of those, or what the user's own function makes
+Values = Literal["fresh", "modelled", "shared", "copied", "made"]
 
 
 @dataclass(frozen=True)

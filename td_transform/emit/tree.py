@@ -61,6 +61,9 @@ class ModuleTree:
 
     def fresh(self, module: nn.Module) -> nn.Module:
         """A new module; one that is the user's own, or holds such a one, is theirs to initialise."""
+        for part in module.modules():
+            if part in self._builder.models:
+                self.modules.append(Placed(part, self._builder.models[part], "modelled"))
         if not self._builder.own_layers(module):
             self.modules.append(Placed(module, None, "fresh"))
         return self.own(module)

@@ -87,8 +87,14 @@ def resize_vectors(module: Any, sizes: Sizes) -> None:
     for attribute in ("num_groups", "groups"):
         if hasattr(module, attribute):
             setattr(module, attribute, nearest_divisor(getattr(module, attribute), new))
+    widths = {1}
     for name, tensor in [*module._parameters.items(), *module._buffers.items()]:
         if tensor is not None and tensor.dim():
+            widths.update(tensor.shape)
+            shape = tuple(new if size != 1 else 1 for size in tensor.shape)
+            set_parameter(module, name, shape)
+    for name, tensor in list(vars(module).items()):  # running statistics that are no buffers
+        if isinstance(tensor, torch.Tensor) and tensor.dim() and widths.issuperset(tensor.shape):
             shape = tuple(new if size != 1 else 1 for size in tensor.shape)
             set_parameter(module, name, shape)
 

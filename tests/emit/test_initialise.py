@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
-from td_transform import TopDownError, to_topdown
+from td_transform import MergeSpec, TopDownError, register_operator, to_topdown
 from td_transform.emit.initialise import materialise
+from td_transform.operators import registry
 from tests.networks import TOPOLOGIES
 
 
@@ -83,3 +85,70 @@ def test_the_seed_decides_whatever_the_threads() -> None:
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
     weights = [p for p in first if p.dim() == 4]
     assert not any(torch.equal(a, b) for a, b in pairwise(weights))
+
+
+class Norm(nn.Module):
+    """Says nothing of how it is initialised; its statistics are no buffers."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.full((1, width, 1, 1), 0.5))
+        self.register_buffer("spread", torch.full((width,), 2.0))
+        self.mean = torch.full((1, width, 1, 1), -3.0)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.mean = 0.9 * self.mean + 0.1 * x.detach().mean((0, 2, 3), keepdim=True)
+        return (x - self.mean) / self.spread.view(1, -1, 1, 1) * self.gain
+
+
+class Gained(nn.Conv2d):
+    def __init__(self, width_in: int, width: int, stride: int) -> None:
+        super().__init__(width_in, width, 3, stride, 1)
+        self.gain = nn.Parameter(torch.full((width, 1, 1, 1), 0.5))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self._conv_forward(x, self.weight * self.gain, self.bias)
+
+
+class Gate(nn.Module):
+    def __init__(self, spec: MergeSpec) -> None:
+        super().__init__()
+        self.unit = spec.unit(2 * spec.channels)
+
+    def forward(self, up: torch.Tensor, lift: torch.Tensor) -> torch.Tensor:
+        return self.unit(torch.cat([up, lift], 1))  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("merge", ["add-concat", Gate])
+@pytest.mark.parametrize("arrangement", ["td", "uniform"])
+def test_new_units_have_values_like_what_they_are_modelled_on(
+    merge: Any, arrangement: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Zeros in the place of what no class initialises would cut the gradient off."""
+    monkeypatch.setattr(registry, "_operators", dict(registry._operators))
+    register_operator(Norm, like=nn.LayerNorm)
+    model = nn.Sequential(
+        Gained(3, 8, 1), Norm(8), nn.ReLU(), Gained(8, 16, 2), Norm(16), nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 10),
+    )  # fmt: skip
+    seen = 0
+
+    def init(module: nn.Module) -> None:
+        nonlocal seen
+        seen += isinstance(module, Norm)
+
+    td = to_topdown(model, input_size=(3, 16, 16), merge=merge, arrangement=arrangement, init=init)
+    norms = [module for module in td.modules() if isinstance(module, Norm)]
+    assert any(".merge." in name for name, m in td.named_modules() if m in norms)
+    assert seen == len(norms)
+    for norm in norms:
+        assert set(norm.gain.flatten().tolist()) == {0.5}
+        assert set(norm.spread.flatten().tolist()) == {2.0}
+        assert set(norm.mean.flatten().tolist()) == {-3.0}
+        assert norm.mean.numel() == norm.gain.numel()
+    gains = [m.gain for m in td.modules() if isinstance(m, Gained)]
+    assert all(set(gain.flatten().tolist()) == {0.5} for gain in gains)
+    td(torch.rand(2, 3, 16, 16)).square().sum().backward()
+    lift = td.get_parameter("levels.0.lift.conv.weight").grad
+    assert lift is not None
+    assert lift.abs().sum() > 0
