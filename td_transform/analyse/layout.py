@@ -52,6 +52,7 @@ def lay_out(trunk: Trunk) -> Layout:
     body = list(pieces[first:])
     image = body[0].start if body else points[0]
     body = _without_weighting(trunk, _without_head_tokens(trunk, body))
+    body = _without_pooling_module(trunk, body, points[-1])
     while body and body[-1].kind in ("pool", "inert"):
         body.pop()
     tail = len(body)
@@ -91,6 +92,23 @@ def _without_weighting(trunk: Trunk, body: list[Region]) -> list[Region]:
     end = body[-1].nodes[-1]
     summed = all(operator_of(trunk.trace, user).gathers == "sum" for user in end.users)
     return body[:-1] if summed and trunk.call(end).multiplies else body
+
+
+def _without_pooling_module(trunk: Trunk, body: list[Region], end: fx.Node) -> list[Region]:
+    """What a module of the user's own that pools does to the map before (a power, in a generalised mean)
+    belongs to the pooling: to the head."""
+    readers = [user for user in end.users if trunk.role(user) in ("pool", "collapse")]
+    paths = {trunk.trace.path(user) for user in readers if user.op != "call_module"}
+    path = next(iter(paths), "")
+    if len(paths) != 1 or not path:
+        return body
+    parts = trunk.trace.skeleton.get_submodule(path).children()
+    if any(next(part.parameters(), None) is not None for part in parts):
+        return body
+    kept = list(body)
+    while kept and all(trunk.trace.path(n) == path for n in kept[-1].nodes if n.op != "get_attr"):
+        kept.pop()
+    return kept
 
 
 def _sets_width(trunk: Trunk, segment: Segment) -> bool:

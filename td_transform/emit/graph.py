@@ -264,7 +264,8 @@ class GraphWriter:
         if known is not None and known.as_module is not None:
             call = self._bottom_up.trunk.call(source)
             follows, given = known.as_module(call), [placed.get(n, first) for n in call.tensors]
-            return self._call(name, lambda: follows, *given)
+            if follows is not None:
+                return self._call(name, lambda: follows, *given)
         if plan.size_preserving and known is not None and known.without_stride is not None:
             instead = known.without_stride(self._bottom_up.trunk.call(source))
             if isinstance(instead, nn.Module):

@@ -58,8 +58,15 @@ def _combine(call: Call) -> Any:
     return rules.same(call) if call.tensors else indexing.arithmetic(call)
 
 
-def _dropout_as(kind: type[nn.Module]) -> Callable[[Call], nn.Module]:
-    return lambda call: kind(call.number("p", 1, 0.5))
+def _dropout_as(function: Any, kind: type[nn.Module]) -> Callable[[Call], nn.Module | None]:
+    """The module, but for a dropout that its forward wants in eval mode as well (Monte Carlo)."""
+    default = "alpha" not in function.__name__
+
+    def made(call: Call) -> nn.Module | None:
+        always = call.node.kwargs.get("train", call.option("training", 2, default))
+        return None if always else kind(call.number("p", 1, 0.5))
+
+    return made
 
 
 _register(
@@ -92,7 +99,7 @@ _register(elementwise.DROPOUTS, "inert", rules.keep, reach=reach.pointwise, keep
 for function, kind in elementwise.FUNCTIONAL_DROPOUTS.items():
     _register(
         [function], "inert", rules.keep, reach=reach.pointwise, keeps_shape=True,
-        as_module=_dropout_as(kind),
+        as_module=_dropout_as(function, kind),
     )  # fmt: skip
 _register(elementwise.INERT, "inert", rules.keep, reach=reach.first_input)
 _register([nn.LocalResponseNorm, nn.CrossMapLRN2d, F.local_response_norm], "inert", rules.keep)

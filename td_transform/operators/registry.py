@@ -265,7 +265,8 @@ class Operator:
             fields, which then keep the parts apart.
         without_stride: for a function: what runs instead of it at stride 1 with an output as large
             as its input, a module or other arguments.
-        as_module: for a function whose mode tracing freezes: the module that follows the network's.
+        as_module: for a function whose mode tracing freezes: the module that follows the network's;
+            None where this call of it follows none.
         gathers: for a reduction: what the result on a whole map is of those on its parts.
         combines: is it the sum or the product of its arguments, position by position?
     """
@@ -279,7 +280,7 @@ class Operator:
     keeps_shape: bool = False
     channels: Literal["join", "part", "index"] | None = None
     without_stride: Callable[[Call], nn.Module | Arguments] | None = None
-    as_module: Callable[[Call], nn.Module] | None = None
+    as_module: Callable[[Call], nn.Module | None] | None = None
     gathers: Gathering | None = None
     combines: Literal["sum", "product"] | None = None
 

@@ -32,6 +32,7 @@ def _agree(call: Call, present: list[tuple[Dim, int]]) -> Dim:
     wide = (
         [dim for dim, size in present if size != 1]
         or [dim for dim, _ in present if isinstance(dim, Spatial)]
+        or [dim for dim, _ in present if isinstance(dim, Width) and dim.terms]
         or [present[0][0]]
     )
     spatial = next((dim for dim in wide if isinstance(dim, Spatial)), None)

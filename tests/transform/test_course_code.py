@@ -1,10 +1,9 @@
-"""What courses and tutorials write: functions with a backward of their own, images that are warped or
-resized in the forward, kernels as parameters, random numbers of Python."""
+"""What courses and tutorials write: images that are warped or resized in the forward, kernels as
+parameters, poolings of one's own, a number for each image, random numbers of Python."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -19,72 +18,6 @@ from tests.transform.bodies import SIZE, Net, convert, pooled
 from tests.transform.oddities import unit
 
 ARRANGEMENTS = pytest.mark.parametrize("arrangement", ["td", "uniform", "reversed"])
-
-
-# Functions with a backward of their own
-
-
-class Signs(torch.autograd.Function):
-    """A straight-through estimator: the sign's own gradient is none."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        return x.sign()
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Any:
-        return grads[0]
-
-
-class Centred(torch.autograd.Function):
-    """Not element-wise; the gradient is that of something else."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, by: float) -> Tensor:
-        return x - by * x.mean(1, keepdim=True)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Any:
-        return grads[0], None
-
-
-class Applying(nn.Module):
-    def __init__(self, apply: Callable[[Tensor], Tensor]) -> None:
-        super().__init__()
-        self.apply_it = apply
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.apply_it(x)
-
-
-def applying(apply: Callable[[Tensor], Tensor]) -> nn.Module:
-    def make(width_in: int, width: int, stride: int) -> nn.Module:
-        return nn.Sequential(nn.Conv2d(width_in, width, 3, stride, 1), Applying(apply))
-
-    return Net(pooled, make)
-
-
-def signs(x: Tensor) -> Tensor:
-    return Signs.apply(x)  # type: ignore[no-any-return, no-untyped-call]
-
-
-@ARRANGEMENTS
-def test_a_straight_through_estimator_lets_the_coarsest_level_train(arrangement: str) -> None:
-    td = convert(applying(signs), arrangement=arrangement)
-    assert not td.plan.frozen
-    assert not td.plan.opaque
-    td(torch.rand(2, *SIZE)).square().mean().backward()
-    gradient = td.get_parameter("levels.0.lift.conv.weight").grad
-    assert gradient is not None
-    assert gradient.abs().sum() > 0
-
-
-def test_a_function_that_is_not_element_wise_is_opaque() -> None:
-    apply = lambda x: Centred.apply(x, 0.5)  # type: ignore[no-untyped-call]  # noqa: E731
-    td = convert(applying(apply))
-    check_network(td, torch.rand(2, *SIZE), classes=7)
-    assert {name.partition(" in ")[0] for name in td.plan.opaque} == {"Centred"}
-    assert "Centred" in str(td.levels)
 
 
 # Another image
@@ -183,6 +116,69 @@ def test_a_kernel_over_one_channel_reads_the_merged_map(
     (kernel,) = (p for n, p in td.levels[1].named_parameters() if ".vars." in n)
     assert kernel.shape == (width, width, 3, 3)
     check_network(td, torch.rand(2, 1, 16, 16), classes=7)
+
+
+class Noisy(nn.Module):
+    """A kernel with a variance for each weight, over one channel (Bayes by backprop)."""
+
+    def __init__(self, width_in: int, width: int) -> None:
+        super().__init__()
+        self.mean = nn.Parameter(torch.randn(width, width_in, 3, 3) * 0.1)
+        self.rho = nn.Parameter(torch.full((width, width_in, 3, 3), -5.0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        noise = torch.randn_like(self.mean) * self.rho.exp().log1p()
+        return F.conv2d(x, self.mean + noise, padding=1)
+
+
+@ARRANGEMENTS
+def test_all_that_a_kernel_is_made_of_has_its_width(arrangement: Any) -> None:
+    model = nn.Sequential(
+        Noisy(1, 8), nn.ReLU(), nn.MaxPool2d(2), Noisy(8, 16), nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 7),
+    )  # fmt: skip
+    td = to_topdown(model, input_size=(1, 16, 16), arrangement=arrangement)
+    for layer in (m for m in td.levels.modules() if hasattr(m, "rho")):
+        assert layer.rho.shape == layer.mean.shape
+    check_network(td, torch.rand(2, 1, 16, 16), classes=7)
+
+
+# Poolings and dropouts
+
+
+class GeneralisedMean(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.p = nn.Parameter(torch.ones(1) * 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.clamp(min=1e-6).pow(self.p)
+        return F.avg_pool2d(x, (x.size(-2), x.size(-1))).pow(1.0 / self.p).flatten(1)
+
+
+@ARRANGEMENTS
+def test_a_generalised_mean_is_the_heads(arrangement: str) -> None:
+    class Pooled(Net):
+        def __init__(self) -> None:
+            super().__init__(lambda net, x: net.fc(net.pool(x)))
+            self.pool = GeneralisedMean()
+
+    td = convert(Pooled(), arrangement=arrangement)
+    plain = convert(Net(pooled), arrangement=arrangement)
+    assert [n for n, _ in td.named_parameters() if n.endswith(".p")] == ["head.pool.p"]
+    assert td.plan.parameters == plain.plan.parameters + 1
+    check_network(td, torch.rand(2, *SIZE), classes=7)
+
+
+def test_a_dropout_that_is_wanted_in_eval_mode_stays() -> None:
+    images = torch.rand(2, *SIZE)
+    for always in (False, True):
+        drop = lambda net, x, always=always: net.fc(  # noqa: E731
+            F.dropout(x.mean((2, 3)), 0.5, training=always or net.training)
+        )
+        td = convert(Net(drop)).eval()
+        assert torch.equal(td(images), td(images)) is not always
+        assert not torch.equal(td.train()(images), td(images))
 
 
 # A number for each image
