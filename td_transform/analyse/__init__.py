@@ -9,7 +9,13 @@ from td_transform.analyse.blocks import scope
 from td_transform.analyse.bottom_up import BottomUp, analyse
 from td_transform.analyse.front import behind_front
 from td_transform.analyse.infer import call_of, infer, operator_of
-from td_transform.analyse.segments import behind_unit, beside_pooling, entry_conv, entry_kernel
+from td_transform.analyse.segments import (
+    behind_unit,
+    beside_pooling,
+    covers,
+    entry_conv,
+    entry_kernel,
+)
 from td_transform.analyse.siblings import matched_modules, operations
 from td_transform.analyse.solve import pinned_inflow, solve
 from td_transform.analyse.stages import Stage
@@ -29,6 +35,7 @@ __all__ = [
     "behind_unit",
     "beside_pooling",
     "call_of",
+    "covers",
     "entry_conv",
     "entry_kernel",
     "infer",

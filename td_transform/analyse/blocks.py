@@ -42,7 +42,7 @@ def _join_depthwise(trunk: Trunk, segments: Sequence[Segment]) -> list[Segment]:
             block = block.joined(rest.pop(0), "block")
         while rest and _is_gate(trunk, rest[0]):
             block = block.joined(rest.pop(0), "block")
-        if rest and is_pointwise_unit(trunk, rest[0]):
+        if rest and is_pointwise_unit(trunk, rest[0]) and not _leads_on(segment, rest):
             block = block.joined(rest.pop(0), "block")
         before = result[-1] if result else None
         hidden = trunk.width(segment.start)
@@ -52,6 +52,14 @@ def _join_depthwise(trunk: Trunk, segments: Sequence[Segment]) -> list[Segment]:
             block = result.pop().joined(block, "block") if narrow < hidden else block
         result.append(replace(block, kind="block"))
     return result
+
+
+def _leads_on(before: Segment, rest: Sequence[Segment]) -> bool:
+    """Does a module hold a pointwise unit with the depthwise one behind it, but not the one before?"""
+    pointwise, *after = rest[:2]
+    if not after or after[0].kind != "depthwise":
+        return False
+    return bool(_paths(pointwise, *after) - _paths(before, pointwise))
 
 
 def _blurs(trunk: Trunk, unit: Segment, rest: Sequence[Segment], falls: Mapping[str, int]) -> bool:

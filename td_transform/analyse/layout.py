@@ -9,7 +9,7 @@ from torch import fx
 from td_transform.analyse.blocks import join_blocks
 from td_transform.analyse.infer import operator_of
 from td_transform.analyse.regions import Region, cut_points, regions
-from td_transform.analyse.segments import group_regions, uncuttable
+from td_transform.analyse.segments import covers, group_regions, uncuttable
 from td_transform.analyse.solve import carries_width
 from td_transform.analyse.trunk import Segment, Trunk
 from td_transform.errors import StructureError
@@ -53,6 +53,7 @@ def lay_out(trunk: Trunk) -> Layout:
     image = body[0].start if body else points[0]
     body = _without_weighting(trunk, _without_head_tokens(trunk, body))
     body = _without_pooling_module(trunk, body, points[-1])
+    body = _before_covered(trunk, body)
     while body and body[-1].kind in ("pool", "inert"):
         body.pop()
     tail = len(body)
@@ -66,7 +67,7 @@ def lay_out(trunk: Trunk) -> Layout:
         body = body[:tail]
     segments = join_blocks(trunk, group_regions(trunk, body, pre_activation))
     head_start = body[-1].nodes[-1] if body else points[-1]
-    classifies = _learned_after(trunk, points[-1])
+    classifies = _learned_after(trunk, head_start)
     if segments and not classifies and _sets_width(trunk, segments[-1]):
         head_start, segments = _classifier_start(trunk, segments)
         classifies = True
@@ -109,6 +110,14 @@ def _without_pooling_module(trunk: Trunk, body: list[Region], end: fx.Node) -> l
     while kept and all(trunk.trace.path(n) == path for n in kept[-1].nodes if n.op != "get_attr"):
         kept.pop()
     return kept
+
+
+def _before_covered(trunk: Trunk, body: list[Region]) -> list[Region]:
+    """A convolution whose kernel is the whole map is a fully connected layer: the head begins there."""
+    for i, piece in enumerate(body):
+        if piece.kind in ("conv", "depthwise") and any(covers(trunk, n) for n in piece.nodes):
+            return body[:i]
+    return body
 
 
 def _sets_width(trunk: Trunk, segment: Segment) -> bool:
@@ -156,4 +165,6 @@ def _check_head(trunk: Trunk, last_map: fx.Node) -> None:
 
 
 def _learned_after(trunk: Trunk, last_map: fx.Node) -> bool:
-    return any(trunk.is_learned(n) for n in trunk.between(last_map, trunk.tensors[-1]))
+    """Does a layer follow that sets how many outputs there are (a depthwise one doesn't)?"""
+    nodes = trunk.between(last_map, trunk.tensors[-1])
+    return any(trunk.is_learned(n) and not trunk.is_depthwise(n) for n in nodes)

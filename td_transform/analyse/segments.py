@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 
 from torch import fx
 
@@ -10,6 +11,7 @@ from td_transform.analyse.regions import Region
 from td_transform.analyse.trunk import Kind, Segment, Trunk
 from td_transform.errors import StructureError
 from td_transform.layers.dimensions import agreed
+from td_transform.operators.rules import covers_map
 
 
 def _segment(trunk: Trunk, kind: Kind, parts: Sequence[Region]) -> Segment:
@@ -97,6 +99,14 @@ def entry_kernel(trunk: Trunk, segment: Segment) -> tuple[int, ...]:
     """The kernel of a segment's first convolution."""
     node = entry_conv(trunk, segment)
     return (1,) * trunk.count if node is None else trunk.window(node).kernel
+
+
+def covers(trunk: Trunk, node: fx.Node) -> bool:
+    """Is it a convolution whose kernel is the whole map?"""
+    if not trunk.slides(node):
+        return False
+    call = trunk.call(node)
+    return prod(call.shape()[2:]) > 1 and covers_map(call.window(), call.shape())
 
 
 def uncuttable(trunk: Trunk, start: fx.Node, nodes: Sequence[fx.Node]) -> StructureError:

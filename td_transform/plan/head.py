@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
-from math import prod
 from operator import getitem
 from typing import Any
 
 from torch import fx
 
-from td_transform.analyse import BottomUp, Segment, Trunk
+from td_transform.analyse import BottomUp, Segment, Trunk, covers
 from td_transform.layers.dimensions import by
 from td_transform.operators import Spatial
 from td_transform.operators.rules import covers_map
@@ -66,16 +65,8 @@ def _planned(
     pooled = False
     for source, plan in zip(nodes, plans, strict=True):
         found.append(_as_it_was(plan) if pooled else _head_node(trunk, source, plan, warnings))
-        pooled = pooled or (source in trunk.tensors and _covers(trunk, source))
+        pooled = pooled or (source in trunk.tensors and covers(trunk, source))
     return tuple(found)
-
-
-def _covers(trunk: Trunk, node: fx.Node) -> bool:
-    """Is it a convolution whose kernel is the whole map?"""
-    if not trunk.slides(node):
-        return False
-    call = trunk.call(node)
-    return prod(call.shape()[2:]) > 1 and covers_map(call.window(), call.shape())
 
 
 def _as_it_was(node: NodePlan) -> NodePlan:
@@ -168,7 +159,7 @@ def _head_node(trunk: Trunk, node: fx.Node, plan: NodePlan, warnings: list[str])
     if not _is_spatial(trunk.inference.dims[node]) and not _picks_tokens(trunk, node):
         warnings.append(_pooled(trunk, node, before, "flattens"))
         return replace(plan, change=PoolTo("before", before))
-    if _covers(trunk, node):
+    if covers(trunk, node):
         warnings.append(_pooled(trunk, node, before, "has a kernel as large as"))
         return replace(plan, change=PoolTo("before", before))
     if _lays_out_by_numbers(trunk, node, read):

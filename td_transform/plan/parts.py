@@ -283,11 +283,9 @@ class LevelPlan:
 
 
 def parameters(parts: Sequence[Part]) -> int:
-    """Layers that are called twice count once."""
-    counts: dict[str, int] = {}
-    for name, count in _named_counts(parts):
-        counts[name] = count
-    return sum(counts.values())
+    """Layers that are called twice count once, with the parameters of theirs that are read besides."""
+    counts = dict(_named_counts(parts))
+    return sum(count for name, count in counts.items() if name.rpartition(".")[0] not in counts)
 
 
 def _named_counts(parts: Sequence[Part]) -> Iterator[tuple[str, int]]:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from td_transform.operators import function_operator
+from td_transform.operators import function_operator, module_operator
 from td_transform.operators.mutation import assigned
 from td_transform.trace.execution import Executor
 from td_transform.trace.gradients import (
@@ -141,7 +141,7 @@ class Recorder(TorchFunctionMode):
         calls = self._calls[path] = self._calls.get(path, -1) + 1
         stack[f"{path}@{calls}" if calls else path] = (path, type(module))
         try:
-            if not self._is_leaf(module):
+            if not self._is_leaf(module) or self._is_another(module):
                 return forward(*args, **kwargs)
             with self._pause():
                 target = Target("call_module", path, args, kwargs)
@@ -154,6 +154,10 @@ class Recorder(TorchFunctionMode):
             raise
         finally:
             stack.popitem()
+
+    def _is_another(self, module: nn.Module) -> bool:
+        """Has the forward given a known layer another stride, say, so that its functions tell, not it?"""
+        return module_operator(module) is not None and self._state.is_changed(module)
 
     # -- functions -----------------------------------------------------------------------------
 

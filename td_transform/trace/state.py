@@ -16,6 +16,16 @@ class ModuleState:
 
     def __init__(self, model: nn.Module) -> None:
         self._saved = [(c, _items(c)) for m in model.modules() for c in _containers(m)]
+        self._attributes = {id(m): _items(vars(m)) for m in model.modules()}
+
+    def is_changed(self, module: nn.Module) -> bool:
+        """Has a forward given a module other numbers (a stride) than it had?"""
+        saved = dict(self._attributes[id(module)])
+        return any(
+            isinstance(value, (int, float, str, tuple)) and saved.get(name) != value
+            for name, value in vars(module).items()
+            if name != "training"
+        )
 
     def restore(self) -> None:
         """Put back what was changed, added or taken away."""

@@ -243,6 +243,19 @@ class ScaleBranch(nn.Module):
         return self.last(y) + self.scale(y) + self.down(x)  # type: ignore[no-any-return]
 
 
+class Measured(nn.Module):
+    """UniRepLKNet, ConvNeXt V2: channels weighted by their norms over the map."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(1, width, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        sizes = torch.norm(x, p=2, dim=(2, 3), keepdim=True)
+        y = self.weight * x * (sizes / (sizes.mean(dim=1, keepdim=True) + 1e-6)) + x
+        return y / (x.norm(2, 1, True) + torch.linalg.vector_norm(x, dim=1)[:, None] + 1)
+
+
 MODELS: dict[str, Callable[[], nn.Module]] = {
     "padded pointwise": padded_pointwise,
     "cropped": lambda: stages(Cropped),
@@ -251,6 +264,7 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
     "gated by heads": lambda: blocks(HeadGate),
     "in ragged parts": lambda: blocks(Ragged),
     "called in": lambda: blocks(Keyword),
+    "measured": lambda: blocks(Measured),
     "polarized": lambda: Network(Polarized),
     "positions of no device": lambda: blocks(Positions),
     "emptied": lambda: stages(lambda *sizes: nn.Sequential(Emptied(*sizes), nn.ReLU())),
