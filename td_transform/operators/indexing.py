@@ -102,12 +102,14 @@ def getitem(call: Call) -> Any:
     items = spelt_out(index, len(shape))
     result: list[Dim] = []
     axis = 0
+    spelt = len(items) - (1 if single else len(index))
     for place, item in enumerate(items):
         if item is None:
             result.append(Width.of(1))
             continue
         if isinstance(item, slice):
-            path = (1,) if single else (1, place)
+            behind = not single and Ellipsis in index[: place - spelt + 1]
+            path = (1,) if single else (1, place - spelt if behind else place)
             result.append(_slice(call, dims[axis], item, shape[axis], axis, path))
         elif isinstance(call.values.get(item) if isinstance(item, fx.Node) else None, TensorInfo):
             result.extend(_gathered(call, item, dims[axis], shape[axis]))
@@ -166,6 +168,9 @@ def _slice(
     step = item.step or 1
     if isinstance(dim, Spatial):
         return dim.stepped(step) if not dim.ahead else _tokens(call, dim, item)
+    if (_numbers(call, item).stop or 0) > size:
+        _fix(call, dim, size)  # a bound behind the end is the end, at this width
+        item = slice(item.start, None, item.step)
     if item.start is None and item.stop is None and step == 1:
         return dim
     start = _bound(call, dim, item.start, size, axis, (*path, "start"), Width())
@@ -215,6 +220,8 @@ def _bound(
         return default
     if isinstance(bound, fx.Node):
         known = call.inference.dims.get(bound)
+        if isinstance(known, Width) and dim.terms and call.values[bound] == size:
+            call.inference.widths.equate(known, dim)  # all of it: a kernel cut to what it reads
         return known if isinstance(known, Width) else Width.of(call.values[bound])
     if bound == 0 or not dim.terms:
         return Width.of(bound)
