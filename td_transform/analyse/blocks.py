@@ -121,14 +121,19 @@ def _join_instances(trunk: Trunk, segments: Sequence[Segment]) -> list[Segment]:
     result: list[Segment] = []
     has_branched = False
     last: set[str] = set()
-    for segment, inside in zip(segments, instances, strict=True):
+    for i, (segment, inside) in enumerate(zip(segments, instances, strict=True)):
         branches = segment.kind == "block" and not _is_gate(trunk, segment)
         before = result[-1] if result else None
         if (
             before is not None
             and "pool" not in (before.kind, segment.kind)
             and inside & last
-            and (not (has_branched and branches) or _widens_between(trunk, before, segment))
+            and (
+                not (has_branched and branches)
+                or _widens_between(
+                    trunk, before, _last_within(segments, instances, i, inside & last)
+                )
+            )
         ):
             result[-1] = before.joined(segment, "block")
             has_branched, last = has_branched or branches, inside & last
@@ -144,6 +149,16 @@ def _single(segments: Sequence[Segment], instances: Sequence[set[str]]) -> list[
         path for s, inside in zip(segments, instances, strict=True) if s.crosses for path in inside
     )
     return [{path for path in inside if falls[path] < 2} for inside in instances]
+
+
+def _last_within(
+    segments: Sequence[Segment], instances: Sequence[set[str]], start: int, paths: set[str]
+) -> Segment:
+    """The last segment, from one on, that lies in the same block instances."""
+    end = start
+    while end + 1 < len(segments) and instances[end + 1] & paths:
+        end += 1
+    return segments[end]
 
 
 def _widens_between(trunk: Trunk, left: Segment, right: Segment) -> bool:

@@ -18,7 +18,7 @@ from tools.zoo.libraries import LIBRARIES, on_meta
 from tools.zoo.sweep import sampled
 
 TIMM = LIBRARIES["timm"]
-QUICK = ["resnet10t", "vgg11", "dla46_c", "selecsls60", "lcnet_035"]
+QUICK = ["resnet10t", "mixnet_s", "dla46_c", "selecsls60", "lcnet_035"]
 
 # the analysis refuses these: there is no one chain of stages
 REFUSED = {

@@ -85,3 +85,47 @@ def test_a_depthwise_unit_leaves_the_next_block_its_expansion() -> None:
     crossing = td.get_submodule("levels.1.stage.2")
     widths = [m.out_channels for m in crossing.modules() if isinstance(m, nn.Conv2d)]
     assert widths[1:] == [32, 8]
+
+
+class Mixed(nn.Module):
+    """MixNet: a layer of two kernels side by side, on a part of the channels each."""
+
+    def __init__(self, width_in: int, width: int, kernels: tuple[int, int], **options: Any) -> None:
+        super().__init__()
+        self.part = width_in // 2
+        self.layers = nn.ModuleList(
+            nn.Conv2d(width_in // 2, width // 2, k, padding=k // 2, **options) for k in kernels
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        parts = x.split(self.part, 1)
+        return torch.cat([layer(part) for layer, part in zip(self.layers, parts, strict=True)], 1)
+
+
+class MixedBottleneck(nn.Module):
+    """An inverted one, all of whose layers branch."""
+
+    def __init__(self, width_in: int, width: int, stride: int = 1) -> None:
+        super().__init__()
+        wide = 4 * width_in
+        self.added = width_in == width and stride == 1
+        self.widen = nn.Sequential(Mixed(width_in, wide, (1, 1)), nn.ReLU())
+        self.each = nn.Sequential(
+            Mixed(wide, wide, (3, 5), stride=stride, groups=wide // 2), nn.ReLU()
+        )
+        self.narrow = Mixed(wide, width, (1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.narrow(self.each(self.widen(x)))
+        return x + y if self.added else y
+
+
+@pytest.mark.parametrize("arrangement", ["td", "uniform", "reversed"])
+def test_a_bottleneck_whose_layers_branch_is_one_block(arrangement: Any) -> None:
+    body = [MixedBottleneck(8, 8), MixedBottleneck(8, 16, 2), MixedBottleneck(16, 16)]
+    head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 7)]
+    model = nn.Sequential(unit(3, 8), *body, *head)
+    td = to_topdown(model, input_size=SIZE, arrangement=arrangement)
+    widths = {"td": [16, 8], "uniform": [12, 12], "reversed": [8, 16]}
+    assert [level.width for level in td.plan.levels] == widths[arrangement]
+    check_network(td, torch.rand(2, *SIZE), classes=7)

@@ -17,6 +17,7 @@ Feature = tuple[int, int]
 # where timm counts otherwise than the design, and why
 EXPLAINED: Mapping[str, str] = {
     "mobilenetv5*": "its head fuses the maps at strides 16 and 32, so the trunk ends at 16",
+    "vgg*": "the last entry is the pooled map that the fully connected layers read",
     "xception[467]*": "the list is of maps inside the blocks that downsample, before they do",
 }
 
