@@ -100,16 +100,15 @@ def getitem(call: Call) -> Any:
     single = not isinstance(index, tuple)
     dims, shape = call.dims(), call.shape()
     items = spelt_out(index, len(shape))
+    places = _places(index, len(items))
     result: list[Dim] = []
     axis = 0
-    spelt = len(items) - (1 if single else len(index))
     for place, item in enumerate(items):
         if item is None:
             result.append(Width.of(1))
             continue
         if isinstance(item, slice):
-            behind = not single and Ellipsis in index[: place - spelt + 1]
-            path = (1,) if single else (1, place - spelt if behind else place)
+            path = (1,) if single else (1, places[place])
             result.append(_slice(call, dims[axis], item, shape[axis], axis, path))
         elif isinstance(call.values.get(item) if isinstance(item, fx.Node) else None, TensorInfo):
             result.extend(_gathered(call, item, dims[axis], shape[axis]))
@@ -160,6 +159,16 @@ def spelt_out(index: Any, rank: int) -> list[Any]:
         named = sum(item is not None for item in items) - 1
         items[place : place + 1] = [slice(None)] * (rank - named)
     return items
+
+
+def _places(index: Any, count: int) -> list[int]:
+    """Where each of an index's items stands in it; those of an ellipsis in its place."""
+    written = list(index) if isinstance(index, tuple) else [index]
+    more = count - len(written)
+    if Ellipsis not in written:
+        return list(range(count))
+    place = written.index(Ellipsis)
+    return [*range(place), *([place] * (more + 1)), *range(place + 1, len(written))]
 
 
 def _slice(
