@@ -61,7 +61,7 @@ def analyse(trace: Trace, stages: Sequence[str] = ()) -> BottomUp:
         StructureError: there are fewer than two stages, or a region can't be cut.
         TopDownError: the modules that are named hold no stages.
     """
-    trunk = find_trunk(behind_front(trace))
+    trunk = find_trunk(behind_front(trace, resampled=True))
     layout = lay_out(trunk)
     if all(s.kind == "pool" for s in layout.segments):
         raise _no_stages(trunk, layout, ())

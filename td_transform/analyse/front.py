@@ -21,18 +21,23 @@ from td_transform.operators import Spatial, TensorInfo
 from td_transform.trace import Front, Trace, malformed_size
 
 
-def behind_front(trace: Trace) -> Trace:
+def behind_front(trace: Trace, *, resampled: bool = False) -> Trace:
     """The same, from the map that the first convolution reads on.
 
     A trace comes back as it is where the convolution slides over the axes of the input, or where axes
     that were only moved can't be parted.
+
+    Args:
+        trace: of a model.
+        resampled: begin behind what makes another image of an image, too. Receptive fields and tiles
+            count the pixels of the input, and don't.
 
     Raises:
         TraceError: no map of as many axes as the convolution has crosses to it.
         StructureError: learned layers stand before it.
     """
     trunk = Trunk(trace, started(trace), ())
-    warped = _warped(trunk)
+    warped = _warped(trunk) if resampled else None
     if warped is not None:
         return _parted(trace, warped, _needed(warped))
     conv = _first_conv(trunk)
@@ -43,7 +48,8 @@ def behind_front(trace: Trace) -> Trace:
     axes = len(trunk.window(conv).kernel)
     moved = axes == trunk.count
     image = _map_before(trunk, conv, axes)
-    if moved and not _reads_axis_as_channels(trunk, conv) and not _is_resized(trunk, image):
+    other = resampled and _is_resized(trunk, image)
+    if moved and not _reads_axis_as_channels(trunk, conv) and not other:
         return trace
     needed = _needed(image) if image is not None else []
     learned = _learned(trunk, needed)

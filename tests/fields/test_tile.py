@@ -97,6 +97,14 @@ def test_random_networks_on_tiles(part: int, count: int) -> None:
     assert set(refusals) <= {"run the network on the whole image"}
 
 
+def test_pixels_are_the_inputs_where_the_forward_resizes_it() -> None:
+    """The pyramid is of the larger image there; fields and tiles are of what the model gets."""
+    net = nn.Sequential(nn.Upsample(scale_factor=2.0), nn.Conv2d(3, 4, 3, padding=1)).eval()
+    assert receptive_field(net, (3, 16, 16))["1"].size_max == (2, 2)
+    images = torch.rand(1, 3, 32, 32)
+    torch.testing.assert_close(tiled(net, tile=16)(images), net(images))
+
+
 @pytest.mark.parametrize(
     ("ask", "text"),
     [
