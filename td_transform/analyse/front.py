@@ -81,9 +81,7 @@ def _is_image(trunk: Trunk, needed: Sequence[fx.Node]) -> bool:
     """Is it made of the image without learned layers, but for those that say where to look?"""
     infer(trunk.trace, needed, trunk.inference)
     warped = [node for node in needed if _moves(trunk, node)]
-    grids = {
-        n for node in warped for n in _needed(node) if n not in _needed(trunk.call(node).input)
-    }
+    grids = {n for w in warped for n in {*_needed(w)} - {*_needed(trunk.call(w).input)}}
     return _learned(trunk, [n for n in needed if n not in grids]) is None
 
 

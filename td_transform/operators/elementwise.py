@@ -1,5 +1,5 @@
-"""What works position by position, as tables. A function's method has its rules, and so have both of what
-writes into its tensor."""
+"""What works position by position, as tables. A function's method (`x.relu()`) has its rules, and so has
+what writes into the tensor (`x.relu_()`)."""
 
 from __future__ import annotations
 

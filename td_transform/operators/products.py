@@ -24,8 +24,7 @@ def matmul(call: Call) -> Dims:
     Raises:
         Conflict: a factor is a vector, or mixes the positions of a map along one of its axes.
     """
-    left, right = call.tensors if len(call.tensors) == 2 else call.tensors * 2
-    return _product(call, left, right)
+    return _product(call, *_factors(call))
 
 
 def matmul_and_sum(call: Call) -> Dims:
@@ -39,6 +38,11 @@ def matmul_and_sum(call: Call) -> Dims:
     added, left, right = call.node.args[:3]
     product = list(zip(_product(call, left, right), call.values[call.node].shape, strict=True))
     return _broadcast(call, [_sized(call, added), product])
+
+
+def _factors(call: Call) -> list[fx.Node]:
+    """The two tensors, which may be one twice."""
+    return call.tensors if len(call.tensors) == 2 else call.tensors * 2
 
 
 def _product(call: Call, left: Any, right: Any) -> Dims:
@@ -113,8 +117,7 @@ def similarity(call: Call) -> Dims:
 
 def distances(call: Call) -> Dims:
     """(..., n, k) from (..., m, k): every one of the first to every one of the second."""
-    left, right = call.tensors if len(call.tensors) == 2 else call.tensors * 2
-    first, second = _sized(call, left), _sized(call, right)
+    first, second = (_sized(call, tensor) for tensor in _factors(call))
     _agreed(call, [first[-1], second[-1]])
     lead = _broadcast(call, [first[:-2], second[:-2]])
     return _whole_maps(call, (*lead, first[-2][0], second[-2][0]))
