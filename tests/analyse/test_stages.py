@@ -12,7 +12,8 @@ from td_transform import to_topdown
 from td_transform.analyse import analyse
 from td_transform.trace import trace
 from tests.networks import Blur
-from tests.transform.oddities import NormAct, Residual, unit
+from tests.transform.oddities import NormAct
+from tests.transform.plain import Residual, unit
 
 SIZE = (3, 32, 32)
 WIDTHS = (8, 16, 32)

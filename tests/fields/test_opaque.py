@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from td_transform import receptive_field
 from tests.fields.networks import Apply
 from tests.fields.oracle import compare
-from tests.transform.oddities import MultiheadAttention, Unfold, WindowAttention
+from tests.transform.odd_attention import MultiheadAttention, Unfold, WindowAttention
 from tests.transform.random_parts import Recurrent
 
 SIZE = (3, 24, 32)

@@ -17,13 +17,14 @@ from td_transform.operators import TensorInfo, module_operator
 from td_transform.trace import make_skeleton
 from td_transform.trace.recording import Recording, record
 from tests.trace import constructs as c
+from tests.trace import modules as m
 
 SIZE = (3, 16, 16)
 
 
 def is_leaf(module: nn.Module) -> bool:
     return module_operator(module) is not None or isinstance(
-        module, (nn.MultiheadAttention, c.Gate)
+        module, (nn.MultiheadAttention, m.Gate)
     )
 
 
@@ -38,10 +39,10 @@ class Case:
 
 CASES = [
     Case(c.ChunkedLoop), Case(c.SplitUnpacked), Case(c.Unbound), Case(c.IteratedTensor),
-    Case(c.Checkpointed), Case(c.CheckpointedOldStyle),
-    Case(c.AutogradFunction), Case(c.StraightThrough),
-    Case(c.LeafWithBranches), Case(c.DataDependentShape), Case(c.Wrapped),
-    Case(c.FunctionalDropout),
+    Case(m.Checkpointed), Case(m.CheckpointedOldStyle),
+    Case(m.AutogradFunction), Case(m.StraightThrough),
+    Case(m.LeafWithBranches), Case(m.DataDependentShape), Case(m.Wrapped),
+    Case(m.FunctionalDropout),
     Case(c.FloatOfParameter, notes=("bool() of a tensor", "float() of a tensor is fixed at 0.37")),
     Case(c.ValueOfTheImage, notes=("bool() of a tensor is fixed at True",)),
     Case(c.AssertsOnSizes), Case(c.SizesInViews), Case(c.SizesOfTuples), Case(c.SizesInArithmetic),
@@ -50,12 +51,12 @@ CASES = [
     Case(c.DictionaryOutput), Case(c.DataclassOutput), Case(c.NamedTupleOutput),
     Case(c.InPlaceOperators), Case(c.InPlaceModule), Case(c.SlicesAssigned),
     Case(c.WrittenThroughViews),
-    Case(c.ScriptedFunction), Case(c.DecoratedFunctions), Case(c.Attention), Case(c.MultiheadLeaf),
-    Case(c.Contexts), Case(c.Parametrised), Case(c.ConstantsInForward), Case(c.TensorsOfPython),
-    Case(c.ValuesAndIndices), Case(c.TablesBySize), Case(c.StateKept), Case(c.StopsGradient),
-    Case(c.RepeatedModule), Case(c.IndexedByTensors), Case(c.CacheOnTheModule),
+    Case(m.ScriptedFunction), Case(m.DecoratedFunctions), Case(m.Attention), Case(m.MultiheadLeaf),
+    Case(m.Contexts), Case(m.Parametrised), Case(c.ConstantsInForward), Case(c.TensorsOfPython),
+    Case(c.ValuesAndIndices), Case(c.TablesBySize), Case(m.StateKept), Case(m.StopsGradient),
+    Case(m.RepeatedModule), Case(c.IndexedByTensors), Case(m.CacheOnTheModule),
     Case(c.TurnedAndCut),
-    Case(c.OwnDictionary), Case(c.Probabilities), Case(c.FloatFunctionals), Case(c.IntOfBatch),
+    Case(m.OwnDictionary), Case(m.Probabilities), Case(m.FloatFunctionals), Case(c.IntOfBatch),
     Case(c.FrozenByInt, notes=("frozen at images of 16x16: 16 (39 there)",), at_other_sizes=False),
     Case(c.FrozenByBranch, notes=("frozen at images of 16x16: a branch",), at_other_sizes=False),
     Case(c.FrozenByLoop, notes=("frozen at images of 16x16: other operators",), at_other_sizes=False),
@@ -143,9 +144,9 @@ def test_module_stacks_are_those_of_symbolic_tracing() -> None:
 
 def test_gradients_are_the_models() -> None:
     """Stopped where the forward stops them, through everything that writes in place."""
-    for network in (c.Contexts, c.InPlaceOperators, c.SlicesAssigned, c.StopsGradient,
-                    c.Parametrised, c.CheckpointedOldStyle, c.ScriptedFunction,
-                    c.AutogradFunction, c.StraightThrough):  # fmt: skip
+    for network in (m.Contexts, c.InPlaceOperators, c.SlicesAssigned, m.StopsGradient,
+                    m.Parametrised, m.CheckpointedOldStyle, m.ScriptedFunction,
+                    m.AutogradFunction, m.StraightThrough):  # fmt: skip
         model = seeded(network)
         _, recording = recorded(model)
         twin = seeded(network)
@@ -158,7 +159,7 @@ def test_gradients_are_the_models() -> None:
 
 
 def test_without_a_model_zeros_stand_in_for_its_values() -> None:
-    skeleton = make_skeleton(seeded(c.LeafWithBranches))
+    skeleton = make_skeleton(seeded(m.LeafWithBranches))
     graph = record(skeleton, SIZE, is_leaf=is_leaf).graph
     assert [n.target for n in graph.nodes if n.op == "call_module"] == [
         "first", "gate", "second", "fc",
@@ -215,7 +216,7 @@ def test_errors_name_the_module_and_the_line() -> None:
 
 
 def test_nothing_stays_patched() -> None:
-    for network in (c.StateKept, c.StraightThrough, Failing, c.CacheOnTheModule, c.TablesBySize):
+    for network in (m.StateKept, m.StraightThrough, Failing, m.CacheOnTheModule, c.TablesBySize):
         skeleton = make_skeleton(seeded(network))
         before = {path: dict(vars(m)) for path, m in skeleton.named_modules()}
         cache = getattr(skeleton, "cache", {})
@@ -232,7 +233,7 @@ def test_nothing_stays_patched() -> None:
 
 def test_threads_record_side_by_side() -> None:
     networks = [
-        c.ConstantsInForward, c.Attention, c.WrittenThroughViews, c.ScriptedFunction, c.StraightThrough,
+        c.ConstantsInForward, m.Attention, c.WrittenThroughViews, m.ScriptedFunction, m.StraightThrough,
     ] * 2  # fmt: skip
     expected = [str(recorded(seeded(n))[1].graph) for n in networks]
     models = [seeded(n) for n in networks]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from td_transform import TopDownNetwork, to_topdown
-from tests.transform.oddities import unit
+from tests.transform.plain import unit
 
 SIZE = (3, 32, 32)
 Make = Callable[[int, int, int], nn.Module]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 
 import torch
@@ -10,13 +9,24 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize, spectral_norm, weight_norm
 
-
-def unit(width_in: int, width_out: int, stride: int = 1) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(width_in, width_out, 3, stride, 1, bias=False),
-        nn.BatchNorm2d(width_out),
-        nn.ReLU(),
-    )
+from tests.transform.odd_attention import (
+    BatchNormOfTokens,
+    GlobalContext,
+    HeadedAttention,
+    MultiheadAttention,
+    NonLocal,
+    PositionEncoding,
+    Unfold,
+    WindowAttention,
+)
+from tests.transform.odd_heads import (
+    AttentionPool,
+    BilinearHead,
+    CosineHead,
+    MLPHead,
+    PlainAttentionPool,
+)
+from tests.transform.plain import Apply, Function, Network, Residual, in_a_chain, unit
 
 
 class NormAct(nn.BatchNorm2d):
@@ -31,97 +41,6 @@ class NormAct(nn.BatchNorm2d):
         return out
 
 
-class Residual(nn.Module):
-    """A block around anything that keeps a map's shape."""
-
-    def __init__(self, inner: nn.Module) -> None:
-        super().__init__()
-        self.inner = inner
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.inner(x)
-
-
-class Network(nn.Module):
-    """Three stages of a unit that downsamples and of a block, and a head."""
-
-    def __init__(
-        self,
-        block: Callable[[int], nn.Module] = lambda width: unit(width, width),
-        head: nn.Module | None = None,
-        widths: tuple[int, int, int] = (8, 16, 32),
-        channels: int = 3,
-    ) -> None:
-        super().__init__()
-        self.stem = unit(channels, widths[0])
-        stages: list[nn.Module] = [Residual(block(widths[0]))]
-        for before, width in itertools.pairwise(widths):
-            stages += [unit(before, width, 2), Residual(block(width))]
-        self.stages = nn.Sequential(*stages)
-        self.head = head or nn.Sequential(
-            nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(widths[-1], 7)
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        logits: Tensor = self.head(self.stages(self.stem(x)))
-        return logits
-
-
-class Function(nn.Module):
-    """A convolution, then a function of its map."""
-
-    def __init__(self, width: int, function: Callable[[Tensor], Tensor]) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(width, width, 3, padding=1)
-        self.function = function
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.function(self.conv(x))
-
-
-class AttentionPool(nn.Module):
-    """CLIP's: a query, the mean of the map, attends to the map's positions."""
-
-    def __init__(self, width: int = 32) -> None:
-        super().__init__()
-        self.positions = nn.Parameter(torch.randn(8 * 8 + 1, width) / width**0.5)
-        self.q, self.k, self.v = (nn.Linear(width, width) for _ in range(3))
-        self.out = nn.Linear(width, 7)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = x.flatten(2).permute(2, 0, 1)
-        x = torch.cat([x.mean(0, keepdim=True), x], 0) + self.positions[:, None]
-        q, k, v = self.q(x[:1]), self.k(x), self.v(x)
-        q, k, v = (t.transpose(0, 1) for t in (q, k, v))
-        logits: Tensor = self.out(F.scaled_dot_product_attention(q, k, v).squeeze(1))
-        return logits
-
-
-class PlainAttentionPool(AttentionPool):
-    """The same without positions, so that it takes a map of any size."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = x.flatten(2).transpose(1, 2)
-        mean = x.mean(1, keepdim=True) + self.positions[:1]
-        q, k, v = self.q(mean), self.k(x), self.v(x)
-        weights = (q @ k.transpose(1, 2)).softmax(-1)
-        logits: Tensor = self.out((weights @ v)[:, 0]) + 0 * self.positions.sum()
-        return logits
-
-
-class BilinearHead(nn.Module):
-    """Products of channels over all positions, whose number is asked of the map (iSQRT-COV)."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.fc = nn.Linear(32, 7)
-
-    def forward(self, x: Tensor) -> Tensor:
-        flat = x.reshape(x.shape[0], x.shape[1], x.shape[2] * x.shape[3])
-        logits: Tensor = self.fc((flat @ flat.transpose(1, 2)).mean(1))
-        return logits
-
-
 class PaddedConv(nn.Conv2d):
     """TensorFlow's padding for an even map at this stride, as a layer (efficientnet_pytorch)."""
 
@@ -133,29 +52,6 @@ class PaddedConv(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         padded = self.pad(x)
         return F.conv2d(padded, self.weight, None, self.stride, self.padding, groups=self.groups)
-
-
-class MLPHead(nn.Module):
-    def __init__(self, width: int = 32) -> None:
-        super().__init__()
-        self.norm, self.fc1, self.act = nn.LayerNorm(width), nn.Linear(width, 24), nn.GELU()
-        self.bn, self.fc2 = nn.BatchNorm1d(24), nn.Linear(24, 7)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.act(self.fc1(self.norm(x.mean((2, 3)))))
-        logits: Tensor = self.fc2(self.bn(x))
-        return logits
-
-
-class CosineHead(nn.Module):
-    def __init__(self, width: int = 32) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.randn(7, width))
-        self.scale = nn.Parameter(torch.tensor(10.0))
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = F.normalize(x.mean((2, 3)), dim=1)
-        return self.scale * F.linear(x, F.normalize(self.weight, dim=1))
 
 
 class Blur(nn.Module):
@@ -259,78 +155,6 @@ def parts_of_a_wide_map() -> nn.Module:
     return network
 
 
-class GlobalContext(nn.Module):
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.mask = nn.Conv2d(width, 1, 1)
-        self.transform = nn.Conv2d(width, width, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        n, c, h, w = x.shape
-        mask = self.mask(x).view(n, 1, h * w).softmax(-1)
-        context = (x.view(n, c, h * w) @ mask.transpose(1, 2)).view(n, c, 1, 1)
-        return x + self.transform(context)
-
-
-class NonLocal(nn.Module):
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.theta, self.phi, self.g = (nn.Conv2d(width, width // 2, 1) for _ in range(3))
-        self.out = nn.Conv2d(width // 2, width, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        n, _, h, w = x.shape
-        theta, phi, g = (f(x).flatten(2) for f in (self.theta, self.phi, self.g))
-        weights = torch.einsum("nci,ncj->nij", theta, phi).softmax(-1)
-        y = torch.einsum("nij,ncj->nci", weights, g).view(n, -1, h, w)
-        out: Tensor = self.out(y)
-        return out
-
-
-class MultiheadAttention(nn.Module):
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(width)
-        self.attention = nn.MultiheadAttention(width, 2, batch_first=True)
-
-    def forward(self, x: Tensor) -> Tensor:
-        n, c, h, w = x.shape
-        tokens = self.norm(x.flatten(2).transpose(1, 2))
-        mixed, _ = self.attention(tokens, tokens, tokens, need_weights=False)
-        out: Tensor = mixed.transpose(1, 2).reshape(n, c, h, w)
-        return out
-
-
-class HeadedAttention(nn.Module):
-    """The numbers of heads and of their channels are integers of the module (MetaFormer)."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.heads, self.channels, self.width = 2, width // 2, width
-        self.norm = nn.LayerNorm(width)
-        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        n, c, h, w = x.shape
-        tokens = self.norm(x.flatten(2).transpose(1, 2))
-        qkv = self.qkv(tokens).reshape(n, h * w, 3, self.heads, self.channels)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
-        mixed = F.scaled_dot_product_attention(q, k, v).transpose(1, 2)
-        return self.out(mixed.reshape(n, h * w, self.width)).transpose(1, 2).view(n, c, h, w)
-
-
-class BatchNormOfTokens(nn.Module):
-    """All tokens in one dimension for their norm (LeViT)."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.linear, self.norm = nn.Linear(width, width), nn.BatchNorm1d(width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        tokens = self.linear(x.flatten(2).transpose(1, 2))
-        return self.norm(tokens.flatten(0, 1)).reshape_as(tokens).transpose(1, 2).reshape_as(x)
-
-
 class Shuffled(nn.Module):
     """Channels in groups, whose order is turned around."""
 
@@ -354,61 +178,6 @@ class FunctionalNorms(nn.Module):
         x = F.group_norm(x, 4, self.scale, self.shift)
         last = F.layer_norm(x.permute(0, 2, 3, 1), (len(self.scale),), self.scale)
         return self.mix(last.permute(0, 3, 1, 2))
-
-
-class WindowAttention(nn.Module):
-    """In windows of 4x4, with a table of biases by relative position."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
-        self.table = nn.Parameter(torch.randn(49, 2) / 10)
-        rows, columns = (t.flatten() for t in torch.meshgrid(*2 * [torch.arange(4)], indexing="ij"))
-        index = (rows[:, None] - rows + 3) * 7 + columns[:, None] - columns + 3
-        self.register_buffer("index", index)
-
-    def forward(self, x: Tensor) -> Tensor:
-        n, c, h, w = x.shape
-        x = x.permute(0, 2, 3, 1).reshape(n, h // 4, 4, w // 4, 4, c).transpose(2, 3)
-        tokens = x.reshape(-1, 16, c)
-        q, k, v = self.qkv(tokens).reshape(-1, 16, 3, 2, c // 2).permute(2, 0, 3, 1, 4).unbind(0)
-        bias = self.table[self.index.view(-1)].view(16, 16, 2).permute(2, 0, 1)
-        weights = (q @ k.transpose(-2, -1) + bias[None]).softmax(-1)
-        tokens = self.out((weights @ v).transpose(1, 2).reshape(-1, 16, c))
-        x = tokens.view(n, h // 4, w // 4, 4, 4, c).transpose(2, 3).reshape(n, h, w, c)
-        return x.permute(0, 3, 1, 2)
-
-
-class Unfold(nn.Module):
-    """A convolution written out."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.linear = nn.Linear(9 * width, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        n, c, h, w = x.shape
-        columns = F.unfold(x, 3, padding=1).transpose(1, 2)
-        out: Tensor = self.linear(columns).transpose(1, 2).reshape(n, c, h, w)
-        return out
-
-
-class PositionEncoding(nn.Module):
-    """A depthwise convolution of tokens laid out as a map (CPE)."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(width, width, 3, padding=1, groups=width)
-        self.norm, self.linear = nn.LayerNorm(width), nn.Linear(width, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        n, c, h, w = x.shape
-        tokens = x.flatten(2).transpose(1, 2)
-        tokens = tokens + self.conv(tokens.transpose(1, 2).view(n, c, h, w)).flatten(2).transpose(
-            1, 2
-        )
-        out: Tensor = self.linear(self.norm(tokens)).transpose(1, 2).reshape(n, c, h, w)
-        return out
 
 
 class InPlaceNorm(nn.Module):
@@ -452,24 +221,6 @@ def computed_everywhere(compute: Callable[[nn.Module], nn.Module]) -> Callable[[
         return network
 
     return build
-
-
-class Apply(nn.Module):
-    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
-        super().__init__()
-        self.function = function
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.function(x)
-
-
-def in_a_chain(block: Callable[[int], nn.Module]) -> nn.Module:
-    """With nothing beside it, so that its own tensors are the trunk's."""
-    network = Network()
-    network.stages = nn.Sequential(
-        unit(8, 8), block(8), unit(8, 16, 2), block(16), unit(16, 16), unit(16, 32, 2), block(32)
-    )
-    return network
 
 
 def _block(function: Callable[[Tensor], Tensor]) -> Callable[[], nn.Module]:

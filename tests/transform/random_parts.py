@@ -11,7 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tests import networks as plain
+from tests.transform import odd_attention as attention
+from tests.transform import odd_heads as heads
 from tests.transform import oddities as odd
+from tests.transform.plain import Residual
 
 Block = Callable[[int], nn.Module]
 
@@ -199,21 +202,21 @@ BLOCKS: dict[str, Block] = {
     "chunk": lambda w: Split(w, "chunk"),
     "split": lambda w: Split(w, "split"),
     "unbind": lambda w: Split(w, "unbind"),
-    "recurrent": lambda w: odd.Residual(Recurrent(w)),
+    "recurrent": lambda w: Residual(Recurrent(w)),
     "outputs": UsesBranches,
     "size branch": SizeBranch,
     "tokens": Tokens,
-    "attention": lambda w: odd.Residual(odd.MultiheadAttention(w)),
-    "window attention": lambda w: odd.Residual(odd.WindowAttention(w)),
-    "non-local": lambda w: odd.Residual(odd.NonLocal(w)),
-    "global context": odd.GlobalContext,
+    "attention": lambda w: Residual(attention.MultiheadAttention(w)),
+    "window attention": lambda w: Residual(attention.WindowAttention(w)),
+    "non-local": lambda w: Residual(attention.NonLocal(w)),
+    "global context": attention.GlobalContext,
     "conditional": odd.ConditionalConv,
     "coordinates": lambda w: odd.CoordinateConv(w, w),
-    "unfold": odd.Unfold,
-    "position encoding": odd.PositionEncoding,
+    "unfold": attention.Unfold,
+    "position encoding": attention.PositionEncoding,
     "rms": odd.RMSNorm,
     "in-place norm": odd.InPlaceNorm,
-    "positions": lambda w: odd.Residual(Positions(w, (8, 8))),
+    "positions": lambda w: Residual(Positions(w, (8, 8))),
     "resized positions": lambda w: ResizedPositions(w, (8, 8)),
     "group norm": lambda w: nn.Sequential(nn.Conv2d(w, w, 3, 1, 1), nn.GroupNorm(2, w), nn.SiLU()),
     "instance norm": lambda w: nn.Sequential(nn.Conv2d(w, w, 3, 1, 1), nn.InstanceNorm2d(w)),
@@ -352,9 +355,9 @@ HEADS: dict[str, Block] = {
     "max": lambda w: Pool(lambda x: x.amax((2, 3)), w),
     "both": lambda w: Pool(lambda x: x.mean((2, 3)) + x.flatten(2).max(-1)[0], w),
     "norm": lambda w: nn.Sequential(nn.BatchNorm2d(w), nn.ReLU(), plain.Classifier(w)),
-    "mlp": odd.MLPHead,
-    "cosine": odd.CosineHead,
-    "attention": odd.PlainAttentionPool,
+    "mlp": heads.MLPHead,
+    "cosine": heads.CosineHead,
+    "attention": heads.PlainAttentionPool,
     "convolution": lambda w: nn.Sequential(
         nn.Conv2d(w, 7, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten()
     ),

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from td_transform import TopDownNetwork, TraceError, plan_topdown, to_topdown
 from tests.properties import check_network
 from tests.transform.bodies import SIZE, Net, convert, pooled
-from tests.transform.oddities import unit
+from tests.transform.plain import unit
 
 ARRANGEMENTS = pytest.mark.parametrize("arrangement", ["td", "uniform", "reversed"])
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from td_transform import to_topdown
 from tests.properties import check_network
 from tests.transform.bodies import SIZE, blocks
-from tests.transform.oddities import unit
+from tests.transform.plain import unit
 
 
 class Elastic(nn.Module):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from td_transform import to_topdown
 from tests.properties import check_network
 from tests.transform.bodies import SIZE
-from tests.transform.oddities import unit
+from tests.transform.plain import unit
 
 
 def separate(width: int, kernel: int = 3, stride: int = 1, padding: int = 1) -> nn.Sequential:

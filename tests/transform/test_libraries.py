@@ -13,7 +13,7 @@ from td_transform import to_topdown
 from td_transform.errors import StructureError, TraceError
 from td_transform.options import Arrangement
 from tests.transform.bodies import SIZE, Make, blocks, trained
-from tests.transform.oddities import unit
+from tests.transform.plain import unit
 
 ARRANGEMENTS = get_args(Arrangement)
 

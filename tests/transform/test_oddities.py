@@ -17,7 +17,8 @@ from torch.nn.utils.weight_norm import WeightNorm
 from td_transform import TopDownNetwork, TraceError, to_topdown
 from tests import networks as plain
 from tests.properties import check_network
-from tests.transform.oddities import ODDITIES, Function, Network
+from tests.transform.oddities import ODDITIES
+from tests.transform.plain import Function, Network
 
 SIZE = (3, 32, 32)
 COMPUTED = [

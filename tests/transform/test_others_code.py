@@ -13,7 +13,7 @@ from torch.ao.nn.quantized import FloatFunctional
 
 from td_transform import UnknownOperatorError, plan_topdown, to_topdown
 from tests.transform.bodies import SIZE, Beside, Function, Make, Net, blocks, chain, pooled, trained
-from tests.transform.oddities import unit
+from tests.transform.plain import unit
 
 
 class Kernel(nn.Module):

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from td_transform import ConversionError, operator_rule, to_topdown
 from tests.properties import check_network
 from tests.transform.bodies import SIZE, blocks
-from tests.transform.oddities import Network, unit
+from tests.transform.plain import Network, unit
 
 
 def head(width: int) -> nn.Module:

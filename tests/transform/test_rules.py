@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from td_transform import TopDownNetwork, plan_topdown, to_topdown
 from td_transform.plan import SegmentPlan
 from tests.paper_networks import STYLES
-from tests.transform.oddities import Residual, Shuffled
+from tests.transform.oddities import Shuffled
+from tests.transform.plain import Residual
 
 
 class Block(nn.Module):

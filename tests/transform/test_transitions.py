@@ -13,7 +13,7 @@ from td_transform import ConversionError, Plan, to_topdown
 from td_transform.plan import UnitPlan, UpsamplePlan
 from tests.properties import check_network
 from tests.transform.bodies import SIZE, TokenBlock, convert
-from tests.transform.oddities import Network, Residual, unit
+from tests.transform.plain import Network, Residual, unit
 
 
 class SubsampledAttention(nn.Module):

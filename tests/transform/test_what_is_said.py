@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from td_transform import TopDownError, plan_topdown, register_operator, to_topdown
 from td_transform.operators import registry
 from tests.transform.bodies import SIZE, Make, Net, blocks, chain, pooled, trained
-from tests.transform.oddities import unit
+from tests.transform.plain import unit
 
 
 class FixedStatistics(nn.Module):
