@@ -16,14 +16,16 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import fx, nn
 
 from td_transform.errors import TopDownError, TraceError, first_line
 from td_transform.layers.dimensions import by
-from td_transform.operators import TensorInfo, node_operator
+from td_transform.operators import TensorInfo
 from td_transform.trace.batch import write_batch
+from td_transform.trace.differences import difference_between
 from td_transform.trace.escaping import EscapedFunctions
 from td_transform.trace.input_size import axes_of, check_axes, malformed_size
+from td_transform.trace.outputs import chosen, logits_of
 from td_transform.trace.randomness import generators_kept
 from td_transform.trace.recorder import Recorder
 from td_transform.trace.sizes import UnhashableSizeError
@@ -116,7 +118,7 @@ def record(
 def _does_more(first: Recorder, train: Callable[[], Recorder]) -> bool:
     """Does a forward do something else in training?"""
     try:
-        return _difference(first, train()) is not None
+        return difference_between(first, train()) is not None
     except TopDownError:
         return True
 
@@ -137,7 +139,7 @@ def _frozen(
     difference = _compared(first, lambda: run(_OTHER_BATCH, multiple))
     if difference is None:
         with contextlib.suppress(TopDownError):
-            difference = _difference(first, run(_BATCH, other))
+            difference = difference_between(first, run(_BATCH, other))
     elif by_batch := _compared(first, lambda: run(_OTHER_BATCH, input_size)):
         difference = _compared(first, lambda: run(_BATCH, multiple))
         if not _frees_batch(first, lambda batch: run(batch, input_size)):
@@ -147,7 +149,7 @@ def _frozen(
 
 def _compared(first: Recorder, run: Callable[[], Recorder]) -> str | None:
     try:
-        return _difference(first, run())
+        return difference_between(first, run())
     except TopDownError as error:
         return f"{error.place}: {error.seen}"
 
@@ -193,8 +195,7 @@ def _recorded(
                     result = recorder.run(image, _input_name(skeleton))
             else:
                 result = recorder.run(image, _input_name(skeleton))
-            chosen = _logits_of(_chosen(result, output), recorder)
-            recorder.writer.finish(chosen)
+            recorder.writer.finish(logits_of(chosen(result, output), recorder))
             if escaping or not recorder.writer.escaped:
                 return recorder
             escaping = True
@@ -231,58 +232,6 @@ def _input_name(skeleton: nn.Module) -> str:
     return given[0].name if given else "x"
 
 
-def _logits_of(result: Any, recorder: Recorder) -> Any:
-    """Of several outputs, the one that all others are activations of: probabilities beside logits."""
-    if not isinstance(result, (tuple, list)) or not all(map(recorder.writer.knows, result)):
-        return result
-    nodes = [recorder.writer.node(tensor) for tensor in result]
-    sources = {_before_activations(node, set(nodes)) for node in nodes}
-    logits = next(iter(sources)) if len(sources) == 1 else None
-    return result[nodes.index(logits)] if logits in nodes else result
-
-
-def _before_activations(node: fx.Node, outputs: set[fx.Node]) -> fx.Node:
-    """The output that another is made of by an activation."""
-    known = node_operator(node, None) if node.op != "call_module" else None
-    source = next(iter(node.all_input_nodes), None)
-    is_activation = known is not None and known.role == "activation"
-    return source if is_activation and source in outputs else node
-
-
-def _chosen(result: Any, output: int | str | None) -> Any:
-    """The entry of a forward's result that is wanted."""
-    entries: Mapping[Any, Any] | None = _fields(result)
-    if isinstance(result, Mapping):
-        entries = result
-    elif entries is None and isinstance(output, int) and isinstance(result, (tuple, list)):
-        entries = dict(enumerate(result))
-    if entries is None:
-        return result
-    name = "logits" if output is None else output
-    if isinstance(name, int) and isinstance(result, (tuple, list)) and name < 0:
-        name += len(result)
-    if isinstance(entries.get(name), Tensor):
-        return entries[name]
-    if output is None:
-        given = {k: v for k, v in entries.items() if v is not None}
-        only = next(iter(given.values())) if len(given) == 1 else None
-        return only if isinstance(only, Tensor) else given
-    raise TraceError(
-        f"argument 'output' ({output!r})",
-        seen=f"a forward that returns {list(entries)}",
-        expected="the name or index of one of these, a tensor",
-        remedy="pass one of these as output",
-    )
-
-
-def _fields(result: Any) -> dict[str, Any] | None:
-    if hasattr(result, "_asdict"):
-        return dict(result._asdict())
-    if dataclasses.is_dataclass(result) and not isinstance(result, type):
-        return {f.name: getattr(result, f.name) for f in dataclasses.fields(result)}
-    return None
-
-
 def _explained(
     error: Exception, recorder: Recorder, skeleton: nn.Module, shape: tuple[int, ...]
 ) -> TraceError:
@@ -313,65 +262,3 @@ def _explained(
         "where it works, convert again, since layers that a forward makes are there now, or pass the "
         "path of a module around that line in leaf_modules, which carries it along whole",
     )
-
-
-def _difference(first: Recorder, second: Recorder) -> str | None:
-    """Where another recording departs from the first, None where they are the same graph."""
-    twins: dict[fx.Node, fx.Node] = {}
-    for left, right in zip(first.writer.graph.nodes, second.writer.graph.nodes, strict=False):
-        twins[right] = left
-        if (left.op, _name(left)) != (right.op, _name(right)):
-            return _branch(first, second) or f"other operators from {_where(left)} on"
-        if len(_flat(left)) != len(_flat(right)):
-            return f"a list of another length in {_where(left)}"
-        for mine, its in zip(_flat(left), _flat(right), strict=True):
-            if mine != twins.get(its, its) if isinstance(its, fx.Node) else not _same(mine, its):
-                return f"{mine!r} ({its!r} there) in {_where(left)}"
-    if len(first.writer.graph.nodes) != len(second.writer.graph.nodes):
-        return _branch(first, second) or "other operators at the end"
-    return None
-
-
-def _name(node: fx.Node) -> str:
-    """Constants that the forward brings along may have other values, under the same name."""
-    return str(getattr(node.target, "__qualname__", node.target))
-
-
-def _branch(first: Recorder, second: Recorder) -> str | None:
-    """The first branch on a size that went another way."""
-    for (line, mine), (other_line, its) in zip(first.decisions, second.decisions, strict=False):
-        if line != other_line:
-            return None
-        if mine != its:
-            return f"a branch on a size, {mine} ({its} there) at {line}"
-    return None
-
-
-def _where(node: fx.Node) -> str:
-    source = node.meta.get("source")
-    return f"'{node.name}' ({source})" if source else f"'{node.name}'"
-
-
-def _same(mine: Any, its: Any) -> bool:
-    return type(mine) is type(its) and bool(mine == its or mine != mine)
-
-
-def _flat(node: fx.Node) -> list[Any]:
-    """Arguments in order, with the names of keywords."""
-    found: list[Any] = []
-
-    def visit(tree: Any) -> None:
-        if isinstance(tree, slice):
-            visit((tree.start, tree.stop, tree.step))
-        elif isinstance(tree, Mapping):
-            for key, value in tree.items():
-                found.append(key)
-                visit(value)
-        elif isinstance(tree, (tuple, list)):
-            for value in tree:
-                visit(value)
-        else:
-            found.append(tree)
-
-    visit((node.args, node.kwargs))
-    return found
