@@ -19,6 +19,7 @@ from typing import (
     get_type_hints,
 )
 
+import torch
 from torch import nn
 
 from td_transform.errors import TopDownError
@@ -161,7 +162,9 @@ def keywords(
             for name in kwargs:
                 if name not in own.parameters:
                     raise _unknown(name, list(own.parameters))
-            return function(model, options(*args, **kwargs))
+            # what inference mode makes could never be trained
+            with torch.inference_mode(mode=False):
+                return function(model, options(*args, **kwargs))
 
         called.__doc__ = _documented(function.__doc__ or "", options)
         model = next(iter(inspect.signature(function).parameters.values()))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import warnings as python_warnings
 
+import torch
 from torch import nn
 
 from td_transform.analyse import BottomUp, analyse
 from td_transform.emit import Draft, TopDownNetwork, counted, draft, emit
-from td_transform.errors import ConversionError, TopDownError, unforeseen
+from td_transform.errors import ConversionError, StructureError, TopDownError, unforeseen
 from td_transform.options import Conversion, Init, Options, keywords, shaping
 from td_transform.plan import LevelPlanner, Plan, replaceable
 from td_transform.trace import trace
@@ -74,6 +75,7 @@ def plan_topdown(model: nn.Module, options: Options) -> Plan:
     return _drafted(model, options).network.plan
 
 
+@torch.inference_mode(mode=False)
 def build(plan: Plan, model: nn.Module, *, init: Init | None = None) -> TopDownNetwork:
     """The network of a plan, one that was edited with `dataclasses.replace` for instance.
 
@@ -118,6 +120,11 @@ def analysed(model: nn.Module, options: Options) -> BottomUp:
 def _drafted(model: nn.Module, options: Options) -> Draft:
     """A network that runs: a block that lowers the resolution and can't do without is replaced; what
     is bound to another resolution than its level's gives way to what had that resolution."""
+    if isinstance(model, TopDownNetwork):
+        raise StructureError(
+            "model", seen="a top-down network", expected="a bottom-up one, whose maps become coarser",
+            remedy="convert the model that it was made from",
+        )  # fmt: skip
     with unforeseen(model):
         bottom_up = analysed(model, options)
         replaced: dict[int, TopDownError] = {}

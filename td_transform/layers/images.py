@@ -100,7 +100,7 @@ def readable(image: Any, channels: int | None) -> Tensor:
     Raises:
         TopDownError: it isn't.
     """
-    if channels not in (None, image.shape[1]):
+    if channels is not None and image.shape[1] != channels:
         raise TopDownError(
             "images",
             seen=f"{image.shape[1]} channels in a tensor of shape {tuple(image.shape)}",

@@ -9,9 +9,11 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
-from torch import nn
+from torch import fx, nn
 from torch.ao.nn.quantized import FloatFunctional
+from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils.prune import BasePruningMethod
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from td_transform.errors import TraceError, first_line
 
@@ -34,10 +36,15 @@ def check_convertible(model: nn.Module) -> None:
                 remedy="pass the model as it was before torch.jit.script or torch.jit.trace; a class that "
                 "is a torch.jit.ScriptModule is plain where PYTORCH_JIT=0 is set before torch is imported",
             )  # fmt: skip
-        if ".quantized" in type(module).__module__ and type(module) is not FloatFunctional:
+        if _quantises(type(module)):
             raise TraceError(
                 place, seen="a quantised module", expected="a floating-point model",
                 remedy="convert the model before quantising it",
+            )  # fmt: skip
+        if isinstance(module, fx.GraphModule) and _is_exported(module.graph):
+            raise TraceError(
+                place, seen="an exported program, in which modules and modes are gone",
+                expected="a model of modules", remedy="convert the model before torch.export",
             )  # fmt: skip
         if any(isinstance(hook, BasePruningMethod) for hook in _pre_hooks(module)):
             raise TraceError(
@@ -47,6 +54,18 @@ def check_convertible(model: nn.Module) -> None:
         for name, parameter in module._parameters.items():
             if parameter is not None:
                 _check_parameter(f"{place}, parameter '{name}'", parameter)
+
+
+def _quantises(kind: type[nn.Module]) -> bool:
+    """A layer of torch's that computes with integers, or learns to."""
+    package = kind.__module__.split(".")
+    ours = package[0] == "torch" and bool({"quantized", "qat"}.intersection(package))
+    return ours and kind is not FloatFunctional
+
+
+def _is_exported(graph: fx.Graph) -> bool:
+    """Does it compute with what stands behind torch's functions?"""
+    return any(isinstance(node.target, torch._ops.OpOverload) for node in graph.nodes)
 
 
 def _pre_hooks(module: nn.Module) -> Iterable[object]:
@@ -74,6 +93,11 @@ def _check_parameter(place: str, parameter: nn.Parameter) -> None:
         raise TraceError(
             place, seen="an uninitialised (lazy) parameter", expected="a model with known shapes",
             remedy="run the model once on an image, then convert it",
+        )  # fmt: skip
+    if is_traceable_wrapper_subclass(parameter):
+        raise TraceError(
+            place, seen=f"a {type(parameter).__name__}", expected="plain parameters",
+            remedy="convert the model before it is sharded or quantised",
         )  # fmt: skip
     if not parameter.is_floating_point():
         raise TraceError(
@@ -103,16 +127,19 @@ def make_skeleton(model: nn.Module) -> nn.Module:
             remedy="keep locks, files and generators out of its attributes, or give the module "
             "that holds them a __deepcopy__",
         ) from error
-    _leave_uncompiled(skeleton)
+    _unwrap(skeleton)
     return skeleton
 
 
-def _leave_uncompiled(skeleton: nn.Module) -> None:
-    """What `torch.compile` made would be compiled anew for every size that is tried."""
-    kind: Any = getattr(sys.modules.get("torch._dynamo"), "OptimizedModule", ())
+def _unwrap(skeleton: nn.Module) -> None:
+    """What `torch.compile` made would be compiled anew for every size that is tried; what shares
+    gradients among processes computes as what it holds."""
+    compiled: Any = getattr(sys.modules.get("torch._dynamo"), "OptimizedModule", ())
     for module in skeleton.modules():
-        if isinstance(module, kind):
+        if isinstance(module, compiled):
             vars(module)["forward"] = module._orig_mod.__call__
+        elif isinstance(module, DistributedDataParallel):
+            vars(module)["forward"] = module.module.__call__
 
 
 def _on_meta(tensor: torch.Tensor) -> torch.Tensor:
