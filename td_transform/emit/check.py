@@ -38,7 +38,7 @@ def check_graph(network: TopDownNetwork, bottom_up: BottomUp) -> Footprint:
         _check_level(number, level, tuple(run.shapes[name]), size)
     if bottom_up.layout.classifies:
         _check_classes(tuple(logits.shape), trace)
-    _check_reached(network, _reached(logits) | run.not_run, bottom_up)
+    _check_reached(network, logits, run, bottom_up)
     return run.footprint
 
 
@@ -78,14 +78,18 @@ class _Run(MetaRun):
         self._arrangement = network.plan.options.arrangement
         self._level = 0
         self.shapes: dict[str, Any] = {}
+        self.gradient_ends: list[fx.Node] = []
 
     def run_node(self, n: fx.Node) -> Any:
+        learned = any(_requires_grad(self.env[x]) for x in n.all_input_nodes)
         try:
             result = super().run_node(n)
         except Exception as error:
             raise self._explained(n, error) from error
         if isinstance(result, Tensor):
             self.shapes[n.name] = result.shape
+            if learned and not result.requires_grad:
+                self.gradient_ends.append(n)
         if n.name in self._ends:
             self._level += 1
         return result
@@ -122,6 +126,10 @@ class _Run(MetaRun):
         return (
             f"pass output_stride={stride}, the bottom-up model's own, where maps keep their sizes"
         )
+
+
+def _requires_grad(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.requires_grad
 
 
 def _origin(node: fx.Node, trace: Trace) -> fx.Node | None:
@@ -161,8 +169,10 @@ def _check_classes(shape: tuple[int, ...], trace: Trace) -> None:
         )
 
 
-def _check_reached(network: TopDownNetwork, reached: set[int], bottom_up: BottomUp) -> None:
-    lost = [n for n, p in network.named_parameters() if p.requires_grad and id(p) not in reached]
+def _check_reached(network: TopDownNetwork, logits: Tensor, run: _Run, bottom_up: BottomUp) -> None:
+    lost = _lost(network, _reached(logits) | run.not_run)
+    if lost:  # a surrogate gradient may be there in training alone
+        lost = _lost(network, _reached_in_training(network, bottom_up)) and lost
     if not lost:
         return
     unread = _unread(bottom_up.trace)
@@ -172,7 +182,7 @@ def _check_reached(network: TopDownNetwork, reached: set[int], bottom_up: Bottom
     units = tuple(f"{unit}.conv." for unit in _new_units(network))
     for name in lost:
         if name.startswith(units):
-            raise _behind_no_grad(name, network)
+            raise _without_gradient(name, run.gradient_ends, bottom_up.trace)
         if sources.get(name) not in unread and _kind(network, name) not in kinds:
             raise ConversionError(
                 f"parameter '{name}' of the top-down network",
@@ -183,20 +193,45 @@ def _check_reached(network: TopDownNetwork, reached: set[int], bottom_up: Bottom
             )
 
 
+def _lost(network: TopDownNetwork, reached: set[int]) -> list[str]:
+    return [n for n, p in network.named_parameters() if p.requires_grad and id(p) not in reached]
+
+
+def _reached_in_training(network: TopDownNetwork, bottom_up: BottomUp) -> set[int]:
+    network.train()
+    run = _Run(network, bottom_up)
+    try:
+        return _reached(run.on_images()) | run.not_run
+    except ConversionError:
+        return set()
+    finally:
+        network.eval()
+
+
 def _new_units(network: TopDownNetwork) -> list[str]:
     """The paths of the units that the bottom-up model has nothing for; all of them are to train."""
     parts = (part for level in network.plan.levels for part in level.parts)
     return [part.name for part in parts if isinstance(part, UnitPlan)]
 
 
-def _behind_no_grad(name: str, network: TopDownNetwork) -> ConversionError:
-    stops = [n for n in network.graph.nodes if n.target == "detach"]
-    where = f" (it ends at '{stops[-1].name}')" if stops else ""
+def _without_gradient(name: str, ends: list[fx.Node], trace: Trace) -> ConversionError:
+    """The error for a new layer that can't learn, and what stands between it and the logits."""
+    stops = [n for n in ends if n.target == "detach"]
+    last = (stops or ends)[-1:]
+    place = [_origin(node, trace) for node in last]
+    where = "".join(
+        f" (it ends at {trace.place(source) if source is not None else repr(node.name)})"
+        for node, source in zip(last, place, strict=True)
+    )
+    steps = last and not stops
     return ConversionError(
         f"parameter '{name}' of the top-down network",
         seen=f"that no gradient reaches it{where}",
         expected="new layers that can learn",
-        remedy="take torch.no_grad() and detach() out of the model's forward; what is to stay as it is "
+        remedy="give that step a gradient: a torch.autograd.Function with a backward of its own, used "
+        "in eval mode as well"
+        if steps
+        else "take torch.no_grad() and detach() out of the model's forward; what is to stay as it is "
         "says so with requires_grad_(False)",
     )
 

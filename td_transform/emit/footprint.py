@@ -18,6 +18,7 @@ from torch.utils.flop_counter import flop_registry
 from td_transform.operators import module_operator
 from td_transform.plan import Work
 from td_transform.storages import Storages, not_kept, storage_of
+from td_transform.trace import ModuleState
 
 # images of a run: an axis of one would hide what is wrong with the others
 BATCH = 2
@@ -79,6 +80,7 @@ class MetaRun(fx.Interpreter):
         tensors = (*self.module.parameters(), *self.module.buffers(), images)
         self.footprint.own.update(storage_of(tensor) for tensor in tensors)
         with (
+            _kept(self.module),
             _trained(self.module),
             torch.device("meta"),  # of tensors that a forward makes without saying where
             torch.enable_grad(),
@@ -135,6 +137,16 @@ class _Saved:
         storage = self.storages.add(tensor)
         if storage not in self._footprint.own:
             self._saving.add(storage)
+
+
+@contextmanager
+def _kept(module: nn.Module) -> Iterator[None]:
+    """What a forward keeps for its next call (a membrane's voltage) is as it was."""
+    state = ModuleState(module)
+    try:
+        yield
+    finally:
+        state.restore()
 
 
 @contextmanager

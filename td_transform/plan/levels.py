@@ -102,7 +102,7 @@ class LevelPlanner:
             front_parameters=trace.front_parameters,
         )  # fmt: skip
         unlikes = unlike(self._bottom_up, self._options, plan.layers)
-        return replace(plan, warnings=(*unlikes, *warnings))
+        return replace(plan, warnings=(*self._bottom_up.trace.lost, *unlikes, *warnings))
 
     def can_bind(self, number: int) -> bool:
         """Would a level be another with the blocks of its slot, and these at their resolution?"""

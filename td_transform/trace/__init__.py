@@ -9,12 +9,14 @@ from td_transform.trace.input_size import malformed_size
 from td_transform.trace.recorder import HANDS_ON
 from td_transform.trace.reparametrised import apply_anew, make_plain, reparametrised
 from td_transform.trace.skeleton import make_skeleton
+from td_transform.trace.state import ModuleState
 from td_transform.trace.trace import Front, Trace, trace
 from td_transform.trace.trees import replaced
 
 __all__ = [
     "HANDS_ON",
     "Front",
+    "ModuleState",
     "Trace",
     "apply_anew",
     "make_plain",

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import fx
 
+from td_transform.errors import TopDownError
 from td_transform.trace.recorder import Recorder
 
 
@@ -70,3 +71,11 @@ def _flat(node: fx.Node) -> list[Any]:
 
     visit((node.args, node.kwargs))
     return found
+
+
+def compared(first: Recorder, run: Callable[[], Recorder]) -> str | None:
+    """Where another recording departs, or why there is none."""
+    try:
+        return difference_between(first, run())
+    except TopDownError as error:
+        return f"{error.place}: {error.seen}"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -23,7 +24,7 @@ from td_transform.trace.gradients import (
 )
 from td_transform.trace.modes import Mode, settled
 from td_transform.trace.source import is_users, user_line
-from td_transform.trace.state import ModuleState
+from td_transform.trace.state import Left, ModuleState
 from td_transform.trace.targets import (
     RANK_READS,
     SIZE_READS,
@@ -38,6 +39,7 @@ from td_transform.trace.writer import META, GraphWriter
 
 # in a node's meta: does the module hand on the tensor that it gets, outside of training?
 HANDS_ON = "hands_on"
+_NUMBERS = (bool, int, float)
 _Execution = Callable[[], Any]
 _GRAD_MODES = ("recorder.py", "grad_mode.py", "_contextlib.py")
 
@@ -53,6 +55,7 @@ class Recorder(TorchFunctionMode):
         hashable_sizes: may sizes be looked up in tables (and be frozen there)?
         known_values: tensors' values that an earlier recording asked for.
         training: which way do branches on ``self.training`` go?
+        left: what an earlier run left in the modules, for this one to find.
     """
 
     def __init__(
@@ -65,11 +68,15 @@ class Recorder(TorchFunctionMode):
         hashable_sizes: bool = False,
         known_values: Iterable[Any] = (),
         training: bool = False,
+        left: Sequence[Left] = (),
     ) -> None:
         super().__init__()
         self.hashable_sizes = hashable_sizes
         self.decisions: list[tuple[str, bool]] = []
-        self.switches: dict[str, None] = {}  # where the forward branches on its mode
+        self.switches: dict[
+            tuple[str, str], None
+        ] = {}  # modules that branch on their mode, and lines
+        self.left: list[Left] = []  # what the run has left in the modules
         self.failed_in: str | None = None  # the innermost module that an error came out of
         self.failed_on: tuple[Any, ...] = ()  # and the shapes of its arguments
         self.writer = GraphWriter(skeleton, self)
@@ -81,7 +88,8 @@ class Recorder(TorchFunctionMode):
         self._left_out: dict[str, None] = {}
         self._calls: dict[str, int] = {}
         self._paused = 0
-        self._mode = Mode(training, lambda: self.switches.update({user_line(): None}))
+        self._training = training
+        self._found = left
 
     @property
     def notes(self) -> list[str]:
@@ -114,11 +122,23 @@ class Recorder(TorchFunctionMode):
                 vars(module)["forward"] = _Intercepted(self, path, module)
             torchs_own = type(module).__module__.startswith("torch.")
             if not torchs_own and not self._is_leaf(module):
-                vars(module)["training"] = self._mode
+                vars(module)["training"] = Mode(self._training, partial(self._switched, path))
+        for each in self._found:
+            each.put_back()
         try:
             yield
+            self.left = [each for each in self._state.left() if self._matters(each)]
         finally:
             self._state.restore()
+
+    def _switched(self, path: str) -> None:
+        self.switches[path, user_line()] = None
+
+    def _matters(self, left: Left) -> bool:
+        """Is it made of images, or a number that changes? Tables and sizes are found again."""
+        if type(left.after) in _NUMBERS:
+            return isinstance(left.before, _NUMBERS) and left.before != left.after
+        return any(map(self.writer.depends_on_image, tensors(left.after)))
 
     @contextmanager
     def _pause(self) -> Iterator[None]:

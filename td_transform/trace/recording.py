@@ -22,15 +22,16 @@ from td_transform.errors import TopDownError, TraceError, first_line
 from td_transform.layers.dimensions import by
 from td_transform.operators import TensorInfo
 from td_transform.trace.batch import write_batch
-from td_transform.trace.differences import difference_between
+from td_transform.trace.differences import compared, difference_between
 from td_transform.trace.escaping import EscapedFunctions
 from td_transform.trace.input_size import axes_of, check_axes, malformed_size
+from td_transform.trace.memory import Memory
 from td_transform.trace.outputs import chosen, logits_of
 from td_transform.trace.randomness import generators_kept
 from td_transform.trace.recorder import Recorder
 from td_transform.trace.sizes import UnhashableSizeError
 from td_transform.trace.source import failed_line
-from td_transform.trace.state import ModuleState
+from td_transform.trace.state import Left, ModuleState
 
 _BATCH, _OTHER_BATCH, _THIRD_BATCH = 2, 4, 6
 
@@ -44,11 +45,13 @@ class Recording:
             `node.meta` has the module stack and the user's source line (``"source"``: file:line).
         values: per node its shape (`TensorInfo`), or its value where it is no tensor.
         notes: what is frozen as the recorded image decided it, a sentence each.
+        lost: what the forward does for its next call and the graph doesn't, likewise.
     """
 
     graph: fx.Graph
     values: Mapping[fx.Node, Any]
     notes: tuple[str, ...] = ()
+    lost: tuple[str, ...] = ()
 
 
 def record(
@@ -76,19 +79,28 @@ def record(
     # shapes on the meta device load it, and torch 2.7's can't be loaded under a recorder
     importlib.import_module("torch._dynamo")
     state = ModuleState(skeleton)
+    chances: list[str] = []
+    whole: set[str] = set()
 
     def run(
-        batch: int, size: tuple[int, ...], values: Sequence[Any] = (), training: bool = False
+        batch: int,
+        size: tuple[int, ...],
+        values: Sequence[Any] = (),
+        training: bool = False,
+        left: Sequence[Left] = (),
     ) -> Recorder:
+        inside = {id(skeleton.get_submodule(path)) for path in whole}
+
         def new_recorder(hashable: bool) -> Recorder:
             return Recorder(
                 skeleton,
-                is_leaf,
+                lambda module: id(module) in inside or is_leaf(module),
                 model,
                 state,
                 hashable_sizes=hashable,
                 known_values=values,
                 training=training,
+                left=left,
             )
 
         with generators_kept() as drawn:
@@ -97,30 +109,25 @@ def record(
                 chances.append(source)
             return recorder
 
-    chances: list[str] = []
     first = run(_BATCH, input_size)
     check_axes(first.writer.graph, first.writer.values, skeleton)
-    notes = first.notes
+    again = functools.partial(run, _BATCH, input_size)
+    memory = Memory(first, again)
+    whole.update(memory.modules(skeleton))
+    if whole:
+        first = again()
+        memory = Memory(first, again)
+    notes = [*first.notes, *memory.notes]
     if chances:
         notes.append(f"what {chances[0]} decides in eval mode is fixed as it was drawn")
-    again = functools.partial(run, values=first.values_read)
-    if first.asked and (frozen := _frozen(first, input_size, again)) is not None:
-        notes.append(frozen)
-    if first.switches and _does_more(first, lambda: run(_BATCH, input_size, training=True)):
-        lines = ", ".join(first.switches)
-        notes.append(f"what the model does in training alone is left out (branches at {lines})")
+    if first.asked:
+        other = functools.partial(run, values=first.values_read)
+        if (frozen := _frozen(first, input_size, other)) is not None:
+            notes.append(frozen)
     writer = first.writer
     for name, tensor in writer.constants.items():
         skeleton.register_buffer(name, tensor, persistent=False)
-    return Recording(writer.graph, writer.values, tuple(notes))
-
-
-def _does_more(first: Recorder, train: Callable[[], Recorder]) -> bool:
-    """Does a forward do something else in training?"""
-    try:
-        return difference_between(first, train()) is not None
-    except TopDownError:
-        return True
+    return Recording(writer.graph, writer.values, tuple(notes), memory.lost)
 
 
 def _frozen(
@@ -136,22 +143,15 @@ def _frozen(
     channels, *sides = input_size
     multiple = (channels, *(side * k for side, k in zip(sides, (2, 3, 4), strict=False)))
     other = (channels, *(side + k for side, k in zip(sides, (32, 96, 160), strict=False)))
-    difference = _compared(first, lambda: run(_OTHER_BATCH, multiple))
+    difference = compared(first, lambda: run(_OTHER_BATCH, multiple))
     if difference is None:
         with contextlib.suppress(TopDownError):
             difference = difference_between(first, run(_BATCH, other))
-    elif by_batch := _compared(first, lambda: run(_OTHER_BATCH, input_size)):
-        difference = _compared(first, lambda: run(_BATCH, multiple))
+    elif by_batch := compared(first, lambda: run(_OTHER_BATCH, input_size)):
+        difference = compared(first, lambda: run(_BATCH, multiple))
         if not _frees_batch(first, lambda batch: run(batch, input_size)):
             raise _bound_to_batch(by_batch)
     return f"frozen at images of {by(sides)}: {difference}" if difference else None
-
-
-def _compared(first: Recorder, run: Callable[[], Recorder]) -> str | None:
-    try:
-        return difference_between(first, run())
-    except TopDownError as error:
-        return f"{error.place}: {error.seen}"
 
 
 def _frees_batch(first: Recorder, run: Callable[[int], Recorder]) -> bool:

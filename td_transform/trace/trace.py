@@ -49,6 +49,7 @@ class Trace:
         values: per node its shape (`TensorInfo`), or its value where it is no tensor.
         input_size: (C, H, W) of what the graph reads.
         notes: what is frozen as that input size decided it, a sentence each.
+        lost: what the forward keeps for its next call and the graph doesn't, likewise.
         reparametrised: by path, how computed weights (weight norm) come about; plain in the skeleton.
         front: what makes that of the model's own input, where it is something else.
     """
@@ -59,6 +60,7 @@ class Trace:
     values: Mapping[fx.Node, Any]
     input_size: tuple[int, ...]
     notes: tuple[str, ...] = ()
+    lost: tuple[str, ...] = ()
     reparametrised: Reparametrisations = field(default_factory=dict)
     front: Front | None = None
 
@@ -153,7 +155,9 @@ def trace(
     if not any_output:
         _check_output(recording)
     notes = (*recording.notes, *hooks_left_out(model))
-    traced = Trace(recording.graph, skeleton, model, recording.values, size, notes, computed)
+    traced = Trace(
+        recording.graph, skeleton, model, recording.values, size, notes, recording.lost, computed
+    )
     _check_computed_weights(traced)
     return traced
 

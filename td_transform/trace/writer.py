@@ -25,6 +25,8 @@ _AS_THEY_ARE = (
     str, int, float, complex, type(None), type(...), torch.dtype, torch.device, torch.memory_format,
     torch.layout, torch._ops.OpOverload, types.FunctionType,
 )  # fmt: skip
+# what takes the shape, device or type of its second argument
+_AS = ("to", "type_as", "expand_as", "view_as", "reshape_as")
 
 
 class EscapedError(Exception):
@@ -61,11 +63,13 @@ class GraphWriter:
         self.stack: OrderedDict[str, tuple[str, type]] = OrderedDict()
         self.with_gradient = True
         self.escaped = False  # has something happened that no function reported?
+        self.unwritten: list[str] = []  # parameters and buffers that only the forward writes into
         self._skeleton = skeleton
         self._observer = observer
         self._names = _tensor_names(skeleton)
         self._places: dict[int, _Place] = {}
         self._memory: dict[int, list[_Place]] = {}
+        self._writes: dict[fx.Node, str] = {}
         self._sizes: dict[tuple[fx.Node, int], Expression] = {}
         self._device: fx.Node | None = None
 
@@ -89,6 +93,7 @@ class GraphWriter:
             if not node.users and node.op not in ("placeholder", "output"):
                 self.graph.erase_node(node)
                 del self.values[node]
+                self._leave_unwritten(self._writes.get(node))
         self.graph.lint()
 
     # -- tensors -------------------------------------------------------------------------------
@@ -148,6 +153,8 @@ class GraphWriter:
         """
         place = self._place(tensor)
         for other in self._memory[storage_of(tensor)]:
+            if id(other.tensor) in self._names:
+                self._writes[writer] = self._names[id(other.tensor)]
             if other is not place or not is_value:
                 other.writer = writer
         if is_value:
@@ -156,7 +163,30 @@ class GraphWriter:
 
     def replace(self, tensor: Tensor, other: Tensor) -> None:
         """``tensor.data = other``."""
+        self._leave_unwritten(self._names.get(id(tensor)))
         self._put(dataclasses.replace(self._place(other), tensor=tensor))
+
+    def _leave_unwritten(self, path: str | None) -> None:
+        if path is not None and path not in self.unwritten:
+            self.unwritten.append(path)
+
+    def depends_on_image(self, tensor: Tensor) -> bool:
+        """Is a tensor made of the image's values, and not of its size, device or type alone?"""
+        place = self._places.get(id(tensor))
+        seen: set[fx.Node] = set()
+        stack = [node for node in (place.node, place.writer) if node] if place else []
+        while stack:
+            node = stack.pop()
+            if node.op == "placeholder":
+                return True
+            name = str(getattr(node.target, "__name__", node.target))
+            is_asked = isinstance(self.values[node], (int, float, torch.device, torch.dtype))
+            if node not in seen and not is_asked and not name.startswith("new_"):
+                seen.add(node)
+                stack += node.all_input_nodes[
+                    : 0 if name.endswith("_like") else 1 if name in _AS else None
+                ]
+        return False
 
     def _put(self, place: _Place) -> None:
         self._places[id(place.tensor)] = place
