@@ -234,13 +234,27 @@ def _bound(
         return known if isinstance(known, Width) else Width.of(call.values[bound])
     if bound == 0 or not dim.terms:
         return Width.of(bound)
-    place = bound if bound > 0 else size + bound
-    if place == size:
-        if bound > 0:
-            call.literal(path, dim)
+    if bound == size:
+        call.literal(path, dim)
         return dim
-    width = call.inference.widths.variable(
-        Variable(call.input.name, f"up to {place} of dimension {axis}"), place
+    if bound < -size:
+        return Width()
+    widths = call.inference.widths
+    place = bound % size if bound > 0 else size + bound
+    ahead = Variable(call.input.name, f"up to {place} of dimension {axis}")
+    behind = Variable(call.input.name, f"last {size - place} of dimension {axis}")
+    if bound > 0:
+        known = behind in widths.bottom_up
+        width = dim - Width.variable(behind) if known else widths.variable(ahead, place)
+        call.literal(path, width)
+        return width
+    if ahead in widths.bottom_up:
+        call.literal(path, Width.variable(ahead) - dim)
+        return Width.variable(ahead)
+    last = widths.variable(behind, size - place)
+    call.literal(path, Width() - last)
+    # there have to be as many: what is left, and one, is a width
+    widths.define(
+        Variable(call.input.name, f"{behind.what}, and no more"), dim - last + Width.of(1)
     )
-    call.literal(path, width if bound > 0 else width - dim)
-    return width
+    return dim - last

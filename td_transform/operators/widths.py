@@ -145,8 +145,13 @@ class Widths:
 
     def value(self, width: Width, values: Mapping[Variable, int]) -> int | None:
         """The width under an assignment; None where it is no positive integer."""
+        number = self.number(width, values)
+        return number if number is not None and number > 0 else None
+
+    def number(self, width: Width, values: Mapping[Variable, int]) -> int | None:
+        """What may be negative, counted from the end: None where it is no integer."""
         result = self.resolve(width).evaluate(values)
-        return int(result) if result.denominator == 1 and result > 0 else None
+        return int(result) if result.denominator == 1 else None
 
     def admits(self, values: Mapping[Variable, int]) -> bool:
         """Do all demanded divisions come out even under this assignment?"""

@@ -89,7 +89,13 @@ class _Solved:
     scales: bool
 
     def width(self, width: Width) -> int:
-        value = self.inference.widths.value(width, self.values)
+        return self._whole(self.inference.widths.value(width, self.values))
+
+    def literal(self, width: Width) -> int:
+        """An integer in the code, which may count from the end."""
+        return self._whole(self.inference.widths.number(width, self.values))
+
+    def _whole(self, value: int | None) -> int:
         if value is None:
             seen = "a width that is no whole number at the planned ones"
             raise indivisible(self.place(), seen, scales=self.scales)
@@ -258,7 +264,7 @@ class SegmentPlanner:
         if asks is not None:
             return NodePlan(node.name, asks=asks)
         found = solved.inference.literals.get(node, {})
-        literals = tuple((path, solved.width(width)) for path, width in found.items())
+        literals = tuple((path, solved.literal(width)) for path, width in found.items())
         if node.op != "call_module":
             return NodePlan(node.name, change, literals=literals)
         # the module of another block may have a stride where this node has none

@@ -110,6 +110,7 @@ def record(
             return recorder
 
     first = run(_BATCH, input_size)
+    drawn_from = chances[:1]
     check_axes(first.writer.graph, first.writer.values, skeleton)
     again = functools.partial(run, _BATCH, input_size)
     memory = Memory(first, again)
@@ -118,8 +119,9 @@ def record(
         first = again()
         memory = Memory(first, again)
     notes = [*first.notes, *memory.notes]
-    if chances:
-        notes.append(f"what {chances[0]} decides in eval mode is fixed as it was drawn")
+    notes += [
+        f"what {source} decides in eval mode is fixed as it was drawn" for source in drawn_from
+    ]
     if first.asked:
         other = functools.partial(run, values=first.values_read)
         if (frozen := _frozen(first, input_size, other)) is not None:
