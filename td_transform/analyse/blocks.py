@@ -128,6 +128,7 @@ def _join_instances(trunk: Trunk, segments: Sequence[Segment]) -> list[Segment]:
             before is not None
             and "pool" not in (before.kind, segment.kind)
             and inside & last
+            and not (has_branched and segment.kind == "unit" and segment.crosses)
             and (
                 not (has_branched and branches)
                 or _widens_between(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import prod
 
 from torch import fx
 
@@ -68,7 +69,7 @@ def lay_out(trunk: Trunk) -> Layout:
     segments = join_blocks(trunk, group_regions(trunk, body, pre_activation))
     head_start = body[-1].nodes[-1] if body else points[-1]
     classifies = _learned_after(trunk, head_start)
-    if segments and not classifies and _sets_width(trunk, segments[-1]):
+    if segments and not classifies and _may_classify(trunk, segments[-1]):
         head_start, segments = _classifier_start(trunk, segments)
         classifies = True
     return Layout(image, tuple(segments), head_start, pre_activation, classifies)
@@ -120,9 +121,17 @@ def _before_covered(trunk: Trunk, body: list[Region]) -> list[Region]:
     return body
 
 
-def _sets_width(trunk: Trunk, segment: Segment) -> bool:
-    """Could it be the classifier: a unit, or a block that sets its own width?"""
+def _may_classify(trunk: Trunk, segment: Segment) -> bool:
+    """Could it be the classifier? A unit, or a block that adds nothing and sets its own width, whose
+    channels are the outputs; what else stands before the pooling makes features."""
+    outputs = prod(trunk.trace.values[trunk.tensors[-1]].shape[1:])
+    if outputs != trunk.width(segment.end) or any(trunk.call(n).adds for n in _calls(segment)):
+        return False
     return segment.kind == "unit" or (not segment.crosses and carries_width(trunk, segment))
+
+
+def _calls(segment: Segment) -> list[fx.Node]:
+    return [n for n in segment.nodes if n.op.startswith("call")]
 
 
 def _classifier_start(trunk: Trunk, segments: list[Segment]) -> tuple[fx.Node, list[Segment]]:

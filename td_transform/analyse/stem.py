@@ -38,18 +38,23 @@ def joined_stem(segments: Sequence[Segment]) -> Segment | None:
 
 
 def _first_of_container(trunk: Trunk, segments: Sequence[Segment]) -> int | None:
-    """The first segment inside the module that holds the stages, where the stem is outside of it."""
+    """The first segment inside the module that holds the stages, where the stem is outside of it.
+
+    Of modules side by side that each lower the resolution none holds the stages: they are these.
+    """
     paths = [_owners([path for path, _ in scope(trunk, s)]) for s in segments]
     starts: dict[str, list[int]] = {}
     for i, inside in enumerate(paths):
         for path in inside:
             starts.setdefault(path, []).append(i)
-    holding = [
-        members
-        for members in starts.values()
+    holding = {
+        path: members
+        for path, members in starts.items()
         if members[0] > 0 and len({segments[i].stride_out for i in members}) > 1
-    ]
-    return max(holding, key=len)[0] if holding else None
+    }
+    longest = max(holding, key=lambda path: len(holding[path]), default="")
+    beside = [path for path in holding if path.rpartition(".")[0] == longest.rpartition(".")[0]]
+    return holding[longest][0] if len(beside) == 1 else None
 
 
 def _owners(paths: Sequence[str]) -> set[str]:
@@ -97,9 +102,6 @@ def _are_stages(trunk: Trunk, leading: Sequence[Segment], later: Sequence[Segmen
         if sum(count > 1 for count in steps.values()) > 1:
             return True
     returning = {block_class(trunk, s) for s in later if s.kind == "block"}
-    blocks = Counter(
-        s.stride_out
-        for s in leading
-        if s.kind == "block" and not s.crosses and block_class(trunk, s) in returning
-    )
-    return any(count > 1 for count in blocks.values())
+    blocks = [s for s in leading if s.kind == "block" and block_class(trunk, s) in returning]
+    at = Counter(s.stride_out for s in blocks)
+    return any(at[s.stride_out] > 1 and not s.crosses for s in blocks)

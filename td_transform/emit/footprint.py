@@ -103,6 +103,11 @@ class MetaRun(fx.Interpreter):
             self.footprint.made[n] = self._saved.storages.add(result)
         return result
 
+    def get_attr(self, target: Any, args: Any, kwargs: Any) -> Any:
+        """Tensors that a forward brought along are kept with their values."""
+        found = super().get_attr(target, args, kwargs)
+        return found.to("meta") if isinstance(found, Tensor) else found
+
     def _passed(self, module: nn.Module, n: fx.Node) -> Tensor | None:
         """A stranger's layer that is known to keep shapes: perhaps it can't run on meta tensors."""
         if n.kwargs or len(n.args) != 1 or not isinstance(n.args[0], fx.Node):

@@ -91,6 +91,10 @@ class ModuleTree:
         }
         module = fx.GraphModule(modules, graph, name)
         self.modules.append(Placed(module, trace.model, "copied"))
+        for name, constant in list(module.named_buffers(recurse=False)):
+            if not constant.is_meta:  # the forward brought it along, with its values
+                setattr(module, name, constant.to("meta"))
+                self.tensors.append(PlacedTensor(module, name, constant, "copied"))
         return module
 
     def tensor(self, plan: TensorPlan, *, under: str) -> None:

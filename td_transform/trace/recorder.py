@@ -15,6 +15,7 @@ from torch.overrides import TorchFunctionMode
 
 from td_transform.operators import function_operator, module_operator
 from td_transform.operators.mutation import assigned
+from td_transform.trace.constructors import dtype_of, name_of, reported_constructors
 from td_transform.trace.execution import Executor
 from td_transform.trace.gradients import (
     as_operator,
@@ -111,7 +112,8 @@ class Recorder(TorchFunctionMode):
         node = self.writer.create("placeholder", input_name, (), {}, describe(image))
         with self._pause():
             carrier = self.writer.adopt(image, node)
-        with torch.enable_grad(), self._intercepted(), told_of_gradients(self), self:
+        heard = told_of_gradients(self), reported_constructors()
+        with torch.enable_grad(), self._intercepted(), heard[0], heard[1], self:
             return self._skeleton(carrier)
 
     @contextmanager
@@ -197,6 +199,8 @@ class Recorder(TorchFunctionMode):
         name = getattr(func, "__name__", "")
         if name in SIZE_READS and is_method(func):
             return self._size(func, name, args, kwargs)
+        if func is Tensor.type:
+            return self._type(*args, **kwargs)
         if func is torch._C._set_grad_enabled:
             self._set_gradient(args[0])
             return func(*args)
@@ -296,6 +300,12 @@ class Recorder(TorchFunctionMode):
         if isinstance(result, torch.Size):
             return torch.Size(sizes)
         return sizes[kwargs.get("dim", args[1] if len(args) > 1 else 0)]
+
+    def _type(self, tensor: Tensor, dtype: Any = None, **kwargs: Any) -> Any:
+        """``x.type()``, or ``x.type(torch.FloatTensor)``."""
+        if dtype is None:
+            return name_of(tensor.dtype)
+        return self._function(Tensor.to, (tensor, dtype_of(dtype)), {})
 
     def _note_what_is_left_out(self, target: Target) -> None:
         """The recording is one of eval mode, and of functions' forwards."""

@@ -206,6 +206,8 @@ class GraphWriter:
             if tensor.is_meta:
                 self.escaped = True
                 raise EscapedError("a tensor that no function of torch made in this forward")
+            if isinstance(tensor, nn.Parameter) and tensor.requires_grad:
+                raise _unregistered()
             number = len(self.constants)
             while hasattr(self._skeleton, f"_tensor_constant{number}"):
                 number += 1
@@ -284,3 +286,14 @@ def _tensor_names(skeleton: nn.Module) -> dict[int, str]:
                 if isinstance(tensor, Tensor):
                     names.setdefault(id(tensor), prefix + name)
     return names
+
+
+def _unregistered() -> TraceError:
+    return TraceError(
+        user_line(),
+        seen="a parameter that is to be trained and is none of the model's: its layer stands in a plain "
+        "list, say, where no optimiser finds it either",
+        expected="layers that are attributes of the model's modules",
+        remedy="keep such layers in nn.ModuleList or nn.ModuleDict; requires_grad_(False) on those that "
+        "are hidden on purpose, to stay as they are",
+    )
