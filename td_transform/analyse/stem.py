@@ -91,7 +91,8 @@ def _is_depthwise_alone(trunk: Trunk, segment: Segment) -> bool:
 
 
 def _are_stages(trunk: Trunk, leading: Sequence[Segment], later: Sequence[Segment]) -> bool:
-    """What has several units at more than one resolution, or several of the stages' own blocks at one.
+    """What has several units at more than one resolution, or several of the stages' own blocks at one, or
+    one that stands in a list with blocks of the stages.
 
     What lies in a module of its own is a stem, however large, unless it is units alone.
     """
@@ -103,5 +104,14 @@ def _are_stages(trunk: Trunk, leading: Sequence[Segment], later: Sequence[Segmen
             return True
     returning = {block_class(trunk, s) for s in later if s.kind == "block"}
     blocks = [s for s in leading if s.kind == "block" and block_class(trunk, s) in returning]
-    at = Counter(s.stride_out for s in blocks)
-    return any(at[s.stride_out] > 1 and not s.crosses for s in blocks)
+    at = Counter(s.stride_out for s in blocks if not s.crosses)
+    if any(count > 1 for count in at.values()):
+        return True
+    lists = {path for s in later if s.kind == "block" for path in _lists(trunk, s, returning)}
+    return any(path in lists for s in blocks for path in _lists(trunk, s, returning))
+
+
+def _lists(trunk: Trunk, segment: Segment, classes: set[type | None]) -> set[str]:
+    """What holds the blocks that a segment lies in."""
+    held = [path for path, cls in scope(trunk, segment) if cls in classes]
+    return {path.rpartition(".")[0] for path in held if path.rpartition(".")[2].isdigit()}

@@ -175,8 +175,8 @@ class Halved(nn.Module):
             Padded(8, 8, 1),
             Padded(8, 16, 2),
         ]
-        self.low = nn.Sequential(unit(3, 4), *blocks[:2])
-        self.high = nn.Sequential(*blocks[2:])
+        self.features = nn.Sequential(unit(3, 4), *blocks)
+        self.low, self.high = self.features[:3], self.features[3:]
         self.head = nn.Sequential(*head(16))
 
     def forward(self, x: Tensor) -> Tensor:

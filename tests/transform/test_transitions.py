@@ -189,7 +189,7 @@ class Tokens(nn.Module):
 
 def test_sizes_that_are_rounded_up_belong_to_the_map_at_hand() -> None:
     td = convert(Tokens())
-    assert [(level.stride, level.width) for level in td.plan.levels] == [(4, 16), (2, 16), (1, 8)]
+    assert [(level.stride, level.width) for level in td.plan.levels] == [(4, 16), (2, 8), (1, 4)]
     check_network(td, torch.rand(2, *SIZE), classes=7)
 
 
