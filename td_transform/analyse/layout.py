@@ -124,14 +124,13 @@ def _before_covered(trunk: Trunk, body: list[Region]) -> list[Region]:
 def _may_classify(trunk: Trunk, segment: Segment) -> bool:
     """Could it be the classifier? A unit, or a block that adds nothing and sets its own width, whose
     channels are the outputs; what else stands before the pooling makes features."""
-    outputs = prod(trunk.trace.values[trunk.tensors[-1]].shape[1:])
-    if outputs != trunk.width(segment.end) or any(trunk.call(n).adds for n in _calls(segment)):
+    if prod(trunk.trace.values[trunk.tensors[-1]].shape[1:]) != trunk.width(segment.end):
         return False
-    return segment.kind == "unit" or (not segment.crosses and carries_width(trunk, segment))
-
-
-def _calls(segment: Segment) -> list[fx.Node]:
-    return [n for n in segment.nodes if n.op.startswith("call")]
+    maps = [n for n in segment.nodes if n.op != "get_attr" and trunk.stride(n) is not None]
+    adds = segment.kind != "unit" and any(trunk.call(n).adds for n in maps)
+    return segment.kind == "unit" or (
+        not (segment.crosses or adds) and carries_width(trunk, segment)
+    )
 
 
 def _classifier_start(trunk: Trunk, segments: list[Segment]) -> tuple[fx.Node, list[Segment]]:

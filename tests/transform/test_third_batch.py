@@ -186,3 +186,23 @@ class Halved(nn.Module):
 def test_a_trunk_in_two_modules_has_its_stages_in_both() -> None:
     found = analyse(trace(Halved(), (3, 32, 32)))
     assert [stage.stride for stage in found.stages] == [2, 4, 8]
+
+
+class Summed(nn.Module):
+    """A convolution whose kernel is a sum (DO-Conv)."""
+
+    def __init__(self, c_in: int, c_out: int) -> None:
+        super().__init__()
+        self.kernel = nn.Parameter(torch.randn(c_out, c_in, 3, 3))
+        self.more = nn.Parameter(torch.zeros(c_out, c_in, 3, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(x, self.kernel + self.more, padding=1)
+
+
+def test_a_classifier_unit_whose_kernel_is_a_sum_is_one() -> None:
+    stages = [unit(3, 4), nn.MaxPool2d(2), unit(4, 8), unit(8, 8), Summed(8, 5), nn.ReLU()]
+    model = nn.Sequential(*stages, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    td = to_topdown(model, input_size=(3, 16, 16))
+    assert [(level.stride, level.width) for level in td.plan.levels] == [(2, 8), (1, 4)]
+    assert td(torch.rand(2, 3, 16, 16)).shape == (2, 5)
