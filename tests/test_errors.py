@@ -130,6 +130,13 @@ class Segmenter(nn.Module):
         return self.net(x)
 
 
+class Twice(nn.Module):
+    """Two views of every image, as an ensemble or a contrastive loss wants them."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([x, x.flip(-1)])
+
+
 def with_layer(layer: nn.Module) -> nn.Module:
     return nn.Sequential(cna(3, 8), layer, nn.MaxPool2d(2), cna(8, 12), Classifier(12))
 
@@ -198,6 +205,10 @@ CASES: dict[str, tuple[Callable[[], nn.Module], type[TopDownError], str]] = {
     "trunk that can't be cut": (
         Exchange, StructureError,
         r"several maps cross every change of resolution: '\w+' \(stride 1\), '\w+' \(stride 2\)",
+    ),
+    "two maps of an image": (
+        lambda: nn.Sequential(Twice(), cna(3, 8), cna(8, 16, 2), Classifier(16)), StructureError,
+        r"node 'cat' in module '0' .*: 4 maps of 2 images; .*Remedy: repeat, split or stack images in",
     ),
     "a map as output": (Segmenter, StructureError, r"a map as output; expected logits after"),
 }  # fmt: skip

@@ -111,6 +111,8 @@ def covers(trunk: Trunk, node: fx.Node) -> bool:
 
 def uncuttable(trunk: Trunk, start: fx.Node, nodes: Sequence[fx.Node]) -> StructureError:
     """The error for a region that spans several strides, with the tensors that cross."""
+    if (error := of_other_images(trunk, nodes)) is not None:
+        return error
     by_stride: dict[object, fx.Node] = {}
     for node in nodes:
         if trunk.stride(node) is not None and trunk.is_learned(node):
@@ -126,6 +128,20 @@ def uncuttable(trunk: Trunk, start: fx.Node, nodes: Sequence[fx.Node]) -> Struct
         "cells that read two tensors (NASNet) and paths around several stages have no "
         "coarse-to-fine order",
     )
+
+
+def of_other_images(trunk: Trunk, nodes: Sequence[fx.Node]) -> StructureError | None:
+    """The error where the trunk has more or fewer maps than the model is given images."""
+    values = trunk.trace.values
+    images = values[trunk.tensors[0]].shape[0]
+    for node in nodes:
+        if node in trunk.tensors and trunk.axes(node) and values[node].shape[0] != images:
+            return StructureError(
+                trunk.trace.place(node), seen=f"{values[node].shape[0]} maps of {images} images",
+                expected="a map for each image, to the last stage",
+                remedy="repeat, split or stack images in front of the model, and convert what runs on each",
+            )  # fmt: skip
+    return None
 
 
 def beside_pooling(trunk: Trunk, pool: Segment) -> Segment | None:
