@@ -165,7 +165,7 @@ def _loses_order(trunk: Trunk) -> fx.Node | None:
     counts = [
         (n, info.shape[1])
         for n in unordered
-        if isinstance(info := values[n], TensorInfo) and len(info.shape) == 3
+        if isinstance(info := values[n], TensorInfo) and len(info.shape) == 3 and info.shape[2] > 1
     ]
     return next((a for (a, more), (_, fewer) in pairwise(counts) if more > fewer > 1), None)
 

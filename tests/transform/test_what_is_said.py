@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from td_transform import TopDownError, plan_topdown, register_operator, to_topdown
+from td_transform import StructureError, TopDownError, plan_topdown, register_operator, to_topdown
 from td_transform.operators import registry
 from tests.transform.bodies import SIZE, Make, Net, blocks, chain, pooled, trained
 from tests.transform.plain import unit
@@ -274,3 +274,18 @@ def test_images_that_the_network_can_not_read(images: str) -> None:
     for passed in (given, [given] * len(td.plan.levels)):
         with pytest.raises(TopDownError, match=text):
             td(passed)
+
+
+def test_a_pooled_line_is_no_token() -> None:
+    """Statistics pooling (N, C, 1) of speaker networks, and a convolution behind it."""
+    body = nn.Conv1d(4, 8, 3, padding=1), nn.ReLU(), nn.Conv1d(8, 8, 3, padding=1)
+    end = Statistics(), nn.Conv1d(16, 6, 1), nn.Flatten(), nn.Linear(6, 5)
+    with pytest.raises(
+        StructureError, match="one stage at stride 1: its features are not downsampled"
+    ):
+        plan_topdown(nn.Sequential(*body, *end), input_size=(4, 64))
+
+
+class Statistics(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([x.mean(2), x.std(2)], dim=1).unsqueeze(2)
