@@ -187,8 +187,10 @@ class LayerBuilder:
 
 
 def _copy(module: nn.Module) -> nn.Module:
-    """A leaf layer is copied flat: its meta tensors are replaced, never written to."""
-    if next(module.children(), None) is not None:
+    """A leaf layer is copied flat: its meta tensors are replaced, never written to. Methods of its own
+    that it keeps among its attributes would go on reading the original's."""
+    keeps_methods = any(getattr(kept, "__self__", None) is module for kept in vars(module).values())
+    if keeps_methods or next(module.children(), None) is not None:
         return copy.deepcopy(module)
     twin = copy.copy(module)
     for attribute, value in vars(module).items():

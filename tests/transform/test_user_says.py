@@ -270,3 +270,30 @@ def test_a_plan_from_a_file_knows_their_names(tmp_path: Path) -> None:
     ):
         build(plan, Staged())
     build(dataclasses.replace(plan, options=td.plan.options), Staged())
+
+
+class Chosen(nn.Module):
+    """Chooses a method once, as snntorch's neurons do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("scale", torch.tensor([2.0]))
+        self.compute = self._scaled
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.compute(x)
+
+    def _scaled(self, x: Tensor) -> Tensor:
+        return x * self.scale
+
+
+def test_a_module_that_keeps_a_method_of_its_own_reads_its_own_tensors() -> None:
+    model = nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1), Chosen(), nn.MaxPool2d(2), nn.Conv2d(8, 4, 3, padding=1),
+        nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2),
+    )  # fmt: skip
+    td = to_topdown(model, input_size=(3, 16, 16), leaf_modules=["1"])
+    kept = [module for module in td.modules() if isinstance(module, Chosen)]
+    assert kept
+    assert all(module.compute.__self__ is module for module in kept)
+    assert td(torch.rand(2, 3, 16, 16)).isfinite().all()
