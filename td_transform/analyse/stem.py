@@ -103,7 +103,13 @@ def _are_stages(trunk: Trunk, leading: Sequence[Segment], later: Sequence[Segmen
         if sum(count > 1 for count in steps.values()) > 1:
             return True
     returning = {block_class(trunk, s) for s in later if s.kind == "block"}
-    blocks = [s for s in leading if s.kind == "block" and block_class(trunk, s) in returning]
+    blocks = [
+        s
+        for s in leading
+        if s.kind == "block"
+        and block_class(trunk, s) in returning
+        and not _is_depthwise_alone(trunk, s)
+    ]
     at = Counter(s.stride_out for s in blocks if not s.crosses)
     if any(count > 1 for count in at.values()):
         return True
