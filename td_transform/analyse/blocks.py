@@ -18,7 +18,31 @@ _CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 def join_blocks(trunk: Trunk, segments: Sequence[Segment]) -> list[Segment]:
     """Depthwise units with their pointwise ones, what widens with what narrows again, then all
     instances of a block's class."""
-    return _join_instances(trunk, _join_narrowing(trunk, _join_depthwise(trunk, segments)))
+    whole = _join_axes(segments)
+    return _join_instances(trunk, _join_narrowing(trunk, _join_depthwise(trunk, whole)))
+
+
+def _join_axes(segments: Sequence[Segment]) -> list[Segment]:
+    """A unit that steps along some axes and the depthwise one behind it that steps along the others
+    (MicroNet) are one change of resolution."""
+    result: list[Segment] = []
+    for segment in segments:
+        before = result[-1] if result else None
+        if before is not None and segment.kind == "depthwise" and _is_completed(before, segment):
+            result[-1] = before.joined(segment, before.kind)
+        else:
+            result.append(segment)
+    return result
+
+
+def _is_completed(left: Segment, right: Segment) -> bool:
+    """Do two units step along all axes together, and along none both?"""
+    steps = [
+        [after != before for before, after in zip(s.stride_in, s.stride_out, strict=True)]
+        for s in (left, right)
+    ]
+    is_unit = left.kind in ("unit", "depthwise")
+    return is_unit and all(a != b for a, b in zip(*steps, strict=True)) and all(map(any, steps))
 
 
 def _is_gate(trunk: Trunk, segment: Segment) -> bool:

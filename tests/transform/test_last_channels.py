@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -60,7 +62,7 @@ def widths_of(td: TopDownNetwork) -> list[int]:
     [("td", [32, 16, 8]), ("reversed", [8, 16, 32]), ("uniform", [16, 16, 16])],
 )
 def test_the_last_channels_are_the_last_at_every_width(
-    block: type[nn.Module], arrangement: str, widths: list[int]
+    block: type[nn.Module], arrangement: Literal["td", "reversed", "uniform"], widths: list[int]
 ) -> None:
     td = to_topdown(network(block, [8, 16, 32]), input_size=SIZE, arrangement=arrangement)
     assert widths_of(td) == widths
