@@ -9,7 +9,7 @@ from functools import reduce
 
 from torch import fx, nn
 
-from td_transform.analyse.segments import is_pointwise_unit
+from td_transform.analyse.segments import entry_kernel, is_pointwise_unit
 from td_transform.analyse.trunk import Segment, Trunk
 
 _CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
@@ -58,7 +58,7 @@ def _join_depthwise(trunk: Trunk, segments: Sequence[Segment]) -> list[Segment]:
     rest = list(segments)
     while rest:
         segment = rest.pop(0)
-        if segment.kind != "depthwise":
+        if segment.kind != "depthwise" and not _is_depthwise_in_branches(trunk, segment):
             result.append(segment)
             continue
         block = segment
@@ -66,8 +66,11 @@ def _join_depthwise(trunk: Trunk, segments: Sequence[Segment]) -> list[Segment]:
             block = block.joined(rest.pop(0), "block")
         while rest and _is_gate(trunk, rest[0]):
             block = block.joined(rest.pop(0), "block")
-        if rest and is_pointwise_unit(trunk, rest[0]) and not _leads_on(segment, rest):
-            block = block.joined(rest.pop(0), "block")
+        if rest and _is_pointwise(trunk, rest[0]) and not _leads_on(segment, rest):
+            projection = rest.pop(0)
+            block = block.joined(projection, "block")
+            while rest and _is_gate(trunk, rest[0]) and _is_apart(projection, rest[0], segment):
+                block = block.joined(rest.pop(0), "block")
         before = result[-1] if result else None
         hidden = trunk.width(segment.start)
         expands = before is not None and is_pointwise_unit(trunk, before) and len(result) > 1
@@ -78,12 +81,46 @@ def _join_depthwise(trunk: Trunk, segments: Sequence[Segment]) -> list[Segment]:
     return result
 
 
+def is_unit_in_branches(trunk: Trunk, segment: Segment) -> bool:
+    """Do all its convolutions read what flows in, and does nothing else of that get past them (MobileOne
+    before its branches are made one)?"""
+    learned = [n for n in segment.nodes if trunk.is_learned(n) and trunk.stride(n) is not None]
+    convs = [n for n in learned if trunk.slides(n)]
+    if (
+        segment.kind != "block"
+        or not convs
+        or any(trunk.call(n).input is not segment.start for n in convs)
+    ):
+        return False
+    passed = any(
+        segment.start in trunk.call(n).tensors for n in segment.nodes if trunk.call(n).adds
+    )
+    return not passed and all(trunk.slides(n) or trunk.role(n) == "norm" for n in learned)
+
+
+def _is_depthwise_in_branches(trunk: Trunk, segment: Segment) -> bool:
+    convs = [n for n in segment.nodes if trunk.is_learned(n) and trunk.slides(n)]
+    return is_unit_in_branches(trunk, segment) and all(map(trunk.is_depthwise, convs))
+
+
+def _is_pointwise(trunk: Trunk, segment: Segment) -> bool:
+    if is_pointwise_unit(trunk, segment):
+        return True
+    in_branches = not segment.crosses and is_unit_in_branches(trunk, segment)
+    return in_branches and set(entry_kernel(trunk, segment)) == {1}
+
+
 def _leads_on(before: Segment, rest: Sequence[Segment]) -> bool:
     """Does a module hold a pointwise unit with the depthwise one behind it, but not the one before?"""
     pointwise, *after = rest[:2]
     if not after or after[0].kind != "depthwise":
         return False
-    return bool(_paths(pointwise, *after) - _paths(before, pointwise))
+    return _is_apart(pointwise, after[0], before)
+
+
+def _is_apart(left: Segment, right: Segment, other: Segment) -> bool:
+    """Does a module hold two segments, but not another?"""
+    return bool(_paths(left, right) - _paths(other, left))
 
 
 def _blurs(trunk: Trunk, unit: Segment, rest: Sequence[Segment], falls: Mapping[str, int]) -> bool:

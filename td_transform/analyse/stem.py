@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from functools import reduce
 
-from td_transform.analyse.blocks import block_class, scope
+from td_transform.analyse.blocks import block_class, is_unit_in_branches, scope
 from td_transform.analyse.trunk import Segment, Trunk
 
 
@@ -21,6 +21,7 @@ def split_stem(
         _first_of_container(trunk, segments),
         _first_of_stages(trunk, segments),
         next((i for i, s in enumerate(segments) if s.kind == "block"), None),
+        1 if _is_alone(trunk, segments) else None,
     ):
         leading = [s for s in segments[:first] if s.kind != "pool"] if first else []
         resolutions = {s.stride_out for s in segments[first:]}
@@ -55,6 +56,13 @@ def _first_of_container(trunk: Trunk, segments: Sequence[Segment]) -> int | None
     longest = max(holding, key=lambda path: len(holding[path]), default="")
     beside = [path for path in holding if path.rpartition(".")[0] == longest.rpartition(".")[0]]
     return holding[longest][0] if len(beside) == 1 else None
+
+
+def _is_alone(trunk: Trunk, segments: Sequence[Segment]) -> bool:
+    """Is the first a unit in branches, the only one at its resolution, where others have several?"""
+    counts = Counter(s.stride_out for s in segments if s.kind != "pool")
+    is_only = counts[segments[0].stride_out] == 1 < max(counts.values(), default=0)
+    return is_only and is_unit_in_branches(trunk, segments[0])
 
 
 def _owners(paths: Sequence[str]) -> set[str]:

@@ -1,0 +1,89 @@
+"""Units in branches that training alone has (MobileOne, RepVGG): they are taken for what they become."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from td_transform import plan_topdown, to_topdown
+from tests.properties import check_network
+from tests.transform.bodies import SIZE
+
+Arrangement = Literal["td", "reversed", "uniform"]
+
+
+class Branched(nn.Module):
+    """A convolution, a 1x1 convolution and, where the shape stays, a norm."""
+
+    def __init__(
+        self, width_in: int, width: int, kernel: int, stride: int, groups: int = 1
+    ) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(width_in, width, kernel, stride, kernel // 2, groups=groups)
+        self.scale = nn.Conv2d(width_in, width, 1, stride, groups=groups)
+        same = width_in == width and stride == 1
+        self.skip, self.act = nn.BatchNorm2d(width) if same else None, nn.ReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.conv(x) + self.scale(x)
+        out: Tensor = self.act(y if self.skip is None else y + self.skip(x))
+        return out
+
+
+class Merged(nn.Module):
+    """What becomes of it."""
+
+    def __init__(
+        self, width_in: int, width: int, kernel: int, stride: int, groups: int = 1
+    ) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(width_in, width, kernel, stride, kernel // 2, groups=groups)
+        self.act = nn.ReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.act(self.conv(x))
+        return out
+
+
+class Separable(nn.Module):
+    """Stages of depthwise and pointwise units in turn; the first one alone is no part of them."""
+
+    def __init__(self, unit: type[Branched] | type[Merged]) -> None:
+        super().__init__()
+        self.first = unit(3, 8, 3, 2)
+        steps = [(8, 8, 1), (8, 16, 2), (16, 16, 1), (16, 32, 2), (32, 32, 1)]
+        body = [[unit(i, i, 3, s, i), unit(i, o, 1, 1)] for i, o, s in steps]
+        self.body = nn.Sequential(*(u for units in body for u in units))
+        self.fc = nn.Linear(32, 7)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.fc(self.body(self.first(x)).mean((2, 3)))
+        return out
+
+
+def shape(model: nn.Module, arrangement: Arrangement) -> list[tuple[int, int, int]]:
+    plan = plan_topdown(model, input_size=SIZE, arrangement=arrangement, output_stride=2)
+    return [(level.stride, level.width, len(level.stage)) for level in plan.levels]
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("arrangement", ["td", "reversed", "uniform"])
+def test_branches_are_turned_as_what_they_become(arrangement: Arrangement) -> None:
+    assert shape(Separable(Branched), arrangement) == shape(Separable(Merged), arrangement)
+    td = to_topdown(Separable(Branched), input_size=SIZE, arrangement=arrangement, output_stride=2)
+    check_network(td, torch.rand(2, *SIZE))
+
+
+def plain(unit: type[Branched] | type[Merged]) -> nn.Module:
+    """RepVGG: full kernels, the first one before the stages."""
+    steps = [(3, 8, 2), (8, 16, 2), (16, 16, 1), (16, 32, 2), (32, 32, 1)]
+    body = [unit(i, o, 3, s) for i, o, s in steps]
+    return nn.Sequential(*body, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 7))
+
+
+def test_a_unit_in_branches_alone_at_its_resolution_is_a_stem() -> None:
+    plan = plan_topdown(plain(Branched), input_size=SIZE, output_stride=4)
+    assert [(level.stride, level.width) for level in plan.levels] == [(8, 32), (4, 16)]
