@@ -255,7 +255,10 @@ class GraphWriter:
         first = placed[self._sources[segment.start]]
         args, kwargs = fx.node.map_arg((source.args, source.kwargs), lambda n: placed.get(n, first))
         for path, value in plan.literals:
-            args = replaced(args, path, value)
+            if path[0] in kwargs:
+                kwargs = replaced(kwargs, path, value)
+            else:
+                args = replaced(args, path, value)
         layer = plan.layer
         if layer is not None:
             make = lambda: self.tree.layer(layer, size_preserving=plan.size_preserving)  # noqa: E731

@@ -22,7 +22,8 @@ class Dimension(NamedTuple):
     """What torch has for maps of one number of axes.
 
     Args:
-        conv, transposed_conv, max_pool, average_pool, adaptive_pool, replication_pad: its modules.
+        conv, transposed_conv, max_pool, average_pool, power_pool, adaptive_pool, replication_pad:
+            its modules.
         convolve, maximum: its functions.
         linear: what `F.interpolate` calls linear interpolation.
         names: of the axes, in the order of the tensor.
@@ -33,6 +34,7 @@ class Dimension(NamedTuple):
     transposed_conv: type[nn.modules.conv._ConvTransposeNd]
     max_pool: type[nn.modules.pooling._MaxPoolNd]
     average_pool: type[nn.modules.pooling._AvgPoolNd]
+    power_pool: type[nn.modules.pooling._LPPoolNd]
     adaptive_pool: type[nn.modules.pooling._AdaptiveAvgPoolNd]
     replication_pad: type[nn.modules.padding._ReplicationPadNd]
     convolve: Callable[..., Tensor]
@@ -44,17 +46,18 @@ class Dimension(NamedTuple):
 
 DIMENSIONS = {
     1: Dimension(
-        nn.Conv1d, nn.ConvTranspose1d, nn.MaxPool1d, nn.AvgPool1d, nn.AdaptiveAvgPool1d,
-        nn.ReplicationPad1d, F.conv1d, F.max_pool1d, "linear", ("horizontal",), "L",
+        nn.Conv1d, nn.ConvTranspose1d, nn.MaxPool1d, nn.AvgPool1d, nn.LPPool1d,
+        nn.AdaptiveAvgPool1d, nn.ReplicationPad1d, F.conv1d, F.max_pool1d, "linear", ("horizontal",), "L",
     ),
     2: Dimension(
-        nn.Conv2d, nn.ConvTranspose2d, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d,
-        nn.ReplicationPad2d, F.conv2d, F.max_pool2d, "bilinear", ("vertical", "horizontal"), "H, W",
+        nn.Conv2d, nn.ConvTranspose2d, nn.MaxPool2d, nn.AvgPool2d, nn.LPPool2d,
+        nn.AdaptiveAvgPool2d, nn.ReplicationPad2d, F.conv2d, F.max_pool2d, "bilinear",
+        ("vertical", "horizontal"), "H, W",
     ),
     3: Dimension(
-        nn.Conv3d, nn.ConvTranspose3d, nn.MaxPool3d, nn.AvgPool3d, nn.AdaptiveAvgPool3d,
-        nn.ReplicationPad3d, F.conv3d, F.max_pool3d, "trilinear", ("frontal", "vertical", "horizontal"),
-        "D, H, W",
+        nn.Conv3d, nn.ConvTranspose3d, nn.MaxPool3d, nn.AvgPool3d, nn.LPPool3d,
+        nn.AdaptiveAvgPool3d, nn.ReplicationPad3d, F.conv3d, F.max_pool3d, "trilinear",
+        ("frontal", "vertical", "horizontal"), "D, H, W",
     ),
 }  # fmt: skip
 

@@ -203,6 +203,11 @@ _register(
     without_stride=resizing.average_pool_without_stride,
 )  # fmt: skip
 _register(
+    [F.lp_pool1d, F.lp_pool2d, F.lp_pool3d],
+    "pool", rules.pool, windows.power_pool_window, reach=reach.average_pooling,
+    without_stride=resizing.power_pool_without_stride,
+)  # fmt: skip
+_register(
     ["timm.layers.pool2d_same.MaxPool2dSame"],
     "pool", rules.pool, windows.max_pool_window, reach=reach.same_padded,
 )  # fmt: skip
@@ -225,8 +230,8 @@ _register([torch.sum, torch.nansum], "collapse", reductions.reducing(), gathers=
 _register([torch.amax], "collapse", reductions.reducing(), gathers="max")
 _register([torch.amin], "collapse", reductions.reducing(), gathers="min")
 _register(
-    [torch.prod, torch.logsumexp, torch.nanmean, torch.median, torch.any, torch.all,
-     torch.argmax, torch.argmin],
+    [torch.prod, torch.logsumexp, torch.nanmean, torch.median, torch.nanmedian, torch.mode,
+     torch.any, torch.all, torch.argmax, torch.argmin, torch.aminmax, torch.count_nonzero],
     "collapse", reductions.reducing(),
 )  # fmt: skip
 _register(
@@ -234,7 +239,7 @@ _register(
     "collapse", reductions.reducing(keepdim=3),
 )  # fmt: skip
 _register(
-    [torch.norm, "norm", torch.linalg.norm, torch.linalg.vector_norm],
+    [torch.norm, "norm", torch.linalg.norm, torch.linalg.vector_norm, torch.kthvalue],
     "collapse", reductions.reducing(dim=2, keepdim=3),
 )  # fmt: skip
 _register([torch.max, torch.min], "collapse", reductions.extreme)
@@ -247,6 +252,7 @@ _register(
 _register([torch.addmm, torch.baddbmm], "linear", products.matmul_and_sum, reach=everything)
 _register([torch.cdist], "linear", products.distances, reach=everything)
 _register([F.cosine_similarity], "linear", products.similarity, reach=everything)
+_register([F.pairwise_distance], "linear", products.pairwise, reach=everything)
 _register([torch.einsum], "linear", products.einsum, reach=everything)
 _register([F.scaled_dot_product_attention], "combine", products.attention, reach=everything)
 _register(
@@ -277,6 +283,8 @@ _register(
     "inert", reshaping.reshape, reach=reach.rearranged,
 )  # fmt: skip
 _register([nn.Unfold, F.unfold], "inert", reshaping.unfold, reach=everything)
+_register([nn.Fold, F.fold], "inert", reshaping.fold, reach=everything)
+_register([torch.rot90], "inert", reshaping.rotated, reach=everything)
 _register(["reshape_as", "view_as"], "inert", reshaping.reshape_as, reach=reach.rearranged)
 _register([torch.permute, "torchvision.ops.misc.Permute"], "inert", reshaping.permute)
 _register([torch.transpose, torch.swapaxes, torch.swapdims], "inert", reshaping.transpose)
@@ -302,6 +310,7 @@ _register([torch.arange], "inert", making.counted)
 _register([torch.linspace], "inert", making.divided)
 _register([torch.stack], "combine", reshaping.stack)
 _register([torch.chunk], "combine", rules.chunk, channels="part")
+_register([torch.tensor_split], "combine", rules.tensor_split, channels="part")
 _register([torch.split], "combine", rules.split, channels="part")
 
 _register([mutation.assigned], "combine", indexing.assigned, reach=everything)

@@ -53,6 +53,7 @@ OF_ONE_TENSOR = [
     torch.log1p, torch.log2, torch.log10, torch.logit, torch.erf, torch.erfc, torch.floor,
     torch.ceil, torch.round, torch.trunc, torch.frac, torch.sign, torch.sgn, torch.reciprocal,
     torch.isnan, torch.isinf, torch.isfinite, torch.nan_to_num, torch.logical_not, torch.bernoulli,
+    torch.deg2rad, torch.rad2deg,
     torch.zeros_like, torch.ones_like, torch.empty_like, torch.full_like, torch.rand_like,
     torch.randn_like, torch.special.expit, torch.special.erf, "half", "bfloat16", "double", "bool",
     "long", "type", "requires_grad_", "uniform_", "normal_", "zero_", "fill_",

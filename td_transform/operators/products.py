@@ -115,6 +115,12 @@ def similarity(call: Call) -> Dims:
     return tuple(dims)
 
 
+def pairwise(call: Call) -> Dims:
+    """The distances of two tensors' vectors along the last dimension, one by one."""
+    dims = same(call)
+    return (*dims[:-1], Width.of(1)) if call.option("keepdim", 4, False) else dims[:-1]
+
+
 def distances(call: Call) -> Dims:
     """(..., n, k) from (..., m, k): every one of the first to every one of the second."""
     first, second = (_sized(call, tensor) for tensor in _factors(call))

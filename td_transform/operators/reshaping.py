@@ -29,6 +29,15 @@ def transpose(call: Call) -> Dims:
     return tuple(dims)
 
 
+def rotated(call: Call) -> Dims:
+    """A plane of two dimensions, turned by quarters."""
+    dims = list(call.dims())
+    a, b = call.option("dims", 2, (0, 1))
+    if call.option("k", 1, 1) % 2:
+        dims[a], dims[b] = dims[b], dims[a]
+    return tuple(dims)
+
+
 def turned(call: Call) -> Dims:
     """x.t(): a matrix turned; fewer dimensions stay."""
     return call.dims()[::-1]
@@ -340,3 +349,19 @@ def unfold(call: Call) -> Dims:
     )
     stepped = tuple(dim.stepped(step) for dim, step in zip(along, steps, strict=True))
     return batch, channels * math.prod(kernels), Spatial(FLAT, Fraction(1), stepped, sizes)
+
+
+def fold(call: Call) -> Dims:
+    """What `unfold` takes apart, put together to a map that is known by its sizes.
+
+    Raises:
+        Conflict: no map of that size was met.
+    """
+    batch, patches, *_ = call.dims()
+    size = call.values[call.node].shape[2:]
+    if size not in call.inference.maps or not isinstance(patches, Width):
+        raise Conflict("windows put together to a map of another size")
+    kernel = call.option("kernel_size", 2)
+    count = math.prod((kernel,) * len(size) if isinstance(kernel, int) else kernel)
+    call.inference.widths.require_multiple(patches, count)
+    return batch, patches * Fraction(1, count), *call.inference.maps[size]

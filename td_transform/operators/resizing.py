@@ -198,6 +198,14 @@ def average_pool_without_stride(call: Call) -> nn.Module:
     return pool
 
 
+def power_pool_without_stride(call: Call) -> nn.Module:
+    kind: Any = DIMENSIONS[call.axes].power_pool
+    pool: nn.Module = preserve_size(
+        kind(call.option("norm_type", 1), call.number("kernel_size", 2))
+    )
+    return pool
+
+
 def _keeps_size(conv: Any) -> bool:
     """Does a convolution on the meta device give a map as large as its input?"""
     axes = len(conv.kernel_size)

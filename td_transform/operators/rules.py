@@ -127,6 +127,8 @@ def _functional_conv(call: Call) -> Dims:
         widths.equate(as_width(dim), Width.of(size))
     out = as_width(weight[0])
     if call.is_depthwise:
+        if isinstance(call.option("groups", 6), int):
+            call.literal(("groups",) if "groups" in call.node.kwargs else (6,), x)
         widths.equate(as_width(weight[1]), Width.of(1))
         widths.equate(out, x * Fraction(call.shape(call.option("weight", 1))[0], groups))
     else:
@@ -263,7 +265,23 @@ def _with_tokens(sizes: list[Dim]) -> Spatial | None:
 
 
 def chunk(call: Call) -> tuple[Dims, ...]:
-    dims, count = call.dims(), call.option("chunks", 1)
+    return _even_parts(call, call.option("chunks", 1))
+
+
+def tensor_split(call: Call) -> tuple[Dims, ...]:
+    """Parts by their number.
+
+    Raises:
+        Conflict: they aren't equal, or places are given.
+    """
+    count, dim = call.option("indices_or_sections", 1), int(call.option("dim", 2, 0))
+    if not isinstance(count, int) or call.shape()[dim] % count:
+        raise Conflict("parts that aren't equal")
+    return _even_parts(call, count)
+
+
+def _even_parts(call: Call, count: int) -> tuple[Dims, ...]:
+    dims = call.dims()
     axis = int(call.option("dim", 2, 0)) % len(dims)
     width = as_width(dims[axis])
     call.inference.widths.require_multiple(width, count)

@@ -29,6 +29,14 @@ _SWAPPED: dict[str, Callable[..., Any]] = {
 _UNARY: dict[str, Callable[..., Any]] = {
     "neg": op.neg, "__neg__": op.neg, "__invert__": op.invert, "__pos__": op.pos,
 }  # fmt: skip
+# what they join along, where the tensors have that dimension
+_STACKED: dict[Any, int] = {
+    torch.vstack: 0,
+    torch.row_stack: 0,
+    torch.hstack: 1,
+    torch.column_stack: 1,
+    torch.dstack: 2,
+}
 # torch takes numpy's words, too
 _WORDS = {"axis": "dim", "keepdims": "keepdim"}
 
@@ -78,6 +86,8 @@ def public(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Targ
             return _sliced(tensor, dim, slice(start, start + length))
         if name == "select" and len(args) == 3:
             return _sliced(*args)
+    if function in _STACKED and all(x.dim() > _STACKED[function] for x in args[0]):
+        return Target("call_function", torch.cat, (args[0], _STACKED[function]), {})
     if not method:
         return Target("call_function", function, args, kwargs)
     if len(args) == 2 and not kwargs:

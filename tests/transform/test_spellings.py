@@ -50,6 +50,16 @@ SPELLINGS: dict[str, Function] = {
     "a product and a sum": lambda x: torch.baddbmm(
         x.flatten(2), torch.bmm(x.flatten(2), x.flatten(2).mT).softmax(-1), x.flatten(2)
     ).view(x.shape),
+    "parts by number": lambda x: torch.cat([*x.tensor_split(2, 1), *torch.tensor_split(x, 4, dim=1)], 1)[
+        :, : x.shape[1]
+    ],
+    "stacked": lambda x: torch.hstack([*x.chunk(2, 1)]) + torch.vstack([x[None], x[None]]).mean(0),
+    "degrees": lambda x: x.deg2rad() + torch.rad2deg(x),
+    "rotated": lambda x: x.rot90(1, (2, 3)).rot90(3, (2, 3)) + torch.rot90(x, 2, (-2, -1)),
+    "power pooling": lambda x: x * F.lp_pool2d(x, 2, x.shape[2:]),
+    "places in order": lambda x: x * x.kthvalue(2, 1, True)[0] * torch.aminmax(x, dim=1, keepdim=True)[1],
+    "put together": lambda x: F.fold(F.unfold(x, 3, padding=1), x.shape[2:], 3, padding=1),
+    "pair by pair": lambda x: x * F.pairwise_distance(x, x + 1)[..., None],
     "similarity": lambda x: x * F.cosine_similarity(x, x.roll(1, 1), dim=1)[:, None],
 }  # fmt: skip
 WIDTHS = {"td": [32, 16, 8], "uniform": [16, 16, 16], "reversed": [8, 16, 32]}
