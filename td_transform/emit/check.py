@@ -102,7 +102,8 @@ class _Run(MetaRun):
                 place,
                 seen="that a shape or a branch depends on the values of a map",
                 expected="code that is the same for all images",
-                remedy="choose with torch.where, or weigh, instead of picking images by a mask",
+                remedy="choose with torch.where, or weigh, instead of picking images by a mask; in the "
+                "place of a mask that stays the same keep the places (mask.nonzero()[:, 0])",
                 node=source.name if source is not None else None,
             )
         return ConversionError(
@@ -120,6 +121,8 @@ class _Run(MetaRun):
         return ", or use arrangement='td' where only 'uniform' changes widths" if is_uniform else ""
 
     def _remedy(self) -> str:
+        if self._is_finest and self._arrangement == "reversed":
+            return "use arrangement='td', under which every stage has the resolution that it had"
         if self._is_finest:  # what lowers the resolution itself doesn't run without doing so
             return "let a convolution or pooling of its own lower the resolution before this code"
         stride = agreed(self._finest.strides)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import operator as op
+
 import torch
 from torch import fx
 from torch.nn import functional
 
 from td_transform.analyse import Trunk
 from td_transform.errors import TopDownError, UnknownOperatorError, WidthConflictError
-from td_transform.operators import Inference, TensorInfo
+from td_transform.operators import Inference, TensorInfo, mutation
+
+_PYTHONS_OWN = (op.getitem, getattr, mutation.assigned, mutation.after)
 
 
 def pinned(
@@ -71,7 +75,7 @@ def _why(inference: Inference, node: fx.Node) -> str:
 
 def _remedy(trunk: Trunk, node: fx.Node) -> str:
     name = name_of(trunk, node)
-    if _keeps_shape(trunk, node):
+    if _keeps_shape(trunk, node) and node.target not in _PYTHONS_OWN:
         return (
             f"td_transform.register_operator({name}, like=torch.nn.ReLU) if it works element-wise, "
             "else with an Operator of its own"
@@ -82,8 +86,15 @@ def _remedy(trunk: Trunk, node: fx.Node) -> str:
 
 
 def _register(trunk: Trunk, node: fx.Node) -> str:
+    name, first = name_of(trunk, node), ""
+    if node.target in _PYTHONS_OWN:  # its rule would be one for all code that is written so
+        path = trunk.trace.path(node)
+        around = trunk.trace.skeleton.get_submodule(path)
+        name = type(around).__name__
+        if not path or next(around.parameters(), None) is not None:
+            name, first = "M", "move this code to a module of its own, M, and "
     return (
-        f"td_transform.register_operator({name_of(trunk, node)}, Operator(...)) with a rule that "
+        f"{first}td_transform.register_operator({name}, Operator(...)) with a rule that "
         "gives its output's dimensions"
     )
 

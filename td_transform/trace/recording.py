@@ -109,7 +109,14 @@ def record(
                 chances.append(source)
             return recorder
 
-    first = run(_BATCH, input_size)
+    try:
+        first = run(_BATCH, input_size)
+    except TraceError as error:
+        try:
+            run(_OTHER_BATCH, input_size)
+        except TopDownError:
+            raise error from None
+        raise _bound_to_groups(error) from error
     drawn_from = chances[:1]
     check_axes(first.writer.graph, first.writer.values, skeleton)
     again = functools.partial(run, _BATCH, input_size)
@@ -162,6 +169,15 @@ def _frees_batch(first: Recorder, run: Callable[[int], Recorder]) -> bool:
         others = {batch: run(batch).writer for batch in (_OTHER_BATCH, _THIRD_BATCH)}
         return write_batch(first.writer, _BATCH, others)
     return False
+
+
+def _bound_to_groups(error: TraceError) -> TraceError:
+    return TraceError(
+        error.place,
+        seen=error.seen,
+        expected=f"a forward that runs with {_BATCH} images as it does with {_OTHER_BATCH}",
+        remedy="take all images of a batch in one group, of x.shape[0], whatever their number",
+    )
 
 
 def _bound_to_batch(frozen: str) -> TraceError:

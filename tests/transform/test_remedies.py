@@ -1,0 +1,102 @@
+"""What a refusal advises works."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from td_transform import (
+    ConversionError,
+    TraceError,
+    UnknownOperatorError,
+    register_operator,
+    to_topdown,
+)
+from td_transform.operators import registry
+from tests.transform.bodies import SIZE, Net, blocks, pooled, trained
+
+
+class Masked(nn.Module):
+    """Every other channel is left out."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.register_buffer("mask", torch.arange(width) % 2 == 0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = x.clone()
+        y[:, self.mask] = 0.0
+        return y
+
+
+class MaskedBlock(nn.Module):
+    """The same amid layers."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv, self.mask = nn.Conv2d(width, width, 1), torch.arange(width) % 2 == 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.conv(x)
+        y[:, self.mask] = 0.0
+        return y
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_pythons_own_syntax_is_registered_with_the_module_around(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with pytest.raises(UnknownOperatorError, match=r"register_operator\(Masked, Operator\(...\)\)"):
+        to_topdown(blocks(Masked), input_size=SIZE, arrangement="uniform")
+    with pytest.raises(UnknownOperatorError, match="move this code to a module of its own"):
+        to_topdown(blocks(MaskedBlock), input_size=SIZE, arrangement="uniform")
+    monkeypatch.setattr(registry, "_operators", dict(registry._operators))
+    register_operator(Masked, like=nn.BatchNorm2d)
+    td = to_topdown(blocks(Masked), input_size=SIZE, arrangement="uniform")
+    assert {m.mask.sum().item() for m in td.modules() if isinstance(m, Masked)} == {8}
+    trained(td)
+
+
+class Picked(nn.Module):
+    """Channels in another order, by masks or by their places."""
+
+    def __init__(self, width: int, *, places: bool) -> None:
+        super().__init__()
+        even = torch.arange(width) % 2 == 0
+        parts = [even, ~even]
+        self.even, self.odd = [p.nonzero()[:, 0] for p in parts] if places else parts
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([x[:, self.even], x[:, self.odd]], 1)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_mask_that_stays_the_same_is_kept_as_places() -> None:
+    with pytest.raises(ConversionError, match=r"keep the places \(mask.nonzero\(\)\[:, 0\]\)"):
+        to_topdown(blocks(lambda width: Picked(width, places=False)), input_size=SIZE)
+    trained(to_topdown(blocks(lambda width: Picked(width, places=True)), input_size=SIZE))
+
+
+class Deviation(Net):
+    """How much the images of a group differ is one more feature (StyleGAN)."""
+
+    def __init__(self, *, of_any_batch: bool) -> None:
+        super().__init__(pooled, last=32)
+        self.fc, self.of_any_batch = nn.Linear(33, 7), of_any_batch
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.body(x).mean((2, 3))
+        group = y.shape[0] if self.of_any_batch else 4
+        assert y.shape[0] % group == 0
+        deviation = y.reshape(group, -1).std(0).mean()
+        out: Tensor = self.fc(F.pad(y, (0, 1)) + F.pad(deviation[None], (32, 0)))
+        return out
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_statistics_over_images_are_over_all_of_them() -> None:
+    with pytest.raises(TraceError, match=r"runs with 2 images as it does with 4.*one group"):
+        to_topdown(Deviation(of_any_batch=False), input_size=SIZE)
+    trained(to_topdown(Deviation(of_any_batch=True), input_size=SIZE))
