@@ -58,6 +58,7 @@ class CopySpec:
         kernels: other kernel sizes, by node.
         modules: other bottom-up modules than the segment's own, by node (a sibling's form).
         rename: a module path and what stands for it in the emitted module.
+        shared: the paths that keep their names all the same: of what another block calls as well.
     """
 
     segment: Segment
@@ -71,6 +72,7 @@ class CopySpec:
     kernels: Mapping[fx.Node, tuple[int, ...]] = field(default_factory=dict)
     modules: Mapping[fx.Node, str] = field(default_factory=dict)
     rename: tuple[str, str] | None = None
+    shared: frozenset[str] = frozenset()
 
     @property
     def prefix(self) -> str:
@@ -300,7 +302,8 @@ class SegmentPlanner:
             solved.width(dim) if isinstance(dim, Width) else size
             for dim, size in zip(solved.inference.dims[node], info.shape, strict=True)
         )
-        name = _renamed(spec, source)
+        owner = source.rpartition(".")[0]
+        name = _renamed(spec, source, is_own=not spec.shared.isdisjoint({source, owner}))
         parameters = (
             math.prod(shape) if isinstance(attribute_of(skeleton, source), nn.Parameter) else 0
         )
@@ -317,7 +320,7 @@ class SegmentPlanner:
         source = own or str(node.target)
         module = self._trunk.trace.skeleton.get_submodule(source)
         plan = LayerPlan(
-            f"{spec.prefix}.{_renamed(spec, source, is_own=own is not None)}",
+            f"{spec.prefix}.{_renamed(spec, source, is_own=own is not None or source in spec.shared)}",
             source,
             type(module).__name__,
             tuple(sizes.items()),

@@ -314,7 +314,11 @@ class LevelPlanner:
         modules = matched_modules(self._trunk, entry, form) or {}
         old, new = self._path(form), self._path(entry)
         rename = (old, new) if old and new and old != new else ("", "entry")
-        return replace(self._parts.spec(level, form), modules=modules, rename=rename)
+        shared = frozenset(
+            str(n.target) for n in entry.nodes if n.op in ("call_module", "get_attr")
+        )
+        spec = self._parts.spec(level, form)
+        return replace(spec, modules=modules, rename=rename, shared=shared)
 
     def _repeated(self, stage: Stage) -> Segment | None:
         """The first block that keeps the stage's width."""

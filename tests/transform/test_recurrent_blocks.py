@@ -47,3 +47,15 @@ def test_a_layer_whose_stride_the_forward_sets_has_the_one_of_each_call(arrangem
     assert len([name for name in kernels if "stage" in name]) == 1
     after = {name: m.stride for name, m in model.named_modules() if isinstance(m, nn.Conv2d)}
     assert before == after
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_coarsest_block_has_one_kernel_for_all_its_turns() -> None:
+    head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 7)]
+    model = nn.Sequential(unit(3, 8, 2), Recurrent(8, 8), Recurrent(8, 16), *head)
+    td = to_topdown(model, input_size=SIZE, output_stride=4)
+    (stage,) = (level for level in td.plan.levels if level.made_from == 2)
+    names = [name for name, _ in td.named_parameters() if name.startswith(f"{stage.path}.stage")]
+    assert len([name for name in names if "conv.weight" in name]) == 1
+    assert len([name for name in names if "norm" in name and "weight" in name]) == 2
+    check_network(td, torch.rand(2, *SIZE), classes=7)
