@@ -77,13 +77,21 @@ def test_branches_are_turned_as_what_they_become(arrangement: Arrangement) -> No
     check_network(td, torch.rand(2, *SIZE))
 
 
-def plain(unit: type[Branched] | type[Merged]) -> nn.Module:
-    """RepVGG: full kernels, the first one before the stages."""
-    steps = [(3, 8, 2), (8, 16, 2), (16, 16, 1), (16, 32, 2), (32, 32, 1)]
-    body = [unit(i, o, 3, s) for i, o, s in steps]
-    return nn.Sequential(*body, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 7))
+class Plain(nn.Module):
+    """RepVGG: full kernels, the first one before the stages; nothing holds these."""
+
+    def __init__(self, unit: type[Branched] | type[Merged]) -> None:
+        super().__init__()
+        self.first = unit(3, 8, 3, 2)
+        self.second = nn.Sequential(unit(8, 16, 3, 2), unit(16, 16, 3, 1))
+        self.third = nn.Sequential(unit(16, 32, 3, 2), unit(32, 32, 3, 1))
+        self.fc = nn.Linear(32, 7)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.fc(self.third(self.second(self.first(x))).mean((2, 3)))
+        return out
 
 
 def test_a_unit_in_branches_alone_at_its_resolution_is_a_stem() -> None:
-    plan = plan_topdown(plain(Branched), input_size=SIZE, output_stride=4)
+    plan = plan_topdown(Plain(Branched), input_size=SIZE, output_stride=4)
     assert [(level.stride, level.width) for level in plan.levels] == [(8, 32), (4, 16)]
