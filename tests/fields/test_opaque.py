@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from td_transform import receptive_field
@@ -34,7 +33,7 @@ LOCAL: dict[str, Callable[[], nn.Module]] = {
     "two ways": Shift,
     "sum over channels": lambda: Apply(torch.logcumsumexp, dim=1),
     "reversed channels": lambda: Apply(lambda x: x[:, torch.arange(x.shape[1] - 1, -1, -1)]),
-    "power pooling": lambda: Apply(F.lp_pool2d, norm_type=2.0, kernel_size=2, stride=2),
+    "windows": lambda: Apply(lambda x: x.unfold(2, 2, 2).unfold(3, 2, 2).sum((-2, -1))),
 }
 
 
