@@ -71,14 +71,21 @@ def _join_depthwise(trunk: Trunk, segments: Sequence[Segment]) -> list[Segment]:
             block = block.joined(projection, "block")
             while rest and _is_gate(trunk, rest[0]) and _is_apart(projection, rest[0], segment):
                 block = block.joined(rest.pop(0), "block")
-        before = result[-1] if result else None
-        hidden = trunk.width(segment.start)
-        expands = before is not None and is_pointwise_unit(trunk, before) and len(result) > 1
-        if before is not None and expands:
-            narrow = max(trunk.width(before.start), trunk.width(block.end))
-            block = result.pop().joined(block, "block") if narrow < hidden else block
+        if _is_expanded(trunk, segment, block, result):
+            block = result.pop().joined(block, "block")
         result.append(replace(block, kind="block"))
     return result
+
+
+def _is_expanded(
+    trunk: Trunk, depthwise: Segment, block: Segment, before: Sequence[Segment]
+) -> bool:
+    """Is what stands right before a depthwise unit its expansion, and not the end of another block?"""
+    if len(before) < 2 or not is_pointwise_unit(trunk, before[-1]):
+        return False
+    narrow = max(trunk.width(before[-1].start), trunk.width(block.end))
+    is_last = _is_apart(before[-2], before[-1], depthwise)
+    return narrow < trunk.width(depthwise.start) and not is_last
 
 
 def is_unit_in_branches(trunk: Trunk, segment: Segment) -> bool:

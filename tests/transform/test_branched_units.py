@@ -95,3 +95,30 @@ class Plain(nn.Module):
 def test_a_unit_in_branches_alone_at_its_resolution_is_a_stem() -> None:
     plan = plan_topdown(Plain(Branched), input_size=SIZE, output_stride=4)
     assert [(level.stride, level.width) for level in plan.levels] == [(8, 32), (4, 16)]
+
+
+class Narrow(nn.Module):
+    """LCNetV2: a depthwise unit, one that narrows, one that widens again."""
+
+    def __init__(self, unit: type[Branched] | type[Merged], width: int, out: int, s: int) -> None:
+        super().__init__()
+        self.depthwise = unit(width, width, 3, s, width)
+        self.narrow = nn.Sequential(nn.Conv2d(width, out // 2, 1), nn.ReLU())
+        self.widen = nn.Sequential(nn.Conv2d(out // 2, out, 1), nn.ReLU())
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.widen(self.narrow(self.depthwise(x)))
+        return out
+
+
+@pytest.mark.parametrize("unit", [Branched, Merged])
+def test_what_ends_a_block_is_not_the_next_ones_expansion(
+    unit: type[Branched] | type[Merged],
+) -> None:
+    steps = [(8, 8, 1), (8, 16, 2), (16, 16, 1), (16, 32, 2), (32, 32, 1)]
+    model = nn.Sequential(
+        nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU(),
+        nn.Sequential(*(Narrow(unit, i, o, s) for i, o, s in steps)),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 7),
+    )  # fmt: skip
+    assert shape(model, "td") == [(8, 32, 2), (4, 16, 1), (2, 8, 0)]
