@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from td_transform.operators import module_operator
 from td_transform.trace.realvalues import RealValues
@@ -95,10 +95,13 @@ class Executor:
             self._on_zeros(call, args, kwargs)
         except Exception:
             raise error from None  # cheap to find out: the part before it needn't be computed
+        known = [x for x in tensors((args, kwargs)) if self._writer.knows(x)]
+        # made in every recording, in the same place, whether the answer is known or not
+        nodes = {id(x): self._writer.node(x) for x in known}
         name = getattr(call, "__name__", "")
         if name in VALUE_READS and self._known_values:
             return self._answer(name, self._known_values.popleft())
-        result = self._real_result(call, args, kwargs)
+        result = self._real_result(call, args, kwargs, nodes)
         if has_tensors(result):
             return mapped(result, lambda x: torch.empty_like(x, device=META))
         return self._answer(name, result)
@@ -113,9 +116,9 @@ class Executor:
             args, kwargs = (mapped(tree, convert, _REPLACED) for tree in (args, kwargs))
             call(*args, **kwargs)
 
-    def _real_result(self, call: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        known = [x for x in tensors((args, kwargs)) if self._writer.knows(x)]
-        nodes = {id(x): self._writer.node(x) for x in known}
+    def _real_result(
+        self, call: Any, args: tuple[Any, ...], kwargs: dict[str, Any], nodes: dict[int, fx.Node]
+    ) -> Any:
         with torch._C.DisableTorchFunction(), torch.no_grad():
             found = self._real.of(nodes.values())
             real = {key: found[node] for key, node in nodes.items()}

@@ -29,13 +29,14 @@ from td_transform.trace.state import Left, ModuleState
 from td_transform.trace.targets import (
     RANK_READS,
     SIZE_READS,
+    TAKES_NUMBERS,
     Target,
     attribute_of,
     is_method,
     public,
     turned,
 )
-from td_transform.trace.trees import describe, has_tensors, tensors
+from td_transform.trace.trees import describe, has_tensors, mapped, parts, tensors
 from td_transform.trace.writer import META, GraphWriter
 
 # in a node's meta: does the module hand on the tensor that it gets, outside of training?
@@ -199,6 +200,8 @@ class Recorder(TorchFunctionMode):
         name = getattr(func, "__name__", "")
         if name in SIZE_READS and is_method(func):
             return self._size(func, name, args, kwargs)
+        if name in TAKES_NUMBERS and is_method(func):
+            args = (args[0], *mapped(args[1:], self._number, (Tensor, slice)))
         if func is Tensor.type:
             return self._type(*args, **kwargs)
         if func is torch._C._set_grad_enabled:
@@ -300,6 +303,15 @@ class Recorder(TorchFunctionMode):
         if isinstance(result, torch.Size):
             return torch.Size(sizes)
         return sizes[kwargs.get("dim", args[1] if len(args) > 1 else 0)]
+
+    def _number(self, value: Tensor | slice) -> Any:
+        """A size or bound that a model keeps as a tensor of one integer is a number."""
+        if isinstance(value, slice):
+            return slice(*mapped(list(parts(value).values()), self._number))
+        is_integer = not (value.dim() or value.dtype.is_floating_point or value.dtype.is_complex)
+        if not is_integer or value.dtype is torch.bool or self.writer.depends_on_image(value):
+            return value
+        return self._function(Tensor.__int__, (value,), {})
 
     def _type(self, tensor: Tensor, dtype: Any = None, **kwargs: Any) -> Any:
         """``x.type()``, or ``x.type(torch.FloatTensor)``."""

@@ -49,6 +49,7 @@ VALUE_READS = frozenset(
 )  # fmt: skip
 RANK_READS = frozenset({"dim", "ndimension"})
 SIZE_READS = frozenset({"size", "numel", "nelement", "__len__"})
+TAKES_NUMBERS = frozenset({"reshape", "view", "expand", "repeat", "narrow", "__getitem__"})
 
 
 class Target(NamedTuple):

@@ -106,6 +106,20 @@ class SizesInArithmetic(Network):
         return F.interpolate(y, size=(sum([h, 0]), w)) / (h * w) ** 0.5 * len([rows])
 
 
+class SizesKeptInTensors(Network):
+    """A head's width as a plain attribute, the bounds of a group of channels as a buffer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.each = torch.div(torch.tensor(8), 2, rounding_mode="floor")
+        self.register_buffer("bounds", torch.tensor([2, 6]))
+
+    def middle(self, x: Tensor) -> Any:
+        x = x.reshape(x.shape[0], -1, self.each, *x.shape[2:]).flip(2).flatten(1, 2)
+        start, end = self.bounds
+        return torch.cat([x[:, :start], x[:, start:end] * self.each**-0.5, x[:, end:]], 1)
+
+
 class LenAndNumel(Network):
     def middle(self, x: Tensor) -> Any:
         count = x.numel() // x.shape[0]
