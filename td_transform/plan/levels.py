@@ -26,7 +26,7 @@ from td_transform.plan.depth import at_depth_of
 from td_transform.plan.head import head_segment, plan_head
 from td_transform.plan.level_parts import LevelParts, UnfinishedLevel
 from td_transform.plan.order import Order
-from td_transform.plan.parts import LevelPlan
+from td_transform.plan.parts import LevelPlan, SegmentPlan
 from td_transform.plan.plan import Plan
 from td_transform.plan.resolutions import Resolutions
 from td_transform.plan.tokens import with_tokens
@@ -303,11 +303,22 @@ class LevelPlanner:
         expected = level.scaled or self._trunk.width(entry.end)
         # a stage of one block is nothing without it
         stays = not entry.crosses or not stage.rest
+        if plan is not None and plan.width_out > expected and stays:
+            plan = self._behind_narrower_lift(level, entry, plan.width_out - expected) or plan
         if plan is None and stays:
             self._parts.append(level, spec)
         elif plan is not None and (plan.width_out == expected or stays):
             level.stage.append(plan)
             level.current = plan.width_out
+
+    def _behind_narrower_lift(
+        self, level: UnfinishedLevel, entry: Segment, added: int
+    ) -> SegmentPlan | None:
+        """The first block where it adds channels (a padded shortcut): the lift has fewer by these."""
+        if level.width <= added:
+            return None
+        level.width = level.current = level.width - added
+        return self._segments.attempt(replace(self._parts.spec(level, entry), drop_identities=True))
 
     def _in_form_of(self, level: UnfinishedLevel, entry: Segment, form: Segment) -> CopySpec:
         """A copy of another block that stands for the entry and has its layers where they match."""

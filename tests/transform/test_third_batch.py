@@ -206,3 +206,12 @@ def test_a_classifier_unit_whose_kernel_is_a_sum_is_one() -> None:
     td = to_topdown(model, input_size=(3, 16, 16))
     assert [(level.stride, level.width) for level in td.plan.levels] == [(2, 8), (1, 4)]
     assert td(torch.rand(2, 3, 16, 16)).shape == (2, 5)
+
+
+def test_a_padded_shortcut_alone_in_the_coarsest_stage_follows_a_narrower_lift() -> None:
+    model = nn.Sequential(
+        unit(3, 4), Padded(4, 4, 1), Padded(4, 8, 2), Padded(8, 16, 2), *head(16)
+    )  # fmt: skip
+    td = to_topdown(model, input_size=(3, 16, 16))
+    assert [(level.stride, level.width) for level in td.plan.levels] == [(4, 16), (2, 8), (1, 4)]
+    assert td.plan.levels[0].lift.width_out == 8
