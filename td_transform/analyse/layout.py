@@ -126,11 +126,23 @@ def _may_classify(trunk: Trunk, segment: Segment) -> bool:
     channels are the outputs; what else stands before the pooling makes features."""
     if prod(trunk.trace.values[trunk.tensors[-1]].shape[1:]) != trunk.width(segment.end):
         return False
-    maps = [n for n in segment.nodes if n.op != "get_attr" and trunk.stride(n) is not None]
-    adds = segment.kind != "unit" and any(trunk.call(n).adds for n in maps)
     return segment.kind == "unit" or (
-        not (segment.crosses or adds) and carries_width(trunk, segment)
+        not segment.crosses
+        and not _adds_to_itself(trunk, segment)
+        and carries_width(trunk, segment)
     )
+
+
+def _adds_to_itself(trunk: Trunk, segment: Segment) -> bool:
+    """Are two things added that are both made of what flows in (no bias, no positions)?"""
+    made = {segment.start}
+    for node in segment.nodes:
+        if node.op == "get_attr" or made.isdisjoint(node.all_input_nodes):
+            continue
+        if trunk.call(node).adds and len(made.intersection(trunk.call(node).tensors)) > 1:
+            return True
+        made.add(node)
+    return False
 
 
 def _classifier_start(trunk: Trunk, segments: list[Segment]) -> tuple[fx.Node, list[Segment]]:

@@ -215,3 +215,32 @@ def test_a_padded_shortcut_alone_in_the_coarsest_stage_follows_a_narrower_lift()
     td = to_topdown(model, input_size=(3, 16, 16))
     assert [(level.stride, level.width) for level in td.plan.levels] == [(4, 16), (2, 8), (1, 4)]
     assert td.plan.levels[0].lift.width_out == 8
+
+
+class TokenPool(nn.Module):
+    """CLIP's pooling as timm writes it: all tokens are projected, then the first is taken."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.positions = nn.Parameter(torch.randn(4 * 4 + 1, 16))
+        self.q, self.k, self.v = (nn.Linear(16, 16) for _ in range(3))
+        self.proj = nn.Linear(16, 7)
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, c, h, w = x.shape
+        x = x.flatten(2).transpose(1, 2)
+        x = torch.cat([x.mean(1, keepdim=True), x], 1) + self.positions
+        q, k, v = (
+            layer(x).reshape(n, h * w + 1, 2, c // 2).transpose(1, 2)
+            for layer in (self.q, self.k, self.v)
+        )
+        x = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(n, h * w + 1, -1)
+        return self.proj(x)[:, 0]  # type: ignore[no-any-return]
+
+
+def test_positions_that_are_added_make_no_block_of_a_classifier() -> None:
+    model = nn.Sequential(
+        unit(3, 4), Padded(4, 4, 1), Padded(4, 8, 2), Padded(8, 16, 2), TokenPool()
+    )  # fmt: skip
+    td = to_topdown(model, input_size=(3, 16, 16))
+    assert [(level.stride, level.width) for level in td.plan.levels] == [(4, 16), (2, 8), (1, 4)]
