@@ -192,11 +192,13 @@ def _join_instances(trunk: Trunk, segments: Sequence[Segment]) -> list[Segment]:
     for i, (segment, inside) in enumerate(zip(segments, instances, strict=True)):
         branches = segment.kind == "block" and not _is_gate(trunk, segment)
         before = result[-1] if result else None
+        # it leads to what follows, and is no part of the blocks on either side
+        opens = has_branched and segment.kind == "unit" and segment.crosses
         if (
             before is not None
             and "pool" not in (before.kind, segment.kind)
             and inside & last
-            and not (has_branched and segment.kind == "unit" and segment.crosses)
+            and not opens
             and (
                 not (has_branched and branches)
                 or _widens_between(
@@ -208,7 +210,7 @@ def _join_instances(trunk: Trunk, segments: Sequence[Segment]) -> list[Segment]:
             has_branched, last = has_branched or branches, inside & last
         else:
             result.append(segment)
-            has_branched, last = branches, inside
+            has_branched, last = branches or opens, inside
     return result
 
 

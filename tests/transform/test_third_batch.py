@@ -244,3 +244,34 @@ def test_positions_that_are_added_make_no_block_of_a_classifier() -> None:
     )  # fmt: skip
     td = to_topdown(model, input_size=(3, 16, 16))
     assert [(level.stride, level.width) for level in td.plan.levels] == [(4, 16), (2, 8), (1, 4)]
+
+
+class Guided(nn.Module):
+    """GCViT: a stage begins with a residual convolution and a strided one; all its blocks read what the
+    stage's first map is made into."""
+
+    def __init__(self, c_in: int, c_out: int) -> None:
+        super().__init__()
+        self.residual = nn.Conv2d(c_in, c_in, 3, 1, 1)
+        self.reduction = nn.Conv2d(c_in, c_out, 3, 2, 1)
+        self.query = nn.Conv2d(c_out, c_out, 1)
+        self.blocks = nn.ModuleList(nn.Conv2d(c_out, c_out, 3, 1, 1) for _ in range(2))
+        self.last = nn.Conv2d(c_out, c_out, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.reduction(x + self.residual(x).relu())
+        query = self.query(x).sigmoid()
+        for block in self.blocks:
+            x = x + block(x).relu() * query
+        return x + self.last(x).relu()
+
+
+def test_what_reads_all_of_a_stage_is_no_part_of_its_strided_convolution() -> None:
+    model = nn.Sequential(
+        unit(3, 4), Guided(4, 8), Guided(8, 16), Guided(16, 32), nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(), nn.Linear(32, 7),
+    )  # fmt: skip
+    td = to_topdown(model, input_size=(3, 32, 32), output_stride=2)
+    assert [level.width for level in td.plan.levels][:3] == [32, 16, 8]
+    coarsest = [type(m) for m in td.levels[0].modules() if isinstance(m, nn.Conv2d)]
+    assert len(coarsest) == 5  # the lift, the query, two blocks, the last
