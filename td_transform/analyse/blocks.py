@@ -193,7 +193,7 @@ def _join_instances(trunk: Trunk, segments: Sequence[Segment]) -> list[Segment]:
         branches = segment.kind == "block" and not _is_gate(trunk, segment)
         before = result[-1] if result else None
         # it leads to what follows, and is no part of the blocks on either side
-        opens = has_branched and segment.kind == "unit" and segment.crosses
+        opens = bool(inside & last) and has_branched and segment.kind == "unit" and segment.crosses
         if (
             before is not None
             and "pool" not in (before.kind, segment.kind)

@@ -275,3 +275,22 @@ def test_what_reads_all_of_a_stage_is_no_part_of_its_strided_convolution() -> No
     assert [level.width for level in td.plan.levels][:3] == [32, 16, 8]
     coarsest = [type(m) for m in td.levels[0].modules() if isinstance(m, nn.Conv2d)]
     assert len(coarsest) == 5  # the lift, the query, two blocks, the last
+
+
+class Partial(nn.Module):
+    """A CSP stage: a strided convolution, then half of the channels pass a convolution."""
+
+    def __init__(self, c_in: int, c_out: int) -> None:
+        super().__init__()
+        self.down, self.part = unit(c_in, c_out, 2), unit(c_out // 2, c_out // 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        kept, x = self.down(x).chunk(2, 1)
+        return torch.cat([kept, self.part(x)], 1)
+
+
+def test_a_strided_convolution_stays_with_its_own_stages_branches() -> None:
+    model = nn.Sequential(unit(3, 4), Partial(4, 8), Partial(8, 16), Partial(16, 32), *head(32))
+    td = to_topdown(model, input_size=(3, 16, 16), output_stride=2)
+    coarsest = [module for module in td.levels[0].modules() if isinstance(module, nn.Conv2d)]
+    assert len(coarsest) == 3  # the lift, and both of the stage's
