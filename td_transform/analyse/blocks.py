@@ -77,15 +77,13 @@ def _join_depthwise(trunk: Trunk, segments: Sequence[Segment]) -> list[Segment]:
     return result
 
 
-def _is_expanded(
-    trunk: Trunk, depthwise: Segment, block: Segment, before: Sequence[Segment]
-) -> bool:
+def _is_expanded(trunk: Trunk, depthwise: Segment, block: Segment, done: Sequence[Segment]) -> bool:
     """Is what stands right before a depthwise unit its expansion, and not the end of another block?"""
-    if len(before) < 2 or not is_pointwise_unit(trunk, before[-1]):
+    if len(done) < 2 or not is_pointwise_unit(trunk, done[-1]):
         return False
-    narrow = max(trunk.width(before[-1].start), trunk.width(block.end))
-    is_last = _is_apart(before[-2], before[-1], depthwise)
-    return narrow < trunk.width(depthwise.start) and not is_last
+    narrow = max(trunk.width(done[-1].start), trunk.width(block.end))
+    ends_another = _is_apart(done[-2], done[-1], depthwise)
+    return narrow < trunk.width(depthwise.start) and not ends_another
 
 
 def is_unit_in_branches(trunk: Trunk, segment: Segment) -> bool:

@@ -122,18 +122,16 @@ def _before_covered(trunk: Trunk, body: list[Region]) -> list[Region]:
 
 
 def _may_classify(trunk: Trunk, segment: Segment) -> bool:
-    """Could it be the classifier? A unit, or a block that adds nothing and sets its own width, whose
+    """Could it be the classifier? A unit, or a block that isn't residual and sets its own width, whose
     channels are the outputs; what else stands before the pooling makes features."""
     if prod(trunk.trace.values[trunk.tensors[-1]].shape[1:]) != trunk.width(segment.end):
         return False
     return segment.kind == "unit" or (
-        not segment.crosses
-        and not _adds_to_itself(trunk, segment)
-        and carries_width(trunk, segment)
+        not segment.crosses and not _is_residual(trunk, segment) and carries_width(trunk, segment)
     )
 
 
-def _adds_to_itself(trunk: Trunk, segment: Segment) -> bool:
+def _is_residual(trunk: Trunk, segment: Segment) -> bool:
     """Are two things added that are both made of what flows in (no bias, no positions)?"""
     made = {segment.start}
     for node in segment.nodes:

@@ -174,9 +174,8 @@ def _check_classes(shape: tuple[int, ...], trace: Trace) -> None:
 
 def _check_reached(network: TopDownNetwork, logits: Tensor, run: _Run, bottom_up: BottomUp) -> None:
     lost = _lost(network, _reached(logits) | run.not_run)
-    if lost:  # a surrogate gradient may be there in training alone
-        lost = _lost(network, _reached_in_training(network, bottom_up)) and lost
-    if not lost:
+    # a surrogate gradient may be there in training alone
+    if not lost or not _lost(network, _reached_in_training(network, bottom_up)):
         return
     unread = _unread(bottom_up.trace)
     skeleton, held = bottom_up.trace.skeleton, [h for s in network.plan.segments for h in s.held]
@@ -220,20 +219,18 @@ def _new_units(network: TopDownNetwork) -> list[str]:
 def _without_gradient(name: str, ends: list[fx.Node], trace: Trace) -> ConversionError:
     """The error for a new layer that can't learn, and what stands between it and the logits."""
     stops = [n for n in ends if n.target == "detach"]
-    last = (stops or ends)[-1:]
-    place = [_origin(node, trace) for node in last]
-    where = "".join(
-        f" (it ends at {trace.place(source) if source is not None else repr(node.name)})"
-        for node, source in zip(last, place, strict=True)
-    )
-    steps = last and not stops
+    where = ""
+    if ends:
+        last = (stops or ends)[-1]
+        source = _origin(last, trace)
+        where = f" (it ends at {trace.place(source) if source else repr(last.name)})"
     return ConversionError(
         f"parameter '{name}' of the top-down network",
         seen=f"that no gradient reaches it{where}",
         expected="new layers that can learn",
         remedy="give that step a gradient: a torch.autograd.Function with a backward of its own, used "
         "in eval mode as well"
-        if steps
+        if ends and not stops
         else "take torch.no_grad() and detach() out of the model's forward; what is to stay as it is "
         "says so with requires_grad_(False)",
     )

@@ -18,6 +18,7 @@ from td_transform.operators import (
     making,
     mutation,
     normalising,
+    parting,
     products,
     reach,
     reductions,
@@ -309,9 +310,9 @@ _register([torch.eye], "inert", making.eye)
 _register([torch.arange], "inert", making.counted)
 _register([torch.linspace], "inert", making.divided)
 _register([torch.stack], "combine", reshaping.stack)
-_register([torch.chunk], "combine", rules.chunk, channels="part")
-_register([torch.tensor_split], "combine", rules.tensor_split, channels="part")
-_register([torch.split], "combine", rules.split, channels="part")
+_register([torch.chunk], "combine", parting.chunk, channels="part")
+_register([torch.tensor_split], "combine", parting.tensor_split, channels="part")
+_register([torch.split], "combine", parting.split, channels="part")
 
 _register([mutation.assigned], "combine", indexing.assigned, reach=everything)
 _register([mutation.after], "inert", rules.keep, reach=reach.first_input)

@@ -69,19 +69,20 @@ def average_pool_window(call: Call) -> Window:
 
 
 def power_pool_window(call: Call) -> Window:
-    """As a function it is given the power before the kernel."""
-    return _pool_window(call, _numbers(call, 1), place=2)
+    """Nothing is padded; a function is given the power before the kernel."""
+    kernel, stride = _numbers(call, call.number("kernel_size", 2)), call.number("stride", 3)
+    whole = ((0, 0),) * len(kernel)
+    return Window(kernel, _steps(call, stride if stride else kernel), _numbers(call, 1), whole)
 
 
-def _pool_window(call: Call, dilation: tuple[int, ...], place: int = 1) -> Window:
-    """The window of a pooling whose kernel is the argument at that place, padding at the third."""
-    kernel = _numbers(call, call.number("kernel_size", place))
-    stride = call.number("stride", place + 1)
+def _pool_window(call: Call, dilation: tuple[int, ...]) -> Window:
+    kernel = _numbers(call, call.number("kernel_size", 1))
+    stride = call.number("stride", 2)
     return Window(
         kernel,
         _steps(call, stride if stride else kernel),
         dilation,
-        _sides(call, call.number("padding", 3, 0) if place == 1 else 0, kernel, dilation),
+        _sides(call, call.number("padding", 3, 0), kernel, dilation),
     )
 
 

@@ -304,7 +304,7 @@ class LevelPlanner:
         # a stage of one block is nothing without it
         stays = not entry.crosses or not stage.rest
         if plan is not None and plan.width_out > expected and stays:
-            plan = self._behind_narrower_lift(level, entry, plan.width_out - expected) or plan
+            plan = self._behind_narrower_lift(level, spec, plan.width_out - expected) or plan
         if plan is None and stays:
             self._parts.append(level, spec)
         elif plan is not None and (plan.width_out == expected or stays):
@@ -312,13 +312,14 @@ class LevelPlanner:
             level.current = plan.width_out
 
     def _behind_narrower_lift(
-        self, level: UnfinishedLevel, entry: Segment, added: int
+        self, level: UnfinishedLevel, spec: CopySpec, added: int
     ) -> SegmentPlan | None:
         """The first block where it adds channels (a padded shortcut): the lift has fewer by these."""
-        if level.width <= added:
-            return None
-        level.width = level.current = level.width - added
-        return self._segments.attempt(replace(self._parts.spec(level, entry), drop_identities=True))
+        width = level.width - added
+        plan = self._segments.attempt(replace(spec, width_in=width)) if width > 0 else None
+        if plan is not None:
+            level.width = level.current = width
+        return plan
 
     def _in_form_of(self, level: UnfinishedLevel, entry: Segment, form: Segment) -> CopySpec:
         """A copy of another block that stands for the entry and has its layers where they match."""

@@ -12,7 +12,7 @@ from torch import nn
 from td_transform.errors import TopDownError
 from td_transform.trace.differences import compared, difference_between
 from td_transform.trace.recorder import Recorder
-from td_transform.trace.state import Left
+from td_transform.trace.state import Leftover
 
 
 class Memory:
@@ -40,7 +40,7 @@ class Memory:
     @property
     def notes(self) -> Iterator[str]:
         """What is left out that no call depends on, a sentence each."""
-        seen = [(each.path, each.name) for each in self._first.left]
+        seen = [(each.path, each.name) for each in self._first.leftovers]
         unread = [each for each in seen if each not in self._kept]
         if unread:
             yield f"what the forward leaves in {_listed(unread)} for others to read is left out"
@@ -62,13 +62,13 @@ class Memory:
     def _kept(self) -> list[tuple[str, str]]:
         """Module and attribute of what a next call finds, or a state dictionary has."""
         held = _held(self._first)
-        others = [each for each in self._first.left if not each.is_held]
+        others = [each for each in self._first.leftovers if not each.is_held]
         if others and compared(self._first, lambda: self._with(others)) is not None:
             held += [(each.path, each.name) for each in others]
         return held
 
-    def _with(self, left: Iterable[Left]) -> Recorder:
-        return self._again(values=self._first.values_read, left=tuple(left))
+    def _with(self, leftovers: Iterable[Leftover]) -> Recorder:
+        return self._again(values=self._first.values_read, leftovers=tuple(leftovers))
 
     @cached_property
     def _does_more_in_training(self) -> bool:
@@ -84,7 +84,7 @@ class Memory:
 
 def _held(recorder: Recorder) -> list[tuple[str, str]]:
     """Module and name of the parameters and buffers that have other values than before."""
-    changed = [(each.path, each.name) for each in recorder.left if each.is_held]
+    changed = [(each.path, each.name) for each in recorder.leftovers if each.is_held]
     return [*changed, *(_parted(path) for path in recorder.writer.unwritten)]
 
 

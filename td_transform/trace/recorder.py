@@ -25,7 +25,7 @@ from td_transform.trace.gradients import (
 )
 from td_transform.trace.modes import Mode, settled
 from td_transform.trace.source import is_users, user_line
-from td_transform.trace.state import Left, ModuleState
+from td_transform.trace.state import Leftover, ModuleState
 from td_transform.trace.targets import (
     RANK_READS,
     SIZE_READS,
@@ -57,7 +57,7 @@ class Recorder(TorchFunctionMode):
         hashable_sizes: may sizes be looked up in tables (and be frozen there)?
         known_values: tensors' values that an earlier recording asked for.
         training: which way do branches on ``self.training`` go?
-        left: what an earlier run left in the modules, for this one to find.
+        leftovers: what an earlier run left in the modules, for this one to find.
     """
 
     def __init__(
@@ -70,15 +70,14 @@ class Recorder(TorchFunctionMode):
         hashable_sizes: bool = False,
         known_values: Iterable[Any] = (),
         training: bool = False,
-        left: Sequence[Left] = (),
+        leftovers: Sequence[Leftover] = (),
     ) -> None:
         super().__init__()
         self.hashable_sizes = hashable_sizes
         self.decisions: list[tuple[str, bool]] = []
-        self.switches: dict[
-            tuple[str, str], None
-        ] = {}  # modules that branch on their mode, and lines
-        self.left: list[Left] = []  # what the run has left in the modules
+        # modules that branch on their mode, and where
+        self.switches: dict[tuple[str, str], None] = {}
+        self.leftovers: list[Leftover] = []  # what the run has left in the modules
         self.failed_in: str | None = None  # the innermost module that an error came out of
         self.failed_on: tuple[Any, ...] = ()  # and the shapes of its arguments
         self.writer = GraphWriter(skeleton, self)
@@ -91,7 +90,7 @@ class Recorder(TorchFunctionMode):
         self._calls: dict[str, int] = {}
         self._paused = 0
         self._training = training
-        self._found = left
+        self._found = leftovers
 
     @property
     def notes(self) -> list[str]:
@@ -113,8 +112,13 @@ class Recorder(TorchFunctionMode):
         node = self.writer.create("placeholder", input_name, (), {}, describe(image))
         with self._pause():
             carrier = self.writer.adopt(image, node)
-        heard = told_of_gradients(self), reported_constructors()
-        with torch.enable_grad(), self._intercepted(), heard[0], heard[1], self:
+        with (
+            torch.enable_grad(),
+            self._intercepted(),
+            told_of_gradients(self),
+            reported_constructors(),
+            self,
+        ):
             return self._skeleton(carrier)
 
     @contextmanager
@@ -130,18 +134,18 @@ class Recorder(TorchFunctionMode):
             each.put_back()
         try:
             yield
-            self.left = [each for each in self._state.left() if self._matters(each)]
+            self.leftovers = [each for each in self._state.leftovers() if self._matters(each)]
         finally:
             self._state.restore()
 
     def _switched(self, path: str) -> None:
         self.switches[path, user_line()] = None
 
-    def _matters(self, left: Left) -> bool:
+    def _matters(self, leftover: Leftover) -> bool:
         """Is it made of images, or a number that changes? Tables and sizes are found again."""
-        if type(left.after) in _NUMBERS:
-            return isinstance(left.before, _NUMBERS) and left.before != left.after
-        return any(map(self.writer.depends_on_image, tensors(left.after)))
+        if type(leftover.after) in _NUMBERS:
+            return isinstance(leftover.before, _NUMBERS) and leftover.before != leftover.after
+        return any(map(self.writer.depends_on_image, tensors(leftover.after)))
 
     @contextmanager
     def _pause(self) -> Iterator[None]:

@@ -31,7 +31,7 @@ from td_transform.trace.randomness import generators_kept
 from td_transform.trace.recorder import Recorder
 from td_transform.trace.sizes import UnhashableSizeError
 from td_transform.trace.source import failed_line
-from td_transform.trace.state import Left, ModuleState
+from td_transform.trace.state import Leftover, ModuleState
 
 _BATCH, _OTHER_BATCH, _THIRD_BATCH = 2, 4, 6
 
@@ -87,7 +87,7 @@ def record(
         size: tuple[int, ...],
         values: Sequence[Any] = (),
         training: bool = False,
-        left: Sequence[Left] = (),
+        leftovers: Sequence[Leftover] = (),
     ) -> Recorder:
         inside = {id(skeleton.get_submodule(path)) for path in whole}
 
@@ -100,7 +100,7 @@ def record(
                 hashable_sizes=hashable,
                 known_values=values,
                 training=training,
-                left=left,
+                leftovers=leftovers,
             )
 
         with generators_kept() as drawn:

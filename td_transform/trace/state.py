@@ -10,7 +10,7 @@ from torch import nn
 
 
 @dataclass(frozen=True)
-class Left:
+class Leftover:
     """An attribute of a module that isn't what it was, or an item of one.
 
     Args:
@@ -50,7 +50,7 @@ class ModuleState:
             if name != "training"
         )
 
-    def left(self) -> Iterator[Left]:
+    def leftovers(self) -> Iterator[Leftover]:
         """What has been changed or added since; the modules' modes and forwards aside."""
         saved = {id(container): items for container, items in self._saved}
         for path, module in self._modules:
@@ -60,9 +60,9 @@ class ModuleState:
                     continue
                 if isinstance(container, dict):
                     is_held = container is module._parameters or container is module._buffers
-                    yield from _items_left(path, container, dict(before), is_held=is_held)
+                    yield from _items_left_over(path, container, dict(before), is_held=is_held)
                 elif not _same(before, now := _items(container)):
-                    yield Left(path, name, before, now, False, _fill(container, now))
+                    yield Leftover(path, name, before, now, False, _fill(container, now))
 
     def restore(self) -> None:
         """Put back what was changed, added or taken away."""
@@ -71,13 +71,13 @@ class ModuleState:
                 _fill(container, items)()
 
 
-def _items_left(
+def _items_left_over(
     path: str, table: dict[str, Any], before: dict[str, Any], *, is_held: bool
-) -> Iterator[Left]:
+) -> Iterator[Leftover]:
     for name, value in dict.items(table):
         if name not in ("forward", "training") and before.get(name) is not value:
             put_back = _setter(table, name, value)
-            yield Left(path, str(name), before.get(name), value, is_held, put_back)
+            yield Leftover(path, str(name), before.get(name), value, is_held, put_back)
 
 
 def _setter(table: dict[str, Any], name: str, value: Any) -> Callable[[], None]:

@@ -179,13 +179,10 @@ class GraphWriter:
             node = stack.pop()
             if node.op == "placeholder":
                 return True
-            name = str(getattr(node.target, "__name__", node.target))
             is_asked = isinstance(self.values[node], (int, float, torch.device, torch.dtype))
-            if node not in seen and not is_asked and not name.startswith("new_"):
+            if node not in seen and not is_asked:
                 seen.add(node)
-                stack += node.all_input_nodes[
-                    : 0 if name.endswith("_like") else 1 if name in _AS else None
-                ]
+                stack += _whose_values_are_read(node)
         return False
 
     def _put(self, place: _Place) -> None:
@@ -274,6 +271,14 @@ class GraphWriter:
                 self._device = self.graph.call_function(getattr, (image, "device"))
             self.values[self._device] = META
         return self._device
+
+
+def _whose_values_are_read(node: fx.Node) -> list[fx.Node]:
+    """The inputs whose values count, and not their size, device or type alone."""
+    name = str(getattr(node.target, "__name__", node.target))
+    if name.endswith("_like") or name.startswith("new_"):
+        return []
+    return node.all_input_nodes[:1] if name in _AS else node.all_input_nodes
 
 
 def _tensor_names(skeleton: nn.Module) -> dict[int, str]:

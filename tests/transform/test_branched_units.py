@@ -15,26 +15,8 @@ from tests.transform.bodies import SIZE
 Arrangement = Literal["td", "reversed", "uniform"]
 
 
-class Branched(nn.Module):
-    """A convolution, a 1x1 convolution and, where the shape stays, a norm."""
-
-    def __init__(
-        self, width_in: int, width: int, kernel: int, stride: int, groups: int = 1
-    ) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(width_in, width, kernel, stride, kernel // 2, groups=groups)
-        self.scale = nn.Conv2d(width_in, width, 1, stride, groups=groups)
-        same = width_in == width and stride == 1
-        self.skip, self.act = nn.BatchNorm2d(width) if same else None, nn.ReLU()
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.conv(x) + self.scale(x)
-        out: Tensor = self.act(y if self.skip is None else y + self.skip(x))
-        return out
-
-
 class Merged(nn.Module):
-    """What becomes of it."""
+    """What a unit in branches becomes."""
 
     def __init__(
         self, width_in: int, width: int, kernel: int, stride: int, groups: int = 1
@@ -48,10 +30,27 @@ class Merged(nn.Module):
         return out
 
 
+class Branched(Merged):
+    """A convolution, a 1x1 convolution and, where the shape stays, a norm."""
+
+    def __init__(
+        self, width_in: int, width: int, kernel: int, stride: int, groups: int = 1
+    ) -> None:
+        super().__init__(width_in, width, kernel, stride, groups)
+        self.scale = nn.Conv2d(width_in, width, 1, stride, groups=groups)
+        same = width_in == width and stride == 1
+        self.skip = nn.BatchNorm2d(width) if same else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.conv(x) + self.scale(x)
+        out: Tensor = self.act(y if self.skip is None else y + self.skip(x))
+        return out
+
+
 class Separable(nn.Module):
     """Stages of depthwise and pointwise units in turn; the first one alone is no part of them."""
 
-    def __init__(self, unit: type[Branched] | type[Merged]) -> None:
+    def __init__(self, unit: type[Merged]) -> None:
         super().__init__()
         self.first = unit(3, 8, 3, 2)
         steps = [(8, 8, 1), (8, 16, 2), (16, 16, 1), (16, 32, 2), (32, 32, 1)]
@@ -80,7 +79,7 @@ def test_branches_are_turned_as_what_they_become(arrangement: Arrangement) -> No
 class Plain(nn.Module):
     """RepVGG: full kernels, the first one before the stages; nothing holds these."""
 
-    def __init__(self, unit: type[Branched] | type[Merged]) -> None:
+    def __init__(self, unit: type[Merged]) -> None:
         super().__init__()
         self.first = unit(3, 8, 3, 2)
         self.second = nn.Sequential(unit(8, 16, 3, 2), unit(16, 16, 3, 1))
@@ -100,7 +99,7 @@ def test_a_unit_in_branches_alone_at_its_resolution_is_a_stem() -> None:
 class Narrow(nn.Module):
     """LCNetV2: a depthwise unit, one that narrows, one that widens again."""
 
-    def __init__(self, unit: type[Branched] | type[Merged], width: int, out: int, s: int) -> None:
+    def __init__(self, unit: type[Merged], width: int, out: int, s: int) -> None:
         super().__init__()
         self.depthwise = unit(width, width, 3, s, width)
         self.narrow = nn.Sequential(nn.Conv2d(width, out // 2, 1), nn.ReLU())
@@ -113,7 +112,7 @@ class Narrow(nn.Module):
 
 @pytest.mark.parametrize("unit", [Branched, Merged])
 def test_what_ends_a_block_is_not_the_next_ones_expansion(
-    unit: type[Branched] | type[Merged],
+    unit: type[Merged],
 ) -> None:
     steps = [(8, 8, 1), (8, 16, 2), (16, 16, 1), (16, 32, 2), (32, 32, 1)]
     model = nn.Sequential(

@@ -176,7 +176,8 @@ def test_what_a_block_keeps_is_said_to_be_lost() -> None:
         r"what the forward keeps in module 'body\.0' \(last\) and 2 more for its next call is lost"
     )
     with pytest.warns(UserWarning, match=text):
-        to_topdown(Net(pooled, Remembering), input_size=SIZE)
+        plan = to_topdown(Net(pooled, Remembering), input_size=SIZE).plan
+    assert re.search(text, plan.warnings[0])
 
 
 def test_what_a_block_leaves_for_others_is_a_note() -> None:
@@ -218,7 +219,7 @@ def test_state_of_the_model_itself_is_said_to_be_lost() -> None:
             self.centre = 0.9 * self.centre + 0.1 * y.detach().mean((0, 2, 3))
             return self.head(self, y - self.centre[:, None, None])
 
-    with pytest.warns(
-        UserWarning, match=re.escape("keeps in the model itself (centre) for its next")
-    ):
-        to_topdown(Moving(), input_size=SIZE)
+    text = "what the forward keeps in the model itself (centre) for its next call is lost"
+    with pytest.warns(UserWarning, match=re.escape(text)):
+        plan = to_topdown(Moving(), input_size=SIZE).plan
+    assert plan.warnings[0].startswith(text)
