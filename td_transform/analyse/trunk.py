@@ -23,7 +23,7 @@ from td_transform.operators import (
     Window,
     module_operator,
 )
-from td_transform.operators.registry import FLAT
+from td_transform.operators.dimensions import FLAT
 from td_transform.operators.rules import is_along_channels
 from td_transform.operators.widths import Width
 from td_transform.trace import Trace

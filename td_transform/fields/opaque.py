@@ -16,8 +16,9 @@ import torch
 from torch import Tensor, fx, nn
 
 from td_transform.operators import Spatial, TensorInfo
+from td_transform.operators.dimensions import FLAT
 from td_transform.operators.opaque import everything
-from td_transform.operators.registry import FLAT, Call
+from td_transform.operators.registry import Call
 from td_transform.taps import POINT, Reach, Taps
 from td_transform.trace import Trace
 

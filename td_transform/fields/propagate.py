@@ -13,9 +13,9 @@ from td_transform.errors import StructureError, WidthConflictError
 from td_transform.fields.maps import MapField, concatenated, united
 from td_transform.fields.opaque import OpaqueReaches
 from td_transform.operators import Call, Dims, Inference, Operator, Spatial, TensorInfo
+from td_transform.operators.dimensions import FLAT
 from td_transform.operators.opaque import OPAQUE, everything
 from td_transform.operators.reach import axes_of, index_items
-from td_transform.operators.registry import FLAT
 from td_transform.operators.rules import is_along_channels
 from td_transform.operators.widths import Conflict, Width
 from td_transform.taps import Reach

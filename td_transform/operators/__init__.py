@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from td_transform.operators import builtin as builtin
+from td_transform.operators.dimensions import Dim, Dims, Spatial, TensorInfo, Window
 from td_transform.operators.registry import (
     Call,
-    Dim,
-    Dims,
     Inference,
     Operator,
     Role,
-    Spatial,
-    TensorInfo,
-    Window,
     function_operator,
     module_operator,
     node_operator,

@@ -28,8 +28,9 @@ from td_transform.operators import (
     topdown_layers,
     windows,
 )
+from td_transform.operators.dimensions import Window
 from td_transform.operators.opaque import everything
-from td_transform.operators.registry import Call, Operator, Role, Window, register_operator
+from td_transform.operators.registry import Call, Operator, Role, register_operator
 from td_transform.taps import Reach
 
 

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import fx
 
-from td_transform.operators.registry import FLAT, Call, Dim, Dims, Spatial, TensorInfo
+from td_transform.operators.dimensions import FLAT, Dim, Dims, Spatial, TensorInfo
+from td_transform.operators.registry import Call
 from td_transform.operators.widths import Conflict, Variable, Width
 
 

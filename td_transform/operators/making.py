@@ -7,7 +7,8 @@ from typing import Any
 
 from torch import fx
 
-from td_transform.operators.registry import Call, Dim, Dims, Spatial
+from td_transform.operators.dimensions import Dim, Dims, Spatial
+from td_transform.operators.registry import Call
 from td_transform.operators.widths import Conflict, Width
 
 

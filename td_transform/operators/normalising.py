@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from td_transform.operators.registry import Call, Dims
+from td_transform.operators.dimensions import Dims
+from td_transform.operators.registry import Call
 from td_transform.operators.rules import as_width
 from td_transform.operators.widths import Conflict
 

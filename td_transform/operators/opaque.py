@@ -16,16 +16,8 @@ from typing import Any
 
 from torch import fx
 
-from td_transform.operators.registry import (
-    FLAT,
-    Call,
-    Dim,
-    Dims,
-    Inference,
-    Operator,
-    Spatial,
-    TensorInfo,
-)
+from td_transform.operators.dimensions import FLAT, Dim, Dims, Spatial, TensorInfo
+from td_transform.operators.registry import Call, Inference, Operator
 from td_transform.operators.remembering import remembered
 from td_transform.operators.widths import Width
 from td_transform.taps import Reach

@@ -7,7 +7,8 @@ from fractions import Fraction
 
 from torch import fx
 
-from td_transform.operators.registry import Call, Dims, Spatial
+from td_transform.operators.dimensions import Dims, Spatial
+from td_transform.operators.registry import Call
 from td_transform.operators.rules import as_width
 from td_transform.operators.widths import Conflict, Variable, Width
 

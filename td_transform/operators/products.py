@@ -10,7 +10,8 @@ from typing import Any
 
 from torch import fx
 
-from td_transform.operators.registry import Call, Dim, Dims, Spatial, TensorInfo
+from td_transform.operators.dimensions import Dim, Dims, Spatial, TensorInfo
+from td_transform.operators.registry import Call
 from td_transform.operators.rules import as_width, same
 from td_transform.operators.widths import Conflict, Width
 

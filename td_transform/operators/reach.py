@@ -10,8 +10,9 @@ from typing import Any
 from torch import nn
 
 from td_transform.layers.dimensions import per_axis
+from td_transform.operators.dimensions import FLAT, Spatial, TensorInfo, Window
 from td_transform.operators.indexing import spelt_out
-from td_transform.operators.registry import FLAT, Call, Spatial, TensorInfo, Window
+from td_transform.operators.registry import Call
 from td_transform.operators.widths import Conflict
 from td_transform.operators.windows import transposed_padding
 from td_transform.taps import POINT, Boundary, Plane, Reach, Taps

@@ -7,7 +7,8 @@ from typing import Any
 
 from torch import fx
 
-from td_transform.operators.registry import Call, Dims, TensorInfo
+from td_transform.operators.dimensions import Dims, TensorInfo
+from td_transform.operators.registry import Call
 from td_transform.operators.rules import same
 from td_transform.operators.widths import Width
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from td_transform.operators.registry import FLAT, Call, Dims, Inference, Spatial, TensorInfo
+from td_transform.operators.dimensions import FLAT, Dims, Spatial, TensorInfo
+from td_transform.operators.registry import Call, Inference
 from td_transform.operators.widths import Width
 
 

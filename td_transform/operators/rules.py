@@ -9,7 +9,8 @@ from typing import Any
 from torch import fx, nn
 
 from td_transform.layers.dimensions import per_axis
-from td_transform.operators.registry import FLAT, Call, Dim, Dims, Spatial, Window
+from td_transform.operators.dimensions import FLAT, Dim, Dims, Spatial, Window
+from td_transform.operators.registry import Call
 from td_transform.operators.widths import Conflict, Variable, Width
 
 

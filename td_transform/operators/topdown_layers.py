@@ -9,7 +9,8 @@ from typing import Any
 from torch import fx, nn
 
 from td_transform.layers.dimensions import per_axis
-from td_transform.operators.registry import Call, Dims, Spatial, node_operator
+from td_transform.operators.dimensions import Dims, Spatial
+from td_transform.operators.registry import Call, node_operator
 from td_transform.operators.widths import Conflict
 from td_transform.taps import Reach
 

@@ -6,7 +6,8 @@ from fractions import Fraction
 from typing import Any
 
 from td_transform.layers.dimensions import per_axis
-from td_transform.operators.registry import Call, Window
+from td_transform.operators.dimensions import Window
+from td_transform.operators.registry import Call
 
 
 def _numbers(call: Call, value: Any) -> tuple[int, ...]:
