@@ -15,7 +15,7 @@ from td_transform.errors import TopDownError, first_line
 from td_transform.layers.dimensions import by
 from td_transform.storages import Storages, not_kept, storage_of
 from td_transform.table import Table
-from td_transform.trace import make_skeleton, trace
+from td_transform.trace import checked_input_size, make_skeleton, trace
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +58,7 @@ def measure(model: nn.Module, input_size: tuple[int, ...], *, batch: int = 1) ->
         >>> measure(nn.Conv2d(3, 8, 3, padding=1), (3, 32, 32)).multiply_adds
         221184
     """
+    input_size = checked_input_size(model, input_size)
     parameters = sum(p.numel() for p in model.parameters())
     skeleton = make_skeleton(model).float()
     for parameter in skeleton.parameters():

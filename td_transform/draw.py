@@ -119,6 +119,11 @@ def draw(
             "argument 'path'", seen=repr(str(path)), expected="a name that ends in .svg or .png",
             remedy=f"pass {str(path.with_suffix('.svg'))!r}",
         )  # fmt: skip
+    if not isinstance(td, TopDownNetwork):
+        raise TopDownError(
+            "argument 'td'", seen=f"a {type(td).__name__}", expected="a TopDownNetwork",
+            remedy="pass what to_topdown returned for the model",
+        )  # fmt: skip
     import matplotlib
 
     bottom_up = analysed(model, td.plan.options)

@@ -5,14 +5,17 @@ from __future__ import annotations
 import difflib
 import functools
 import inspect
+import operator
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from typing import (
     Any,
     Concatenate,
     Literal,
     ParamSpec,
+    SupportsFloat,
+    SupportsIndex,
     TypeVar,
     get_args,
     get_origin,
@@ -93,7 +96,9 @@ class Options:
 
     def __post_init__(self) -> None:
         for several in ("leaf_modules", "stages", "skip_levels"):
-            object.__setattr__(self, several, tuple(getattr(self, several)))
+            object.__setattr__(self, several, _several(several, getattr(self, several)))
+        if isinstance(self.output_stride, SupportsIndex):
+            object.__setattr__(self, "output_stride", operator.index(self.output_stride))
         for name, hint in get_type_hints(type(self)).items():
             _check_choice(name, getattr(self, name), hint)
         if not isinstance(self.output_stride, int) or self.output_stride < 1:
@@ -101,11 +106,23 @@ class Options:
                 "argument 'output_stride'", seen=repr(self.output_stride),
                 expected="a positive integer", remedy="pass output_stride=1, the default",
             )  # fmt: skip
-        if self.memory_budget is not None and not self.memory_budget > 0:
+        budget = self.memory_budget
+        if budget is not None and not (isinstance(budget, SupportsFloat) and budget > 0):
             raise TopDownError(
-                "argument 'memory_budget'", seen=repr(self.memory_budget),
+                "argument 'memory_budget'", seen=repr(budget),
                 expected="bytes an image, or a share up to 1", remedy="pass memory_budget=0.5",
             )  # fmt: skip
+
+
+def _several(name: str, value: Any) -> tuple[Any, ...]:
+    """A path or stride alone stands for a tuple of one."""
+    if isinstance(value, str | int):
+        return (value,)
+    if not isinstance(value, Iterable):
+        raise TopDownError(
+            f"argument '{name}'", seen=repr(value), expected="a tuple", remedy="leave it out"
+        )
+    return tuple(value)
 
 
 def _check_choice(name: str, value: object, hint: object) -> None:

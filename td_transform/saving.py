@@ -57,7 +57,8 @@ def save_topdown(td: TopDownNetwork, path: str | os.PathLike[str]) -> None:
             "of a DistributedDataParallel, the network that torch.compile was given",
         )  # fmt: skip
     content = {"format": _FORMAT, "plan": td.plan.to_json(), "state_dict": td.state_dict()}
-    torch.save(content, path)
+    with open(path, "wb") as file:
+        torch.save(content, file)
 
 
 def load_topdown(

@@ -103,6 +103,11 @@ def build(plan: Plan, model: nn.Module, *, init: Init | None = None) -> TopDownN
         >>> td.get_submodule("levels.1.lift.conv").kernel_size
         (5, 5)
     """
+    if not isinstance(plan, Plan):
+        raise TopDownError(
+            "argument 'plan'", seen=f"a {type(plan).__name__}", expected="a Plan",
+            remedy="pass what plan_topdown returned, or Plan.from_json of what was saved",
+        )  # fmt: skip
     with unforeseen(model):
         bottom_up = analysed(model, plan.options)
         drafted = draft(bottom_up, counted(plan, bottom_up.trace))

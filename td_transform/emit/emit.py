@@ -13,7 +13,7 @@ from td_transform.emit.check import check_graph, check_values
 from td_transform.emit.costs import costed, parts
 from td_transform.emit.footprint import Footprint
 from td_transform.emit.graph import GraphWriter
-from td_transform.emit.initialise import fill, fill_tensor, share
+from td_transform.emit.initialise import fill, fill_tensor, initialise, share
 from td_transform.emit.network import TopDownNetwork
 from td_transform.emit.placed import Placed, PlacedTensor
 from td_transform.emit.recompute import choose
@@ -86,7 +86,7 @@ def emit(
     if init is not None:
         for placed in draft.modules:
             if placed.values in ("fresh", "made"):
-                placed.module.apply(init)
+                initialise(placed.module, init)
     network.train(model.training)
     return network
 

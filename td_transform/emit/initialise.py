@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from td_transform.errors import TopDownError, first_line
+from td_transform.layers.own import name_of
 from td_transform.trace import apply_anew, make_plain, reparametrised
 
 # what `reset_parameters` of torch's own layers fills in
@@ -42,6 +44,27 @@ def materialise(
             _copy_attributes(layer, own)
         if reset is not None:
             reset()
+
+
+def initialise(module: nn.Module, init: Callable[[nn.Module], None]) -> None:
+    """A user's own values for a new module and all its parts.
+
+    Raises:
+        TopDownError: the function fails on one of them.
+    """
+
+    def applied(part: nn.Module) -> None:
+        try:
+            init(part)
+        except Exception as error:
+            raise TopDownError(
+                f"argument 'init' ({name_of(init)})",
+                seen=f"{first_line(error)}, on a {type(part).__name__}",
+                expected="a function of one module, as for nn.Module.apply",
+                remedy="let it change the modules that it is for, by their class, and pass the others by",
+            ) from error
+
+    module.apply(applied)
 
 
 def initialises_itself(module: nn.Module) -> bool:

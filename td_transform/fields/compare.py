@@ -99,9 +99,9 @@ def compare(
         >>> print(compare(bu, to_topdown(bu, input_size=(1, 28, 28))).top_down[0].pixels)
         4
     """
-    if isinstance(td, nn.Module):
+    if not isinstance(td, ReceptiveFields):
         td = receptive_field(td, input_size)
-    if isinstance(bu, nn.Module):
+    if not isinstance(bu, ReceptiveFields):
         bu = receptive_field(bu, input_size or td.trace.model_input_size)
     side = max(td.trace.input_size[1:])
     paths = [[row for row in f.main_path() if not row.is_pooled] for f in (bu, td)]

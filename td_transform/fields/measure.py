@@ -96,11 +96,17 @@ def measure_fields(
     """
     traced = fields.trace
     first = next(traced.model.parameters(), torch.empty(0))
+    if not isinstance(samples, int) or samples < 1:
+        raise TopDownError(
+            "argument 'samples'", seen=repr(samples), expected="a positive integer",
+            remedy="leave it out",
+        )  # fmt: skip
     if images is None:
         images = torch.rand(samples, *traced.input_size)
-    if tuple(images.shape[1:]) != traced.input_size:
+    shape = tuple(images.shape) if isinstance(images, Tensor) else ()
+    if shape[1:] != traced.input_size:
         raise TopDownError(
-            "argument 'images'", seen=f"shape {tuple(images.shape)}",
+            "argument 'images'", seen=f"shape {shape}" if shape else f"a {type(images).__name__}",
             expected=f"(N, {', '.join(map(str, traced.input_size))})",
             remedy="analyse the network at the images' size, or resize them",
         )  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import operator
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
@@ -100,8 +101,7 @@ class ReceptiveFields(Mapping[str, FieldRow]):
         """
         name = self._name(key)
         size = self._rows[name].output_size
-        known = len(position) == len(size)
-        if not known or not all(0 <= p < s for p, s in zip(position, size, strict=True)):
+        if not _is_within(position, size):
             raise TopDownError(
                 f"position {position} of '{key}'", seen=f"a map of {by(size)} positions",
                 expected="a row and a column within it" if len(size) == 2
@@ -186,9 +186,9 @@ class ReceptiveFields(Mapping[str, FieldRow]):
             TopDownError: the name or the pixel doesn't exist.
         """
         size = self.input_size[1:]
-        if len(pixel) != len(size) or not all(0 <= p < s for p, s in zip(pixel, size, strict=True)):
+        if not _is_within(pixel, size):
             raise TopDownError(
-                f"pixel {tuple(pixel)}", seen=f"an image of {by(size)} pixels",
+                f"pixel {pixel}", seen=f"an image of {by(size)} pixels",
                 expected="a pixel of the image, a number for each axis",
                 remedy=f"count from {(0,) * len(size)}",
             )  # fmt: skip
@@ -273,7 +273,7 @@ class ReceptiveFields(Mapping[str, FieldRow]):
             return key
         if key in self._by_path:
             return self._by_path[key]
-        near = [path for path in self._by_path if path.startswith(key.split(".")[0])]
+        near = [path for path in self._by_path if path.startswith(str(key).split(".")[0])]
         raise TopDownError(
             f"name '{key}'", seen=f"a network of {len(self._rows)} nodes without it",
             expected="a module path or a node name" + (f" such as '{near[0]}'" if near else ""),
@@ -340,11 +340,27 @@ def receptive_field(
         >>> fields["2"].size_max, fields.box("2", (1, 0))
         ((8, 8), (1, 0, 9, 7))
     """
-    size = input_size or _own_size(model)
+    if method not in ("analytic", "gradient"):
+        raise TopDownError(
+            "argument 'method'", seen=repr(method), expected="'analytic' or 'gradient'",
+            remedy="leave it out",
+        )  # fmt: skip
+    size = _own_size(model) if input_size is None else input_size
     fields = ReceptiveFields(behind_front(trace(model, size, any_output=True)))
     if method == "analytic":
         return fields
     return measure_fields(fields, images=images, nodes=nodes, samples=samples)
+
+
+def _is_within(place: object, sizes: Sequence[int]) -> bool:
+    """Is it a position within a map or image of these sizes?"""
+    try:
+        numbers = tuple(map(operator.index, place))  # type: ignore[call-overload]
+    except TypeError:
+        return False
+    return len(numbers) == len(sizes) and all(
+        0 <= number < size for number, size in zip(numbers, sizes, strict=True)
+    )
 
 
 def _own_size(model: nn.Module) -> tuple[int, ...] | None:

@@ -14,7 +14,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from td_transform.errors import TopDownError
+from td_transform.errors import TopDownError, first_line
 from td_transform.inference.rewrite import in_fewer_multiplications
 from td_transform.inference.runtimes import NEEDS, Run, built, is_missing
 from td_transform.inference.timing import seconds
@@ -90,8 +90,8 @@ def optimize_for_inference(
             one that can't run the network is left out.
 
     Raises:
-        TopDownError: the backend is unknown or not installed, can't run the network, or gives other
-            logits on the example.
+        TopDownError: the example is none of the model's; the backend is unknown or not installed,
+            can't run the network, or gives other logits on the example.
 
     Example:
         >>> import torch
@@ -108,8 +108,18 @@ def optimize_for_inference(
             expected=" or ".join(map(repr, get_args(Backend))), remedy="pass backend='auto'",
         )  # fmt: skip
     frozen = copy.deepcopy(model).eval().requires_grad_(False)
-    with torch.no_grad():
-        expected = frozen(example)
+    try:
+        with torch.no_grad():
+            expected = frozen(example)
+    except TopDownError:
+        raise
+    except Exception as error:
+        raise TopDownError(
+            "argument 'example'",
+            seen=first_line(error),
+            expected="images that the model runs on",
+            remedy="pass a batch (N, C, H, W) as you would pass it to the model in eval mode, where it is",
+        ) from error
     if not isinstance(expected, Tensor):
         raise TopDownError(
             "the output", seen=f"a {type(expected).__name__}", expected="one tensor",

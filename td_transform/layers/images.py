@@ -43,8 +43,8 @@ class ImageReader(nn.Module):
         """The full image of every level.
 
         Raises:
-            TopDownError: there are too many or too few, or one has other axes or channels, or holds
-                integers.
+            TopDownError: there are too many or too few, of several sizes, or one has other axes or
+                channels, or holds integers.
         """
         if not isinstance(images, (tuple, list)):
             return (self._source(images),) * len(self.strides)
@@ -58,6 +58,13 @@ class ImageReader(nn.Module):
                 remedy="pass one batch of images, or one for every level",
             )
         given = [self._source(image) for image in images]
+        if any(image.shape != given[0].shape for image in given):
+            raise TopDownError(
+                "images",
+                seen=" and ".join(str(tuple(image.shape)) for image in given),
+                expected="images of one size, the full one, for every level",
+                remedy="leave the downsampling to the network: pass the images as they are",
+            )
         coarse_first = reversed(given)
         return tuple(
             given[0] if stride in self.skipped else next(coarse_first) for stride in self.strides
@@ -80,15 +87,16 @@ def batched(images: Any, axes: int) -> Tensor:
     """The images, which are a batch.
 
     Raises:
-        TopDownError: they have another number of dimensions.
+        TopDownError: they are no tensor, or have another number of dimensions.
     """
-    if images.dim() == axes + 2:
+    known = isinstance(images, Tensor)
+    if known and images.dim() == axes + 2:
         return images  # type: ignore[no-any-return]
-    single, sides = images.dim() == axes + 1, DIMENSIONS[axes].sides if axes else ""
+    single, sides = known and images.dim() == axes + 1, DIMENSIONS[axes].sides if axes else ""
     raise TopDownError(
         "images",
-        seen=f"a tensor of shape {tuple(images.shape)}",
-        expected=f"a batch of images ({', '.join(filter(None, ('N, C', sides)))})",
+        seen=f"a tensor of shape {tuple(images.shape)}" if known else f"a {type(images).__name__}",
+        expected=f"a batch of images ({', '.join(filter(None, ('N, C', sides)))}), a tensor",
         remedy="pass x[None], a batch of one image" if single else "pass one batch of images",
     )
 

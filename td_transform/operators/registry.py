@@ -9,6 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import fx, nn
 
+from td_transform.errors import TopDownError
 from td_transform.operators.dimensions import Dims, Spatial, TensorInfo, Window
 from td_transform.operators.widths import Variable, Width, Widths
 from td_transform.taps import Reach
@@ -232,7 +233,7 @@ def register_operator(
         role: with `like`: the role, where it differs.
 
     Raises:
-        KeyError: `like` is not known itself.
+        TopDownError: `like` is not known itself, or `operator` is none.
 
     Example:
         >>> from torch import nn
@@ -242,10 +243,21 @@ def register_operator(
         >>> register_operator(Gate, like=nn.ReLU)
     """
     if operator is None:
-        known = _operators[like]
+        known = _operators.get(like)
+        if known is None:
+            raise TopDownError(
+                "argument 'like'", seen=repr(like), expected="a target that the registry knows",
+                remedy="name one of torch's own layers or functions that couples channels the same way, "
+                "or give the operator's rules",
+            )  # fmt: skip
         operator = replace(
             known, name=getattr(target, "__name__", str(target)), role=role or known.role
         )
+    if not isinstance(operator, Operator):
+        raise TopDownError(
+            "argument 'operator'", seen=repr(operator), expected="an Operator",
+            remedy="write its rule with operator_rule, or say what it is like with like=",
+        )  # fmt: skip
     _operators[target] = operator
 
 

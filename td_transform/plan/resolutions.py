@@ -59,7 +59,7 @@ class Resolutions:
             finer = " or ".join(map(str, levels[1:]))
             raise TopDownError(
                 "argument 'skip_levels'",
-                seen=f"stride {stride}, " + ("the coarsest level's" if is_first else "no level's"),
+                seen=f"stride {stride!r}, " + ("the coarsest level's" if is_first else "no level's"),
                 expected=f"strides of this network's finer levels: {finer}",
                 remedy="leave it out" + (": the network starts from that level" if is_first else ""),
             )  # fmt: skip

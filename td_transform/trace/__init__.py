@@ -5,7 +5,7 @@ What other packages use is listed below; the modules are internal.
 
 from __future__ import annotations
 
-from td_transform.trace.input_size import malformed_size
+from td_transform.trace.input_size import checked_input_size, malformed_size
 from td_transform.trace.recorder import HANDS_ON
 from td_transform.trace.reparametrised import apply_anew, make_plain, reparametrised
 from td_transform.trace.skeleton import make_skeleton
@@ -19,6 +19,7 @@ __all__ = [
     "ModuleState",
     "Trace",
     "apply_anew",
+    "checked_input_size",
     "make_plain",
     "make_skeleton",
     "malformed_size",

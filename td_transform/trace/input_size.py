@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import operator
+import reprlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -23,10 +25,19 @@ _SPELLINGS = {
 }
 
 
-def check_input_size(model: nn.Module, size: tuple[int, ...]) -> None:
-    """A size is the channels and as many sides as the model's input has axes, which a run shows."""
-    if not size or not all(isinstance(s, int) and s > 0 for s in size):
+def checked_input_size(model: nn.Module, size: Any) -> tuple[int, ...]:
+    """A size is the channels and as many sides as the model's input has axes, which a run shows.
+
+    Raises:
+        TraceError: it isn't a sequence of positive integers.
+    """
+    try:
+        checked = tuple(map(operator.index, size))
+    except TypeError:
+        checked = ()
+    if not checked or min(checked) < 1:
         raise malformed_size(size, next(iter(_dimensions(model)), 2))
+    return checked
 
 
 def check_axes(graph: fx.Graph, values: Mapping[fx.Node, Any], model: nn.Module) -> None:
@@ -76,16 +87,20 @@ def axes_of(module: nn.Module | None) -> int | None:
     return next((n for n, kinds in DIMENSIONS.items() if isinstance(module, kinds.conv)), None)
 
 
-def malformed_size(size: tuple[int, ...] | None, axes: int) -> TraceError:
+def malformed_size(size: Any, axes: int) -> TraceError:
     """The error for a size that isn't that of maps of so many axes."""
     wanted = _SPELLINGS[axes]
     error = TraceError(
         "argument 'input_size'",
-        seen=repr(size),
+        seen=reprlib.repr(size),
         expected=f"{wanted.numbers} positive integers (C, {DIMENSIONS[axes].sides}), without the batch",
         remedy=f"pass for example input_size={wanted.example}",
     )
-    if size is None or len(size) - 1 == axes or len(size) - 1 not in (0, *DIMENSIONS):
+    if (
+        not isinstance(size, tuple)
+        or len(size) - 1 == axes
+        or len(size) - 1 not in (0, *DIMENSIONS)
+    ):
         return error
     # the size may be right, of what the model makes the maps of its convolutions from
     return TraceError(

@@ -17,7 +17,7 @@ from torch import fx, nn
 from td_transform.errors import TraceError
 from td_transform.operators import TensorInfo, module_operator
 from td_transform.trace.convolutions import is_conventional
-from td_transform.trace.input_size import check_input_size, guess_input_size
+from td_transform.trace.input_size import checked_input_size, guess_input_size
 from td_transform.trace.recording import Recording, record
 from td_transform.trace.reparametrised import Reparametrisations, make_plain, reparametrised
 from td_transform.trace.skeleton import check_convertible, hooks_left_out, make_skeleton
@@ -136,13 +136,11 @@ def trace(
         TraceError: the model can't be traced, or can't run at that size; the text names the module.
     """
     check_convertible(model)
-    if input_size is not None:
-        check_input_size(model, input_size)
+    size = guess_input_size(model) if input_size is None else checked_input_size(model, input_size)
     skeleton = make_skeleton(model)
     computed = reparametrised(model)
     for path, applied in computed.items():
         make_plain(skeleton.get_submodule(path), applied)
-    size = input_size or guess_input_size(model)
     leaves = {id(_leaf(skeleton, path)) for path in leaf_modules}
     opened = {id(m) for m in skeleton.modules() if not is_conventional(m)} - leaves
     recording = record(
