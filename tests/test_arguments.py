@@ -82,7 +82,7 @@ def test_what_is_no_option(option: str, value: Any, text: str) -> None:
         (lambda m, td: compare(m, None), "argument 'model': a NoneType"),
         (lambda m, td: register_operator(nn.Conv2d, 3), "argument 'operator': 3; expected an Operator"),
         (lambda m, td: optimize_for_inference(m, torch.rand(2, 4, 8, 8)), "argument 'example': Runtime"),
-        (lambda m, td: receptive_field(m, SIZE, method="grad"), "argument 'method': 'grad'; expected 'analytic'"),
+        (lambda m, td: receptive_field(m, SIZE, method="grad"), "argument 'method': 'grad'; expected"),
         (lambda m, td: receptive_field(m, SIZE, method="gradient", samples=0), "argument 'samples': 0"),
         (lambda m, td: receptive_field(m, SIZE, method="gradient", images=[1]), "'images': a list"),
         (lambda m, td: receptive_field(m, SIZE)[0], "name '0': a network of"),
