@@ -87,6 +87,7 @@ def has_own_gradient(function: Any, args: tuple[Any, ...]) -> bool:
             mine = _gradients(function.apply(*given), given)
             its = _gradients(_forward(function, alone), alone)
         except Exception:
+            # its forward runs only within autograd, or on no random tensors: then it is kept as it is
             return True
         return not all(map(functools.partial(torch.allclose, equal_nan=True), mine, its))
 
