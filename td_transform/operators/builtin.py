@@ -19,6 +19,7 @@ from td_transform.operators import (
     mutation,
     normalising,
     parting,
+    picking,
     products,
     reach,
     reductions,
@@ -115,7 +116,15 @@ _register([torch.where], "combine", products.choice, reach=reach.pointwise)
 _register(
     [torch.roll, torch.flip, torch.fliplr, torch.flipud], "inert", rules.keep, reach=everything
 )
-_register([torch.cumsum, torch.cumprod], "inert", rules.keep, reach=everything)
+_register(
+    [torch.cumsum, torch.cumprod, torch.logcumsumexp, torch.argsort],
+    "inert",
+    rules.keep,
+    reach=everything,
+)
+_register([torch.cummax, torch.cummin], "inert", reductions.in_order, reach=everything)
+_register([torch.bucketize], "inert", rules.keep, reach=reach.first_input)
+_register([torch.searchsorted], "inert", picking.compared, reach=everything)
 _register([torch.cat, torch.concat, torch.concatenate], "combine", rules.concat, channels="join")
 
 _register(
@@ -241,7 +250,8 @@ _register(
     "collapse", reductions.reducing(keepdim=3),
 )  # fmt: skip
 _register(
-    [torch.norm, "norm", torch.linalg.norm, torch.linalg.vector_norm, torch.kthvalue],
+    [torch.norm, "norm", torch.linalg.norm, torch.linalg.vector_norm, torch.kthvalue, torch.quantile,
+     torch.nanquantile],
     "collapse", reductions.reducing(dim=2, keepdim=3),
 )  # fmt: skip
 _register([torch.max, torch.min], "collapse", reductions.extreme)
@@ -262,6 +272,11 @@ _register(
     "linear", products.multihead, None, resizing.resize_attention, reach=everything,
 )  # fmt: skip
 _register([torch.unbind], "combine", reductions.unbind, reach=everything)
+_register([torch.gather], "combine", picking.gather, reach=everything)
+_register([torch.take_along_dim], "combine", picking.take_along, reach=everything)
+_register([torch.scatter, torch.scatter_add], "combine", picking.scatter, reach=everything)
+_register([torch.index_select], "combine", picking.index_select, reach=everything)
+_register([torch.diff], "combine", picking.differences, reach=everything)
 
 _register(
     [nn.PixelUnshuffle, F.pixel_unshuffle, torch.pixel_unshuffle],

@@ -98,10 +98,14 @@ def _dims(call: Call, shape: tuple[int, ...]) -> Dims:
     for axes_of in (_Map.whole_at, _Map.axes_at):
         for found in _maps(call):
             for place in _places(found.place, len(shape)):
-                axes = None if call.stays(shape, place) else axes_of(found, shape, place)
-                if axes is not None:
+                axes = axes_of(found, shape, place)
+                if axes is not None and not _stays(call, shape, place, len(axes)):
                     return (*numbers[:place], *axes, *numbers[place + len(axes) :])
     return remembered(call, numbers, shape)
+
+
+def _stays(call: Call, shape: tuple[int, ...], place: int, count: int) -> bool:
+    return any(call.stays(shape, each) for each in range(place, place + count))
 
 
 @dataclass(frozen=True)

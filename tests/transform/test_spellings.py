@@ -10,11 +10,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from td_transform import plan_topdown, receptive_field, to_topdown
+from td_transform.errors import UnknownOperatorError
 from tests.fields.networks import Apply
 from tests.fields.oracle import compare
 from tests.transform.bodies import SIZE, blocks, trained, unit
 
 Function = Callable[[Tensor], Tensor]
+
+
+def tokens(x: Tensor) -> Tensor:
+    return x.flatten(2).transpose(1, 2)
+
 
 # what gives a map of the size that it gets
 SPELLINGS: dict[str, Function] = {
@@ -61,6 +67,23 @@ SPELLINGS: dict[str, Function] = {
     "put together": lambda x: F.fold(F.unfold(x, 3, padding=1), x.shape[2:], 3, padding=1),
     "pair by pair": lambda x: x * F.pairwise_distance(x, x + 1)[..., None],
     "similarity": lambda x: x * F.cosine_similarity(x, x.roll(1, 1), dim=1)[:, None],
+    "neighbours": lambda x: F.pad(x.diff(dim=3), (0, 1)) + torch.diff(x, dim=2, prepend=x[:, :, :1]),
+    "neighbouring channels": lambda x: x.diff(dim=1, prepend=x[:, :1]),
+    "quantiles": lambda x: x * (x > x.flatten(2).quantile(0.5, dim=2)[:, :, None, None]),
+    "as many as lie below": lambda x: x * torch.bucketize(x, torch.ones(3)) * torch.searchsorted(
+        torch.ones(3), x.detach()
+    ),
+    "the largest until here": lambda x: x.cummax(3)[0] + x.logcumsumexp(2) + x.cummin(1).values,
+    "positions in order": lambda x: x.gather(3, x.argsort(3)) + x.take_along_dim(x.argsort(2), 2),
+    "channels in order": lambda x: torch.take_along_dim(x, x.argsort(1), dim=1),
+    "a gate of the largest": lambda x: x * torch.zeros(x.shape[:2]).scatter_(
+        1, x.mean((2, 3)).topk(4, 1)[1], 1.0
+    )[:, :, None, None],
+    "sums by place": lambda x: x + torch.zeros_like(x).scatter_add(2, x.argsort(2), x),
+    "the largest positions": lambda x: x * tokens(x).gather(
+        1, tokens(x).norm(dim=2).topk(8, 1)[1][:, :, None].expand(-1, -1, x.shape[1])
+    ).mean(1)[:, :, None, None],
+    "other images": lambda x: x + x.index_select(0, torch.arange(x.shape[0])),
 }  # fmt: skip
 WIDTHS = {"td": [32, 16, 8], "uniform": [16, 16, 16], "reversed": [8, 16, 32]}
 
@@ -72,6 +95,27 @@ def test_widths_change_around_it(name: str, arrangement: str) -> None:
     plan = plan_topdown(model, input_size=SIZE, arrangement=arrangement)
     assert [level.width for level in plan.levels] == WIDTHS[arrangement]
     assert plan.opaque == ()
+
+
+# positions or channels that are picked by their number
+NUMBERED: dict[str, Function] = {
+    "channels": lambda x: x.index_select(1, torch.arange(x.shape[1] - 1, -1, -1)),
+    "positions": lambda x: x.gather(3, torch.arange(x.shape[3] - 1, -1, -1).expand_as(x)),
+    # 8 positions of 8 channels are no map of 8 by 8
+    "tokens": lambda x: x * tokens(x)[
+        torch.arange(x.shape[0])[:, None], tokens(x).norm(dim=2).topk(8, 1)[1]
+    ].mean(1)[:, :, None, None],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NUMBERED)
+def test_what_is_picked_by_its_number_is_carried_along(name: str) -> None:
+    model = blocks(lambda width: Apply(NUMBERED[name]))
+    plan = plan_topdown(model, input_size=SIZE)
+    assert [level.width for level in plan.levels] == WIDTHS["td"]
+    assert plan.opaque
+    with pytest.raises(UnknownOperatorError, match="positions by their number"):
+        plan_topdown(model, input_size=SIZE, arrangement="uniform")
 
 
 class Linear(nn.Module):
