@@ -10,8 +10,9 @@ from torch import Tensor, fx, nn
 
 from td_transform.analyse import BottomUp
 from td_transform.emit.footprint import Footprint, MetaRun
+from td_transform.emit.misfits import described, is_cropped
 from td_transform.emit.network import TopDownNetwork
-from td_transform.errors import ConversionError, first_line
+from td_transform.errors import ConversionError
 from td_transform.layers.dimensions import agreed
 from td_transform.plan import LevelPlan, TensorPlan, UnitPlan
 from td_transform.trace import Trace
@@ -71,7 +72,7 @@ class _Run(MetaRun):
 
     def __init__(self, network: TopDownNetwork, bottom_up: BottomUp) -> None:
         super().__init__(network, network.graph, network.plan.input_size)
-        self._trace = bottom_up.trace
+        self._trace, self._trunk = bottom_up.trace, bottom_up.trunk
         self._finest = bottom_up.stages[0]
         self._is_finest = network.plan.levels[-1].strides == self._finest.strides
         self._ends = network.level_ends
@@ -108,9 +109,9 @@ class _Run(MetaRun):
             )
         return ConversionError(
             place,
-            seen=f"in the top-down network {first_line(error)}",
+            seen=described(node, self.env, source, self._trunk, error),
             expected="a node that runs at the planned widths and resolution",
-            remedy=f"{self._remedy()}, or register the module around this code with "
+            remedy=f"{self._remedy(source)}, or register the module around this code with "
             f"td_transform.register_operator{self._or_td()}",
             node=source.name if source is not None else None,
             level=self._level if source is not None and self._level < len(self._ends) else None,
@@ -120,7 +121,12 @@ class _Run(MetaRun):
         is_uniform = self._arrangement == "uniform"
         return ", or use arrangement='td' where only 'uniform' changes widths" if is_uniform else ""
 
-    def _remedy(self) -> str:
+    def _remedy(self, source: fx.Node | None) -> str:
+        if self._is_finest and source is not None and is_cropped(source, self._trunk):
+            return (
+                "pad the convolutions and poolings before this code, so that its map has the image's "
+                "size divided by the stride, and build the model for maps of that size"
+            )
         if self._is_finest and self._arrangement == "reversed":
             return "use arrangement='td', under which every stage has the resolution that it had"
         if self._is_finest:  # what lowers the resolution itself doesn't run without doing so

@@ -52,7 +52,7 @@ class GraphWriter:
         self._sources = {n.name: n for n in self._trace.graph.nodes}
         self._upsampled: dict[tuple[str, fx.Node], fx.Node] = {}
         self._pooled: dict[tuple[str, fx.Node], fx.Node] = {}
-        self._pool_sizes: dict[str, tuple[int, ...]] = {}
+        self._pool_sizes: dict[str, tuple[int | None, ...]] = {}
         self._likes: list[fx.Node] = []
         # what ended with class tokens last
         self._tokens: fx.Node | None = None
@@ -232,7 +232,7 @@ class GraphWriter:
     def _pool_to(
         self,
         segment: SegmentPlan,
-        size: tuple[int, ...],
+        size: tuple[int | None, ...],
         x: fx.Node,
         like: fx.Node,
         source: fx.Node,

@@ -9,9 +9,11 @@ from typing import Any, TypeVar
 from torch import fx, nn
 from torch.fx.graph import PythonCode
 
+from td_transform.emit.other_sizes import bound_to_size
 from td_transform.emit.pickled import PickledNode, pickled, unpickled
 from td_transform.emit.recompute import Piece
 from td_transform.emit.steps import run_steps, steps_of
+from td_transform.errors import TopDownError
 from td_transform.layers.images import short
 from td_transform.plan import Plan
 
@@ -43,6 +45,17 @@ class PlannedModule(fx.GraphModule):
             self.add_module(name, child)
         self.plan = plan
         self.level_ends = level_ends
+
+    def __call__(self, images: Any, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().__call__(images, *args, **kwargs)
+        except TopDownError:
+            raise
+        except Exception as error:
+            bound = bound_to_size(self.plan, self.level_ends, self.graph, images, error)
+            if bound is None:
+                raise
+            raise bound from error
 
     def recompute(self, pieces: Sequence[Piece]) -> None:
         """Run these stretches of the graph again in the backward pass, instead of keeping what

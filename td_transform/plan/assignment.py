@@ -36,7 +36,8 @@ def assign(
         ratio = (
             Fraction(width_in, bottom_up[INFLOW]) if target is None else Fraction(target, before)
         )
-    step = math.lcm(*(of for _, of in widths.multiples)) if widths.multiples else 1
+    # a number comes out as it did, whatever the widths
+    step = math.lcm(*(of for width, of in widths.multiples if widths.resolve(width).terms))
     flow = Fraction(width_in, bottom_up[INFLOW]) if scale else ratio
     split = _parts_of_inflow(widths)
     # in proportion; then so that divisions come out even; else the bottom-up widths inside; else

@@ -11,8 +11,9 @@ from typing import Any
 from torch import fx
 
 from td_transform.analyse import BottomUp, Segment, Trunk, covers
-from td_transform.layers.dimensions import by
-from td_transform.operators import Spatial
+from td_transform.layers.dimensions import DIMENSIONS, by
+from td_transform.operators import Spatial, TensorInfo
+from td_transform.operators.registry import FLAT
 from td_transform.operators.rules import covers_map
 from td_transform.plan.copies import CopySpec, SegmentPlanner
 from td_transform.plan.parts import Drop, Keep, NodePlan, PoolTo, SegmentPlan, SizePreserving
@@ -21,6 +22,7 @@ _EXPLODES = (
     "fully connected layers on a fine map explode (paper, section 5); a global pooling in the model is "
     "the better head"
 )
+_SO_MANY = "such a head is made for so many positions"
 
 
 def head_segment(bottom_up: BottomUp) -> Segment:
@@ -36,25 +38,63 @@ def plan_head(
     """The head on the last stage's width, and what to warn of.
 
     A pooling before the global pooling goes; a map that is flattened keeps the size that the head's
-    own pooling gives it, or is pooled to the bottom-up map's size first.
+    own pooling gives it, or is pooled to the bottom-up map's size first, and one of which a single axis
+    goes is pooled so along that.
     """
     trunk, segment = bottom_up.trunk, head_segment(bottom_up)
     start, nodes = segment.start, segment.nodes
     plan = planner.plan(CopySpec(segment, "", width, part="head"))
     warnings: list[str] = []
     planned = _planned(trunk, nodes, plan.nodes, warnings)
+    size = trunk.map_size(start)
+    lost = {axis for node in nodes for axis in _axes_taken_away(trunk, node)}
     if any(_takes_positions_apart(trunk, node) for node in nodes):
-        size = trunk.map_size(start)
-        planned = tuple(
-            replace(node, change=PoolTo("before", size))
-            if source.all_input_nodes[:1] == [start] and trunk.role(source) != "index"
-            else _as_it_was(node)
-            for source, node in zip(nodes, plan.nodes, strict=True)
-        )
+        planned = _pooled_first(trunk, segment, plan.nodes, size)
         warnings = [_pooled(trunk, start, size, "works on the positions of")]
+    elif lost:
+        kept = tuple(side if axis in lost else None for axis, side in enumerate(size))
+        planned = _pooled_first(trunk, segment, plan.nodes, kept)
+        along = " and the ".join(DIMENSIONS[trunk.count].names[axis] for axis in sorted(lost))
+        what = f"squeezes the {along} axis, or lays it with the channels, of"
+        warnings = [_pooled(trunk, start, size, what, _SO_MANY, " along it")]
     if not bottom_up.layout.classifies:
         warnings.append(_features(trunk, start, width))
     return replace(plan, nodes=_asking_pooled(nodes, planned)), tuple(warnings)
+
+
+def _pooled_first(
+    trunk: Trunk, segment: Segment, plans: Sequence[NodePlan], size: tuple[int | None, ...]
+) -> tuple[NodePlan, ...]:
+    """Everything as it was, on a map of that size."""
+    return tuple(
+        replace(node, change=PoolTo("before", size))
+        if source.all_input_nodes[:1] == [segment.start] and trunk.role(source) != "index"
+        else _as_it_was(node)
+        for source, node in zip(segment.nodes, plans, strict=True)
+    )
+
+
+def _axes_taken_away(trunk: Trunk, node: fx.Node) -> set[int]:
+    """The axes of a map that are squeezed, or laid in one with the channels, where others stay.
+
+    What picks a position of many does so on a finer map as well.
+    """
+    if node.op == "get_attr" or trunk.role(node) not in ("inert", "combine"):
+        return set()
+    call = trunk.call(node)
+    if not call.tensors or not isinstance(trunk.trace.values[node], TensorInfo):
+        return set()
+    before, after = (_axes(trunk.inference.dims[n]) for n in (call.tensors[0], node))
+    if not after or FLAT in after or FLAT in before:
+        return set()
+    picks, shape = node.target is getitem, call.shape(call.tensors[0])
+    return {a for a, place in before.items() if a not in after and (not picks or shape[place] == 1)}
+
+
+def _axes(dims: Any) -> dict[int, int]:
+    """Where each axis of a map stands."""
+    found = enumerate(dims) if isinstance(dims, tuple) else ()
+    return {dim.axis: place for place, dim in found if isinstance(dim, Spatial)}
 
 
 def _planned(
@@ -137,11 +177,16 @@ def _is_spatial(dims: Any) -> bool:
 
 
 def _pooled(
-    trunk: Trunk, node: fx.Node, size: tuple[int, ...], what: str, why: str = _EXPLODES
+    trunk: Trunk,
+    node: fx.Node,
+    size: tuple[int, ...],
+    what: str,
+    why: str = _EXPLODES,
+    along: str = "",
 ) -> str:
     return (
         f"{trunk.trace.place(node)}: the head {what} a {by(size)} map; the finer "
-        f"top-down map is average-pooled to that size first, since {why}"
+        f"top-down map is average-pooled to that size{along} first, since {why}"
     )
 
 

@@ -63,10 +63,10 @@ class Upsampled:
 
 @dataclass(frozen=True)
 class PoolTo:
-    """The map is pooled to a size, before the node or in its place."""
+    """The map is pooled to a size, before the node or in its place; None leaves an axis as it is."""
 
     where: Where
-    size: tuple[int, ...]
+    size: tuple[int | None, ...]
 
 
 Change = Keep | Drop | SizePreserving | Upsampled | PoolTo

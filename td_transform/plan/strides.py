@@ -26,9 +26,10 @@ def find_changes(
 ) -> dict[fx.Node, Change]:
     """Every downsampling on the way loses its stride; the one that reaches the segment's exit
     stride along an axis becomes the upsampling along it, if there is one. Excursions below the exit
-    stride stay."""
+    stride stay, and so does the way back from one above both ends."""
     ends = segment.stride_out
     lowest = tuple(map(max, ends, segment.stride_in))
+    highest = tuple(map(min, ends, segment.stride_in))
     changes: dict[fx.Node, Change] = {}
     for node in segment.nodes:
         if node.op == "get_attr":
@@ -37,7 +38,8 @@ def find_changes(
         if before is None or after is None or is_coarser(before, lowest):
             continue
         if is_coarser(after, before):
-            if not is_coarser(after, tuple(map(max, ends, before))):
+            comes_back = is_coarser(highest, before) and not is_coarser(after, highest)
+            if not comes_back and not is_coarser(after, tuple(map(max, ends, before))):
                 reached = tuple(b < a == e for b, a, e in zip(before, after, ends, strict=True))
                 changes[node] = _at_crossing(trunk, node, upsampling, reached)
         elif trunk.role(node) in ("conv", "pool"):

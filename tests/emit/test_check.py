@@ -77,7 +77,9 @@ def test_a_node_that_does_not_run_is_named_with_its_source() -> None:
     with pytest.raises(ConversionError) as caught:
         draft(bottom_up, replace(plan, head=replace(head, nodes=nodes)))
     assert re.match(
-        r"node '_7' in module '7'.*: in the top-down network RuntimeError", str(caught.value)
+        r"node '_7' in module '7'.*: in the top-down network tensors of shape \(2, 8\), with which it "
+        r"does not run; in the bottom-up model they are \(2, 16\); expected",
+        str(caught.value),
     )
 
 
@@ -111,6 +113,12 @@ class Crossing(nn.Module):
     [
         ([Positions(16), nn.Conv2d(8, 16, 3, 2, 1)], 1, r"pass output_stride=2, .* keep their sizes"),
         ([Crossing(16)], 2, r"let a convolution or pooling .* before this code"),
+        # a map without its border
+        (
+            [nn.Conv2d(8, 8, 3), Positions(14), nn.Conv2d(8, 16, 3, 2, 1)],
+            2,
+            r"pad the convolutions and poolings before .* maps of that size",
+        ),
     ],
 )  # fmt: skip
 def test_the_remedy_is_another_stride_only_where_it_helps(

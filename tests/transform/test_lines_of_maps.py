@@ -1,0 +1,102 @@
+"""Heads that make a line of a map, whose rows are squeezed or laid with the channels (spectrograms)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from td_transform import receptive_field, to_topdown
+from td_transform.options import Arrangement
+from tests.transform.plain import unit
+
+SIZE = (1, 32, 48)
+Line = Callable[["OnLines", Tensor], Tensor]
+
+
+class OnLines(nn.Module):
+    """Stages at strides 1, 2, 4 and 8, then a line of the time, whose mean is classified."""
+
+    def __init__(self, line: Line, rows: int, last: nn.Module | None = None) -> None:
+        super().__init__()
+        widths, body = (8, 16, 32), []
+        for width_in, width in zip((1, 8, 16), widths, strict=True):
+            body += [unit(width_in, width), nn.MaxPool2d(2)]
+        self.body = nn.Sequential(*body, unit(32, 64) if last is None else last)
+        self.line, self.gate, self.fc = line, nn.Linear(64, 1), nn.Linear(64 * rows, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.fc(self.line(self, self.body(x)))
+        return logits
+
+
+def attended(net: OnLines, x: Tensor) -> Tensor:
+    line = x.permute(0, 2, 1, 3).squeeze(1).permute(0, 2, 1)
+    weighted: Tensor = line * net.gate(line).softmax(1)
+    return weighted.sum(1)
+
+
+def high() -> nn.Module:
+    return nn.Sequential(nn.Conv2d(32, 64, (4, 1)), nn.BatchNorm2d(64), nn.ReLU())
+
+
+def pooled() -> nn.Module:
+    return nn.Sequential(unit(32, 64), nn.MaxPool2d((4, 1)))
+
+
+# the function, the rows that the line has, what stands before it
+LINES: dict[str, tuple[Line, int, Callable[[], nn.Module] | None]] = {
+    "squeezed": (lambda net, x: x.squeeze(2).mean(-1), 1, pooled),
+    "squeezed behind a high kernel": (lambda net, x: x.squeeze(2).mean(-1), 1, high),
+    "the only row": (lambda net, x: x[:, :, 0].mean(-1), 1, pooled),
+    "everything squeezed": (lambda net, x: x.squeeze().mean(-1), 1, pooled),
+    "attention over time": (attended, 1, high),
+    "flattened": (lambda net, x: x.flatten(1, 2).mean(-1), 4, None),
+    "mean and deviation": (
+        lambda net, x: (x.flatten(1, 2).mean(-1) + x.flatten(1, 2).std(-1)), 4, None,
+    ),
+    "as many rows as come": (lambda net, x: x.view(len(x), -1, x.shape[3]).mean(-1), 4, None),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("arrangement", ["td", "uniform", "reversed"])
+@pytest.mark.parametrize("name", LINES)
+def test_a_line_is_made_of_as_many_rows(name: str, arrangement: Arrangement) -> None:
+    line, rows, last = LINES[name]
+    model = OnLines(line, rows, last and last())
+    with pytest.warns(UserWarning, match="vertical axis, or lays it with the channels"):
+        td = to_topdown(model, input_size=SIZE, arrangement=arrangement)
+    widths = [level.width for level in td.plan.levels]
+    assert (
+        widths
+        == {"td": [64, 32, 16, 8], "uniform": [24] * 4, "reversed": [8, 16, 32, 64]}[arrangement]
+    )
+    assert td.get_submodule("head.fc").in_features == rows * widths[-1]
+    assert td.plan.opaque == ()
+    td(torch.rand(2, *SIZE)).sum().backward()
+
+
+def test_it_is_the_mean_of_the_rows() -> None:
+    """The network with the pooling, against its levels and the same written by hand."""
+    with pytest.warns(UserWarning, match="to that size along it"):
+        td = to_topdown(OnLines(*LINES["flattened"][:2]), input_size=SIZE).eval()
+    x = torch.rand(2, *SIZE)
+    finest = td.backbone()(x)[-1]
+    assert finest.shape[2:] == SIZE[1:]
+    rows = finest.unflatten(2, (4, -1)).mean(3).flatten(1, 2)
+    torch.testing.assert_close(td(x), td.get_submodule("head.fc")(rows.mean(-1)))
+
+
+def test_longer_inputs_have_longer_lines() -> None:
+    with pytest.warns(UserWarning, match="vertical axis"):
+        td = to_topdown(OnLines(*LINES["flattened"][:2]), input_size=SIZE)
+    assert td(torch.rand(2, 1, 32, 80)).shape == (2, 5)
+    assert receptive_field(td, SIZE)
+
+
+def test_a_reduced_axis_needs_no_rows() -> None:
+    model = OnLines(lambda net, x: F.adaptive_avg_pool2d(x, (1, None)).squeeze(2).amax(-1), 1)
+    assert to_topdown(model, input_size=SIZE).plan.warnings == ()
