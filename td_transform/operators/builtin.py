@@ -22,6 +22,7 @@ from td_transform.operators import (
     picking,
     products,
     reach,
+    recurrent,
     reductions,
     reshaping,
     resizing,
@@ -271,6 +272,9 @@ _register(
     [nn.MultiheadAttention],
     "linear", products.multihead, None, resizing.resize_attention, reach=everything,
 )  # fmt: skip
+_register(
+    [nn.RNNBase], "linear", recurrent.recurrent, None, recurrent.resize_recurrent, reach=everything
+)
 _register([torch.unbind], "combine", reductions.unbind, reach=everything)
 _register([torch.gather], "combine", picking.gather, reach=everything)
 _register([torch.take_along_dim], "combine", picking.take_along, reach=everything)

@@ -42,6 +42,8 @@ def arithmetic(call: Call) -> Dim | None:
         if isinstance(left, Spatial) and target is op.mul:
             return None  # the positions of all images in a row are no axis
         right = int(right.const)  # the number of images, say
+    if target is op.mul and (laid := _rows_of_channels(call, left, right)) is not None:
+        return laid
     if not isinstance(right, int) or left is None or isinstance(left, int):
         return None
     if target is op.mod and isinstance(left, Width) and call.values[call.node] == 0:
@@ -53,6 +55,15 @@ def arithmetic(call: Call) -> Dim | None:
         return _times(left, Fraction(1, right))
     if target in (op.add, op.sub) and isinstance(left, Width):
         return left + Width.of(right if target is op.add else -right)
+    return None
+
+
+def _rows_of_channels(call: Call, left: Any, right: Any) -> Width | None:
+    """So many channels for each position along an axis, laid in one (a spectrogram's rows)."""
+    for width, axis, place in ((left, right, 1), (right, left, 0)):
+        if isinstance(width, Width) and isinstance(axis, Spatial) and axis.axis != FLAT:
+            rows: Any = call.node.args[place]
+            return width * int(call.values[rows])
     return None
 
 

@@ -74,8 +74,8 @@ def _flat(node: fx.Node) -> list[Any]:
 
 
 def compared(first: Recorder, run: Callable[[], Recorder]) -> str | None:
-    """Where another recording departs, or why there is none."""
+    """Where another recording departs, or what there fails."""
     try:
         return difference_between(first, run())
     except TopDownError as error:
-        return f"{error.place}: {error.seen}"
+        return f"the model itself fails there, in {error.place}"

@@ -58,6 +58,9 @@ LINES: dict[str, tuple[Line, int, Callable[[], nn.Module] | None]] = {
     "mean and deviation": (
         lambda net, x: (x.flatten(1, 2).mean(-1) + x.flatten(1, 2).std(-1)), 4, None,
     ),
+    "rows times channels": (
+        lambda net, x: x.reshape(len(x), x.shape[1] * x.shape[2], x.shape[3]).mean(-1), 4, None,
+    ),
     "as many rows as come": (lambda net, x: x.view(len(x), -1, x.shape[3]).mean(-1), 4, None),
 }  # fmt: skip
 
@@ -100,3 +103,53 @@ def test_longer_inputs_have_longer_lines() -> None:
 def test_a_reduced_axis_needs_no_rows() -> None:
     model = OnLines(lambda net, x: F.adaptive_avg_pool2d(x, (1, None)).squeeze(2).amax(-1), 1)
     assert to_topdown(model, input_size=SIZE).plan.warnings == ()
+
+
+def by_time(x: Tensor) -> Tensor:
+    return x.permute(0, 3, 1, 2).flatten(2)
+
+
+class Read(nn.Module):
+    """Stages at strides 1, 2 and 4, whose columns a recurrent layer reads."""
+
+    def __init__(self, rnn: nn.Module, line: Callable[[nn.Module, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            unit(1, 8), nn.MaxPool2d(2), unit(8, 16), nn.MaxPool2d(2), unit(16, 32)
+        )
+        self.rnn, self.line, self.fc = rnn, line, nn.LazyLinear(5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.fc(self.line(self.rnn, self.body(x)))
+        return logits
+
+
+RECURRENT: dict[str, tuple[nn.Module, Callable[[nn.Module, Tensor], Tensor]]] = {
+    "the last step": (nn.GRU(256, 6, batch_first=True), lambda rnn, x: rnn(by_time(x))[0][:, -1]),
+    "the state": (nn.LSTM(256, 6, batch_first=True), lambda rnn, x: rnn(by_time(x))[1][0][-1]),
+    "both directions": (
+        nn.LSTM(256, 6, 2, batch_first=True, bidirectional=True),
+        lambda rnn, x: rnn(by_time(x))[0].mean(1),
+    ),
+    "time first, in the code's words": (
+        nn.RNN(256, 6),
+        lambda rnn, x: rnn(
+            x.permute(3, 0, 1, 2).reshape(x.size(3), len(x), x.size(1) * x.size(2))
+        )[1][0],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore:.*average-pooled")
+@pytest.mark.parametrize("arrangement", ["td", "uniform", "reversed"])
+@pytest.mark.parametrize("name", RECURRENT)
+def test_a_recurrent_layer_reads_the_last_width(name: str, arrangement: Arrangement) -> None:
+    model = Read(*RECURRENT[name])
+    before = model(torch.rand(2, *SIZE))
+    td = to_topdown(model, input_size=SIZE, arrangement=arrangement)
+    assert td.plan.levels[-1].width == {"td": 8, "uniform": 16, "reversed": 32}[arrangement]
+    assert td.get_submodule("head.rnn").weight_ih_l0.shape[1] == 8 * td.plan.levels[-1].width
+    assert td.plan.opaque == ()
+    td(torch.rand(2, *SIZE)).sum().backward()
+    assert all(p.grad is not None for p in td.parameters())
+    assert model(torch.rand(2, *SIZE)).shape == before.shape
