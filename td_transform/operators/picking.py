@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import fx
 
-from td_transform.operators.registry import Call, Dims, Spatial, TensorInfo
+from td_transform.operators.dimensions import Dims, Spatial, TensorInfo
+from td_transform.operators.registry import Call
 from td_transform.operators.rules import as_width
 from td_transform.operators.widths import Conflict, Width
 

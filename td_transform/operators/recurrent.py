@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from td_transform.operators.registry import Call, TensorInfo
+from td_transform.operators.dimensions import TensorInfo
+from td_transform.operators.registry import Call
 from td_transform.operators.resizing import set_parameter
 from td_transform.operators.rules import as_width
 from td_transform.operators.widths import Width

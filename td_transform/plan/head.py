@@ -13,7 +13,7 @@ from torch import fx
 from td_transform.analyse import BottomUp, Segment, Trunk, covers
 from td_transform.layers.dimensions import DIMENSIONS, by
 from td_transform.operators import Spatial, TensorInfo
-from td_transform.operators.registry import FLAT
+from td_transform.operators.dimensions import FLAT
 from td_transform.operators.rules import covers_map
 from td_transform.plan.copies import CopySpec, SegmentPlanner
 from td_transform.plan.parts import Drop, Keep, NodePlan, PoolTo, SegmentPlan, SizePreserving
