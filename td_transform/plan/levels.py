@@ -304,7 +304,8 @@ class LevelPlanner:
         # a stage of one block is nothing without it
         stays = not entry.crosses or not stage.rest
         if plan is not None and plan.width_out > expected and stays:
-            plan = self._behind_narrower_lift(level, spec, plan.width_out - expected) or plan
+            narrower = self._behind_narrower_lift(level, spec, plan.width_out - expected)
+            plan = narrower or self._in_form_of_any(level, entry, expected) or plan
         if plan is None and stays:
             self._parts.append(level, spec)
         elif plan is not None and (plan.width_out == expected or stays):
@@ -320,6 +321,20 @@ class LevelPlanner:
         if plan is not None:
             level.width = level.current = width
         return plan
+
+    def _in_form_of_any(
+        self, level: UnfinishedLevel, entry: Segment, width: int
+    ) -> SegmentPlan | None:
+        """The first block in the form of one of any stage that keeps its width, where it comes out so."""
+        for stage in self._bottom_up.stages:
+            for form in stage.segments:
+                if form.kind == "block" and self._trunk.width(form.start) == self._trunk.width(
+                    form.end
+                ):
+                    plan = self._segments.attempt(self._in_form_of(level, entry, form))
+                    if plan is not None and plan.width_out == width:
+                        return plan
+        return None
 
     def _in_form_of(self, level: UnfinishedLevel, entry: Segment, form: Segment) -> CopySpec:
         """A copy of another block that stands for the entry and has its layers where they match."""

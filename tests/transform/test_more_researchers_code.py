@@ -217,6 +217,26 @@ def test_a_padded_shortcut_alone_in_the_coarsest_stage_follows_a_narrower_lift()
     assert td.plan.levels[0].lift.width_out == 8
 
 
+class Shortened(Padded):
+    """The same, padded by as many channels as its code says."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y, added = self.body(x), len(self.body[0][0].weight) - self.body[0][0].in_channels
+        if added:
+            x = F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, added))
+        return x + y
+
+
+@pytest.mark.parametrize("kind", [Padded, Shortened])
+def test_where_no_lift_is_narrow_enough_it_has_the_form_of_a_block_that_keeps_its_width(
+    kind: type[Padded],
+) -> None:
+    model = nn.Sequential(unit(3, 4), kind(4, 4, 1), kind(4, 8, 2), kind(8, 16, 2), *head(16))
+    td = to_topdown(model, input_size=(3, 16, 16), arrangement="uniform")
+    assert [(level.stride, level.width) for level in td.plan.levels] == [(4, 8), (2, 8), (1, 8)]
+    assert td(torch.rand(2, 3, 16, 16)).shape == (2, 5)
+
+
 class TokenPool(nn.Module):
     """CLIP's pooling as timm writes it: all tokens are projected, then the first is taken."""
 
