@@ -75,6 +75,11 @@ def _why(inference: Inference, node: fx.Node) -> str:
 
 def _remedy(trunk: Trunk, node: fx.Node) -> str:
     name = name_of(trunk, node)
+    if _is_along_channels(trunk, node):
+        return (
+            f"td_transform.register_operator({name}, like=torch.nn.BatchNorm2d) if its parameters are "
+            "one a channel, else with an Operator of its own"
+        )
     if _keeps_shape(trunk, node) and node.target not in _PYTHONS_OWN:
         return (
             f"td_transform.register_operator({name}, like=torch.nn.ReLU) if it works element-wise, "
@@ -104,6 +109,15 @@ def _keeps_shape(trunk: Trunk, node: fx.Node) -> bool:
     if len(tensors) != 1 or not isinstance(info, TensorInfo):
         return False
     return bool(trunk.trace.values[tensors[0]].shape == info.shape)
+
+
+def _is_along_channels(trunk: Trunk, node: fx.Node) -> bool:
+    """Is it a layer like a norm, all of whose tensors are as long as its map has channels?"""
+    module = trunk.trace.module(node)
+    if module is None or not _keeps_shape(trunk, node) or next(module.parameters(), None) is None:
+        return False
+    width = trunk.width(trunk.call(node).tensors[0])
+    return all(tensor.numel() in (1, width) for tensor in module.state_dict().values())
 
 
 def name_of(trunk: Trunk, node: fx.Node) -> str:

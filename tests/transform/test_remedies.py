@@ -59,6 +59,35 @@ def test_pythons_own_syntax_is_registered_with_the_module_around(
     trained(td)
 
 
+class Running(nn.Module):
+    """A norm by statistics that it keeps in every mode."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.scale, self.shift = (
+            nn.Parameter(fill(width, 1, 1)) for fill in (torch.ones, torch.zeros)
+        )
+        self.register_buffer("mean", torch.zeros(1, width, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.mean = 0.9 * self.mean + 0.1 * x.detach().mean((0, 2, 3), keepdim=True)
+        return (x - self.mean) * self.scale + self.shift
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_norm_of_ones_own_is_like_torchs(monkeypatch: pytest.MonkeyPatch) -> None:
+    remedy = r"register_operator\(Running, like=torch.nn.BatchNorm2d\) if its parameters are one a channel"
+    with pytest.raises(UnknownOperatorError, match=remedy):
+        to_topdown(blocks(Running), input_size=SIZE, arrangement="uniform")
+    monkeypatch.setattr(registry, "_operators", dict(registry._operators))
+    register_operator(Running, like=torch.nn.BatchNorm2d)
+    td = to_topdown(blocks(Running), input_size=SIZE, arrangement="uniform")
+    norms = [module for module in td.modules() if isinstance(module, Running)]
+    assert {tuple(norm.scale.shape) for norm in norms} == {(16, 1, 1)}
+    trained(td)
+    assert all(norm.mean.abs().sum() > 0 for norm in norms)
+
+
 class Picked(nn.Module):
     """Channels in another order, by masks or by their places."""
 
