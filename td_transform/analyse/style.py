@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import takewhile
 
 from torch import fx
 
@@ -57,7 +58,8 @@ def style_of(trunk: Trunk, segments: Sequence[Segment], *, pre_activation: bool)
             expected="a network that begins with a convolution",
             remedy="convert a convolutional network",
         )
-    unit = leading.nodes if leading.kind == "unit" else ()
+    is_unit = leading.kind == "unit"
+    unit = leading.nodes if is_unit else () if pre_activation else _behind(trunk, leading.end)
     stem_norm = next((n.name for n in unit if is_norm_layer(trunk, n)), None)
     stem_activation = next((n.name for n in unit if trunk.role(n) == "activation"), None)
     nodes = [
@@ -78,6 +80,14 @@ def style_of(trunk: Trunk, segments: Sequence[Segment], *, pre_activation: bool)
         tuple(n.name for n in maps if is_norm_layer(trunk, n) and _is_last(trunk, n)),
         any(_has_identity_from_start(trunk, segment) for segment in segments),
     )
+
+
+def _behind(trunk: Trunk, node: fx.Node) -> tuple[fx.Node, ...]:
+    """The norm with its activation that every path passes next: of a convolution that branches (one whose
+    weights are drawn anew for each image, say)."""
+    rest = trunk.tensors[trunk.tensors.index(node) + 1 :]
+    found = tuple(takewhile(lambda n: trunk.role(n) in ("norm", "activation"), rest))
+    return found if found and is_norm_layer(trunk, found[0]) else ()
 
 
 def _comes_later(norm: str | None, activation: str | None, names: Sequence[str]) -> bool:

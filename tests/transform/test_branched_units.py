@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from td_transform import plan_topdown, to_topdown
 from tests.properties import check_network
-from tests.transform.bodies import SIZE
+from tests.transform.bodies import SIZE, Beside
 
 Arrangement = Literal["td", "reversed", "uniform"]
 
@@ -121,3 +121,28 @@ def test_what_ends_a_block_is_not_the_next_ones_expansion(
         nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 7),
     )  # fmt: skip
     assert shape(model, "td") == [(8, 32, 2), (4, 16, 1), (2, 8, 0)]
+
+
+class Drawn(nn.Module):
+    """A convolution whose weights are drawn anew for each image (Flipout)."""
+
+    def __init__(self, c_in: int, c_out: int) -> None:
+        super().__init__()
+        self.mean = nn.Conv2d(c_in, c_out, 3, padding=1)
+        self.spread = nn.Conv2d(c_in, c_out, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        sign = torch.rand_like(x[:, :, :1, :1]).sub(0.5).sign()
+        y: Tensor = self.mean(x) + self.spread(x * sign)
+        return y
+
+
+def test_the_norm_behind_a_stem_that_branches_is_the_stems() -> None:
+    blocks = [Beside(*sizes, nn.Identity()) for sizes in ((8, 8, 1), (8, 16, 2), (16, 32, 2))]
+    head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 5)]
+    model = nn.Sequential(Drawn(3, 8), nn.BatchNorm2d(8), nn.ReLU(), *blocks, *head)
+    td = to_topdown(model, input_size=(3, 16, 16))
+    for number in range(3):
+        lift = td.get_submodule(f"levels.{number}.lift")
+        assert isinstance(lift.norm, nn.BatchNorm2d)
+        assert isinstance(lift.activation, nn.ReLU)
