@@ -49,7 +49,9 @@ VALUE_READS = frozenset(
 )  # fmt: skip
 RANK_READS = frozenset({"dim", "ndimension"})
 SIZE_READS = frozenset({"size", "numel", "nelement", "__len__"})
-TAKES_NUMBERS = frozenset({"reshape", "view", "expand", "repeat", "narrow", "__getitem__"})
+TAKES_NUMBERS = frozenset(
+    {"reshape", "view", "expand", "repeat", "narrow", "__getitem__", "__setitem__"}
+)
 
 
 class Target(NamedTuple):

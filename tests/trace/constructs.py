@@ -117,6 +117,7 @@ class SizesKeptInTensors(Network):
     def middle(self, x: Tensor) -> Any:
         x = x.reshape(x.shape[0], -1, self.each, *x.shape[2:]).flip(2).flatten(1, 2)
         start, end = self.bounds
+        x[:, start:end] = x[:, start:end] + 1
         return torch.cat([x[:, :start], x[:, start:end] * self.each**-0.5, x[:, end:]], 1)
 
 

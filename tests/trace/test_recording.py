@@ -47,9 +47,8 @@ CASES = [
     Case(c.ValueOfTheImage, notes=("bool() of a tensor is fixed at True",)),
     Case(c.AssertsOnSizes), Case(c.SizesInViews), Case(c.SizesOfTuples), Case(c.SizesInArithmetic),
     Case(c.LenAndNumel),
-    Case(c.SizesKeptInTensors, notes=(
-        "int() of a tensor is fixed at 4", "int() of a tensor is fixed at 2",
-        "int() of a tensor is fixed at 6")),
+    Case(c.SizesKeptInTensors, notes=tuple(
+        f"int() of a tensor is fixed at {number}" for number in (4, 2, 6, 2, 6))),
     Case(c.LoopOverList), Case(c.KeywordArguments), Case(c.ImageInKeywords),
     Case(c.DictionaryOutput), Case(c.DataclassOutput), Case(c.NamedTupleOutput),
     Case(c.InPlaceOperators), Case(c.InPlaceModule), Case(c.SlicesAssigned),
