@@ -121,6 +121,23 @@ class Exchange(nn.Module):
         return self.last(torch.cat([fine.mean((2, 3)), coarse.mean((2, 3))], 1))
 
 
+class Steps(nn.Module):
+    """Layers with a voltage, which run step by step (spiking networks)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 8, 3, 1, 1), nn.Conv2d(8, 8, 3, 2, 1)
+        self.third, self.fc = nn.Conv2d(8, 16, 3, 2, 1), nn.Linear(16, 7)
+
+    def forward(self, x: Tensor) -> Tensor:
+        low = middle = high = torch.zeros(())
+        for _ in range(3):
+            low = 0.9 * low + self.first(x)
+            middle = 0.9 * middle + self.second(F.relu(low))
+            high = 0.9 * high + self.third(F.relu(middle))
+        return self.fc(high.mean((2, 3)))  # type: ignore[no-any-return]
+
+
 class Segmenter(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -205,6 +222,10 @@ CASES: dict[str, tuple[Callable[[], nn.Module], type[TopDownError], str]] = {
     "trunk that can't be cut": (
         Exchange, StructureError,
         r"several maps cross every change of resolution: '\w+' \(stride 1\), '\w+' \(stride 2\)",
+    ),
+    "a loop over time": (
+        Steps, StructureError,
+        r"node 'first' .*: 'first' to 'third' run 3 times, one step after the other; .* of one step",
     ),
     "two maps of an image": (
         lambda: nn.Sequential(Twice(), cna(3, 8), cna(8, 16, 2), Classifier(16)), StructureError,

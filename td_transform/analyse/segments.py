@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from math import prod
 
@@ -111,7 +112,8 @@ def covers(trunk: Trunk, node: fx.Node) -> bool:
 
 def uncuttable(trunk: Trunk, start: fx.Node, nodes: Sequence[fx.Node]) -> StructureError:
     """The error for a region that spans several strides, with the tensors that cross."""
-    if (error := of_other_images(trunk, nodes)) is not None:
+    error = of_other_images(trunk, nodes) or _step_by_step(trunk, nodes)
+    if error is not None:
         return error
     by_stride: dict[object, fx.Node] = {}
     for node in nodes:
@@ -127,6 +129,23 @@ def uncuttable(trunk: Trunk, start: fx.Node, nodes: Sequence[fx.Node]) -> Struct
         remedy="convert a network with a single trunk; branches that exchange resolutions (HRNet), "
         "cells that read two tensors (NASNet) and paths around several stages have no "
         "coarse-to-fine order",
+    )
+
+
+def _step_by_step(trunk: Trunk, nodes: Sequence[fx.Node]) -> StructureError | None:
+    """The error where layers of several strides run again and again (a loop over time)."""
+    layers = [n for n in nodes if n.op == "call_module" and trunk.slides(n) and trunk.is_learned(n)]
+    calls = Counter(str(n.target) for n in layers)
+    again = [n for n in layers if calls[str(n.target)] > 1]
+    if len({trunk.stride(n) for n in again}) < 2:
+        return None
+    paths = list(dict.fromkeys(str(n.target) for n in again))
+    return StructureError(
+        trunk.trace.place(again[0]),
+        seen=f"'{paths[0]}' to '{paths[-1]}' run {calls[paths[0]]} times, one step after the other",
+        expected="one pass over the image, from stage to stage",
+        remedy="convert the model of one step, whose layers keep their own state (snntorch: "
+        "init_hidden=True), and call the top-down network in a loop",
     )
 
 
