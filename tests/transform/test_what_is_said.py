@@ -255,7 +255,7 @@ def test_a_remedy_names_functions_as_one_writes_them() -> None:
 )
 def test_images_without_a_batch(shape: tuple[int, ...], remedy: str) -> None:
     td = to_topdown(Net(pooled), input_size=SIZE)
-    with pytest.raises(TopDownError, match=rf"\(N, C, H, W\)\. Remedy: pass {remedy}"):
+    with pytest.raises(TopDownError, match=rf"\(N, C, H, W\), a tensor\. Remedy: pass {remedy}"):
         td(torch.rand(shape))
     assert td(torch.rand(2, *SIZE)).shape == (2, 7)
 
