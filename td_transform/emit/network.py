@@ -52,7 +52,7 @@ class PlannedModule(fx.GraphModule):
         except TopDownError:
             raise
         except Exception as error:
-            bound = bound_to_size(self.plan, self.level_ends, self.graph, images, error)
+            bound = bound_to_size(self, self.plan, self.level_ends, images, error)
             if bound is None:
                 raise
             raise bound from error

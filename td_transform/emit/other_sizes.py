@@ -6,29 +6,32 @@ import traceback
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, fx
 
 from td_transform.errors import TopDownError
 from td_transform.layers.dimensions import by
 from td_transform.plan import Plan
+from td_transform.trace import make_skeleton
 
 
 def bound_to_size(
-    plan: Plan, ends: Sequence[str], graph: fx.Graph, images: Any, error: Exception
+    network: fx.GraphModule, plan: Plan, ends: Sequence[str], images: Any, error: Exception
 ) -> TopDownError | None:
-    """The error for a network that doesn't run at the size of these images; None where that is its own.
+    """The error for a network that doesn't run at the size of these images; None where that is its own,
+    or isn't what it failed at (memory, devices, types).
 
     Args:
+        network: the one that was called.
         plan: what it was built from.
         ends: the node at which each level ends.
-        graph: of the network.
         images: what it was called with.
         error: what came of that.
     """
     sides, own = _sides(images), tuple(plan.input_size[1:])
-    if sides is None or sides == own or len(sides) != len(own):
+    if sides is None or sides == own or len(sides) != len(own) or _runs(network, images):
         return None
-    place = _place(ends, graph, error)
+    place = _place(ends, network.graph, error)
     return TopDownError(
         "images",
         seen=f"{by(sides)} of them{f', at which {place} does not run' if place else ''}",
@@ -36,6 +39,21 @@ def bound_to_size(
         remedy=f"pass images of {by(own)}, or convert the model with "
         f"input_size={(plan.input_size[0], *sides)} where it runs on such images itself",
     )
+
+
+def _runs(network: fx.GraphModule, images: Any) -> bool:
+    """Does it run on images as large as these, without their values?"""
+    dtype = next((p.dtype for p in network.parameters()), torch.float32)
+    try:
+        with torch.no_grad(), torch.device("meta"):
+            make_skeleton(network).forward(
+                [torch.empty(image.shape, dtype=dtype) for image in images]
+                if isinstance(images, (tuple, list))
+                else torch.empty(images.shape, dtype=dtype)
+            )
+    except Exception:
+        return False
+    return True
 
 
 def _sides(images: Any) -> tuple[int, ...] | None:

@@ -84,6 +84,19 @@ def test_errors_at_its_own_size_are_its_own() -> None:
         td(torch.rand(2, *SIZE))
 
 
+def test_what_is_not_the_size_s_fault_stays_what_it_is() -> None:
+    td = to_topdown(network(nn.Identity()), input_size=SIZE)
+    with pytest.raises(RuntimeError, match="type"):
+        td(torch.rand(2, 3, 40, 40).double())
+
+    def full(module: nn.Module, args: object) -> None:
+        raise torch.OutOfMemoryError("no memory is left")
+
+    td.pyramid.register_forward_pre_hook(full)
+    with pytest.raises(torch.OutOfMemoryError):
+        td(torch.rand(2, 3, 64, 64))
+
+
 @pytest.mark.parametrize("size", [(3, 34, 34), (3, 33, 38)])
 @pytest.mark.parametrize("arrangement", ["td", "uniform", "reversed"])
 def test_a_map_that_is_enlarged_within_a_block_is_made_smaller_again(size, arrangement) -> None:  # type: ignore[no-untyped-def]
