@@ -183,6 +183,8 @@ class Trunk:
             if node.op == "get_attr":
                 value = attribute_of(self.trace.skeleton, str(node.target))
                 found[node] = isinstance(value, nn.Parameter)
+            elif _asks_kind(node):
+                found[node] = False
             elif node.op.startswith("call") and sources and all(n in found for n in sources):
                 found[node] = any(found[n] for n in sources)
         return found
@@ -259,12 +261,17 @@ class Trunk:
 
     def _asks_like(self, node: fx.Node, start: fx.Node) -> bool:
         """Does a node ask for a property of an earlier tensor that `start` has as well?"""
-        if node.target is getattr and node.args[1] in ("dtype", "device"):
+        if _asks_kind(node):
             return self._is_earlier(node.all_input_nodes[0], start)
         return self.asks(node, start) is not None
 
     def _is_earlier(self, node: fx.Node, start: fx.Node) -> bool:
         return node not in self.constants and self.order[node] < self.order[start]
+
+
+def _asks_kind(node: fx.Node) -> bool:
+    """Does it ask a tensor for its type or device, which no image changes?"""
+    return node.target is getattr and node.args[1] in ("dtype", "device")
 
 
 def attribute_of(root: nn.Module, target: str) -> Any:

@@ -24,6 +24,7 @@ from td_transform.layers import (
     is_own,
 )
 from td_transform.layers.dimensions import DIMENSIONS
+from td_transform.layers.dtypes import dtype_of_layers
 from td_transform.operators import module_operator
 from td_transform.operators.resizing import preserve_size, set_kernel
 from td_transform.plan import LayerPlan, LevelPlan, OwnPlan, Plan, UnitPlan, UpsamplePlan
@@ -41,8 +42,7 @@ class LayerBuilder:
     def __init__(self, trace: Trace, plan: Plan) -> None:
         self._trace = trace
         self._options = plan.options
-        first = next(trace.skeleton.parameters(), None)
-        self._dtype = first.dtype if first is not None else torch.get_default_dtype()
+        self._dtype = dtype_of_layers(trace.skeleton)
         self._own = OwnLayers(plan.options, len(plan.image_size) - 1, self._dtype, self._unit_on)
         self._nodes: dict[str, fx.Node] = {n.name: n for n in trace.graph.nodes}
         # what parts of new units are modelled on, where their class doesn't initialise all tensors
@@ -128,9 +128,10 @@ class LayerBuilder:
         return self._own.within(module)
 
     def _conv(self, plan: UnitPlan) -> nn.Module:
-        source = self._trace.module(self._nodes[plan.conv])
+        node = self._nodes[plan.conv]
+        source = self._trace.module(node)
         if not isinstance(source, nn.modules.conv._ConvNd):
-            bias = self._nodes[plan.conv].kwargs.get("bias") is not None
+            bias = node.kwargs.get("bias", [*node.args, None, None][2]) is not None
             kind: Any = DIMENSIONS[len(plan.kernel)].conv
             source = kind(plan.width_in, plan.width_out, plan.kernel, bias=bias, device="meta")
         conv: Any = _copy(source)
@@ -140,7 +141,7 @@ class LayerBuilder:
         operator = module_operator(conv)
         if operator is None or operator.resize is None:
             raise UnknownOperatorError(
-                self._trace.place(self._nodes[plan.conv]),
+                self._trace.place(node),
                 seen=f"a {type(conv).__name__}, which can't be given other widths",
                 expected="a convolution that new layers can be modelled on",
                 remedy="register it with an Operator that has a `resize` rule",

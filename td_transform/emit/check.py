@@ -14,6 +14,7 @@ from td_transform.emit.misfits import described, is_cropped
 from td_transform.emit.network import TopDownNetwork
 from td_transform.errors import ConversionError
 from td_transform.layers.dimensions import agreed
+from td_transform.layers.dtypes import dtype_of_layers
 from td_transform.plan import LevelPlan, TensorPlan, UnitPlan
 from td_transform.trace import Trace
 
@@ -251,9 +252,9 @@ def _kind(root: nn.Module, name: str) -> tuple[type[nn.Module], str]:
 def _unread(trace: Trace) -> set[str]:
     """The parameters that no gradient reaches in the bottom-up model itself."""
     runner = fx.Interpreter(trace.skeleton, graph=trace.graph)
-    first = next(trace.skeleton.parameters())
+    dtype = dtype_of_layers(trace.skeleton)
     with torch.enable_grad(), torch.device("meta"):
-        logits = runner.run(torch.empty(2, *trace.input_size, device="meta", dtype=first.dtype))
+        logits = runner.run(torch.empty(2, *trace.input_size, device="meta", dtype=dtype))
     reached = _reached(logits)
     named = trace.skeleton.named_parameters(remove_duplicate=False)
     return {name for name, parameter in named if id(parameter) not in reached}

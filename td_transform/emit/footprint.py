@@ -15,6 +15,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
+from td_transform.layers.dtypes import dtype_of_layers
 from td_transform.operators import module_operator
 from td_transform.plan import Work
 from td_transform.storages import Storages, not_kept, storage_of
@@ -74,8 +75,7 @@ class MetaRun(fx.Interpreter):
 
     def on_images(self) -> Tensor:
         """The logits, connected to every parameter that the graph reads."""
-        first = next(self.module.parameters(), None)
-        dtype = first.dtype if first is not None else torch.float32
+        dtype = dtype_of_layers(self.module)
         images = torch.empty(BATCH, *self._size, device="meta", dtype=dtype)
         tensors = (*self.module.parameters(), *self.module.buffers(), images)
         self.footprint.own.update(storage_of(tensor) for tensor in tensors)

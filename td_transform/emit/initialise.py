@@ -86,8 +86,9 @@ def _is_data(layer: nn.Module, tensor: Tensor) -> bool:
 
 
 def _draw(values: Tensor, like: Tensor | None, is_data: bool) -> None:
-    """Data is handed on, repeated or cut along the axes that have another size (an identity is one at
-    any size); the rest is drawn."""
+    """Data, and integers, are handed on, repeated or cut along the axes that have another size (an
+    identity is one at any size); the rest is drawn."""
+    is_data = is_data or not (values.is_floating_point() or values.is_complex())
     if is_data and like is not None and not like.is_meta and like.numel():
         ones = like[0].nonzero().tolist() if like.dim() > 2 else []
         if len(ones) == 1 and torch.equal(like, _identity(like.shape, ones[0][1:], like)):

@@ -12,6 +12,7 @@ from torch import Tensor, fx, nn
 
 from td_transform.errors import TopDownError
 from td_transform.layers.dimensions import by
+from td_transform.layers.dtypes import dtype_of_layers
 from td_transform.table import format_table
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ def measure_fields(
             expected=f"(N, {', '.join(map(str, traced.input_size))})",
             remedy="analyse the network at the images' size, or resize them",
         )  # fmt: skip
-    images = images.to(first.device, first.dtype)
+    images = images.to(first.device, dtype_of_layers(traced.model))
     wanted = _maps(fields, nodes)
     totals: dict[str, Tensor] = {}
     for batch in images.split(_BATCH):

@@ -108,7 +108,7 @@ def reshape(call: Call) -> Dims:
             result.extend(_split_product(call, total, [after[o] for o in outs], outs))
     _equate_asked(call, result)
     _literals(call, result)
-    if not any(isinstance(dim, Spatial) for dim in result):
+    if sum(isinstance(dim, Spatial) for dim in result) < call.axes:
         result = _with_named_axes(call, result)
     return remembered(call, tuple(result), after)
 
@@ -153,7 +153,8 @@ def _keep_numbers(call: Call, ins: list[int]) -> None:
 
 
 def _with_named_axes(call: Call, dims: list[Dim]) -> list[Dim]:
-    """What windows are put together to: a map whose sizes the code asks for."""
+    """What windows are put together to, or channels that rows were folded into: a map whose sizes the
+    code asks for."""
     asked = _asked(call, len(dims))
     named = [dim.axis for dim in asked if isinstance(dim, Spatial)]
     if named != list(range(call.axes)):

@@ -20,6 +20,7 @@ from torch import fx, nn
 
 from td_transform.errors import TopDownError, TraceError, first_line
 from td_transform.layers.dimensions import by
+from td_transform.layers.dtypes import dtype_of_layers
 from td_transform.operators import TensorInfo
 from td_transform.trace.batch import write_batch
 from td_transform.trace.differences import compared, difference_between
@@ -204,9 +205,7 @@ def _recorded(
     hashable = escaping = False
     while True:
         recorder = new_recorder(hashable)
-        first = next(skeleton.parameters(), None)
-        dtype = first.dtype if first is not None else torch.float32
-        image = torch.empty(shape, device="meta", dtype=dtype)
+        image = torch.empty(shape, device="meta", dtype=dtype_of_layers(skeleton))
         try:
             if escaping:
                 with EscapedFunctions(recorder):

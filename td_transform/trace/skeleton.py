@@ -99,10 +99,10 @@ def _check_parameter(place: str, parameter: nn.Parameter) -> None:
             place, seen=f"a {type(parameter).__name__}", expected="plain parameters",
             remedy="convert the model before it is sharded or quantised",
         )  # fmt: skip
-    if not parameter.is_floating_point():
+    if parameter.is_complex():
         raise TraceError(
-            place, seen=f"dtype {parameter.dtype}", expected="floating-point parameters",
-            remedy="call model.float() first",
+            place, seen=f"dtype {parameter.dtype}", expected="parameters of real numbers",
+            remedy="keep pairs of numbers, and call torch.view_as_complex in the model's forward",
         )  # fmt: skip
 
 

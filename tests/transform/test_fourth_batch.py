@@ -1,0 +1,68 @@
+"""What a fourth batch of repositories that no one here had opened showed: a tiny network each."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from tests.properties import check_network
+from tests.transform.bodies import SIZE, Net, blocks, convert, pooled
+
+
+class Fused(nn.Module):
+    """A layer for a microcontroller: how many bits it has is a parameter that doesn't train, and its
+    kernel is scaled by ones where the images are."""
+
+    def __init__(self, layer: nn.Conv2d | nn.Linear) -> None:
+        super().__init__()
+        self.op = layer
+        self.bits = nn.Parameter(torch.tensor([8]), requires_grad=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = self.op.weight * torch.ones(1, device=x.device) * self.bits / 8
+        if isinstance(self.op, nn.Linear):
+            return nn.functional.linear(x, weight, self.op.bias)
+        return torch.conv2d(x, weight, self.op.bias, self.op.stride, self.op.padding)
+
+
+def fused_unit(width_in: int, width: int, stride: int) -> nn.Module:
+    conv = nn.Conv2d(width_in, width, 3, stride, 1)
+    return nn.Sequential(Fused(conv), nn.BatchNorm2d(width, affine=False), nn.ReLU())
+
+
+def test_layers_with_parameters_of_integers() -> None:
+    net = Net(lambda n, x: n.fc(x.mean((2, 3))), fused_unit)
+    net.fc = Fused(nn.Linear(32, 7))  # type: ignore[assignment]
+    td = convert(net)
+    assert td.plan.warnings == ()  # the last layer is a classifier
+    td(torch.rand(2, *SIZE)).square().mean().backward()
+    assert all((p.grad is not None) == p.requires_grad for p in td.parameters())
+    bits = [p for name, p in td.named_parameters() if name.endswith("bits")]
+    assert {p.dtype for p in bits} == {torch.int64}
+    assert {p.item() for p in bits} == {8}
+
+
+def test_units_of_functions_have_a_bias_where_it_is_no_keyword() -> None:
+    td = convert(Net(pooled, fused_unit))
+    units = [m.conv for name, m in td.named_modules() if name.endswith(("lift", "unit"))]
+    assert units
+    assert all(conv.bias is not None for conv in units)
+
+
+class SubSpectralNorm(nn.Module):
+    """Groups of rows have a norm each: they are folded into the channels for it."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(2 * width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, c, h, w = x.size()
+        return self.norm(x.view(n, c * 2, h // 2, w)).view(n, c, h, w)
+
+
+def test_rows_that_are_folded_into_channels_and_back() -> None:
+    for arrangement in ("td", "uniform", "reversed"):
+        td = convert(blocks(SubSpectralNorm), arrangement=arrangement)
+        assert [level.strides for level in td.plan.levels] == [(4, 4), (2, 2), (1, 1)]
+        check_network(td, torch.rand(2, *SIZE), classes=7)
