@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from tests.properties import check_network
-from tests.transform.bodies import SIZE, Net, blocks, convert, pooled
+from tests.transform.bodies import SIZE, Beside, Net, blocks, convert, pooled
+from tests.transform.plain import unit
 
 
 class Fused(nn.Module):
@@ -58,7 +59,8 @@ class SubSpectralNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         n, c, h, w = x.size()
-        return self.norm(x.view(n, c * 2, h // 2, w)).view(n, c, h, w)
+        y: Tensor = self.norm(x.view(n, c * 2, h // 2, w)).view(n, c, h, w)
+        return y
 
 
 def test_rows_that_are_folded_into_channels_and_back() -> None:
@@ -66,3 +68,28 @@ def test_rows_that_are_folded_into_channels_and_back() -> None:
         td = convert(blocks(SubSpectralNorm), arrangement=arrangement)
         assert [level.strides for level in td.plan.levels] == [(4, 4), (2, 2), (1, 1)]
         check_network(td, torch.rand(2, *SIZE), classes=7)
+
+
+class StylePooling(nn.Module):
+    """A convolution over two statistics of each channel: no axis of the map."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(width, width, 2, groups=width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, c = x.shape[:2]
+        flat = x.reshape(n, c, -1)
+        styles = torch.stack((flat.mean(-1), flat.std(-1)), -1)
+        return x * self.conv(styles).sigmoid().reshape(n, c, 1, 1)
+
+
+def test_a_borrowed_convolution_over_another_axis_than_the_map_s_stays() -> None:
+    net = Net(pooled)
+    net.body = nn.Sequential(
+        unit(3, 8, 1),
+        *(Beside(8, 8, 1, StylePooling(8)) for _ in range(2)),
+        *(Beside(8 if i == 0 else 16, 16, 2 - i, StylePooling(16)) for i in range(2)),
+        *(Beside(16 if i == 0 else 32, 32, 2 - i, StylePooling(32)) for i in range(2)),
+    )
+    check_network(convert(net), torch.rand(2, *SIZE), classes=7)
