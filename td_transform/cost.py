@@ -13,6 +13,7 @@ from td_transform.analyse import analyse
 from td_transform.emit import TopDownNetwork
 from td_transform.errors import TopDownError, first_line
 from td_transform.layers.dimensions import by
+from td_transform.layers.parameters import parameters_of
 from td_transform.storages import Storages, not_kept, storage_of
 from td_transform.table import Table
 from td_transform.trace import checked_input_size, make_skeleton, trace
@@ -59,13 +60,13 @@ def measure(model: nn.Module, input_size: tuple[int, ...], *, batch: int = 1) ->
         221184
     """
     input_size = checked_input_size(model, input_size)
-    parameters = sum(p.numel() for p in model.parameters())
+    parameters = sum(p.numel() for p in parameters_of(model))
     skeleton = make_skeleton(model).float()
-    for parameter in skeleton.parameters():
+    for parameter in parameters_of(skeleton):
         parameter.requires_grad_(parameter.is_floating_point())
     images = torch.empty(batch, *input_size, device="meta")
     saved = Storages()
-    own = {storage_of(t) for t in (*skeleton.parameters(), *skeleton.buffers(), images)}
+    own = {storage_of(t) for t in (*parameters_of(skeleton), *skeleton.buffers(), images)}
     counter = FlopCounterMode(display=False)
     try:
         with torch.enable_grad(), counter, saved_tensors_hooks(saved.add, not_kept):

@@ -16,6 +16,7 @@ from td_transform.analyse import BottomUp, Stage, entry_kernel
 from td_transform.emit import TopDownNetwork
 from td_transform.errors import TopDownError
 from td_transform.layers import name_of
+from td_transform.layers.parameters import parameters_of
 from td_transform.plan import LevelPlan, OwnPlan, Part, Plan, SegmentPlan, UnitPlan, UpsamplePlan
 from td_transform.transform import analysed
 
@@ -272,7 +273,7 @@ def _figure(analysed: BottomUp, plan: Plan, title: str) -> Figure:
     from matplotlib.figure import Figure
 
     columns = (_bottom_up_rows(analysed), _top_down_rows(analysed, plan))
-    counts = (sum(p.numel() for p in analysed.trace.model.parameters()), plan.parameters)
+    counts = (sum(p.numel() for p in parameters_of(analysed.trace.model)), plan.parameters)
     strides = sorted({1, *(row.stride for rows in columns for row in rows if row.stride)})
     widths = [row.width for rows in columns for row in rows if row.stride]
     scale = _Scale((strides[0], strides[-1]), (min(widths), max(widths)), len(analysed.stages))

@@ -17,6 +17,7 @@ from td_transform.analyse.infer import infer, operator_of
 from td_transform.analyse.trunk import Trunk, attribute_of, dominators_of, started
 from td_transform.errors import StructureError
 from td_transform.layers.dimensions import DIMENSIONS
+from td_transform.layers.parameters import parameters_of
 from td_transform.operators import Spatial, TensorInfo
 from td_transform.trace import Front, Trace, malformed_size
 
@@ -116,7 +117,7 @@ def _trains(trace: Trace, node: fx.Node) -> bool:
 def _parameters(trace: Trace, node: fx.Node) -> Iterator[nn.Parameter]:
     module = trace.module(node)
     if module is not None:
-        yield from module.parameters()
+        yield from parameters_of(module)
     for source in _needed(node) if module is None else ():
         if source.op == "get_attr":
             value = attribute_of(trace.skeleton, str(source.target))

@@ -14,6 +14,7 @@ from td_transform.analyse.segments import covers, group_regions, uncuttable
 from td_transform.analyse.solve import carries_width
 from td_transform.analyse.trunk import Segment, Trunk
 from td_transform.errors import StructureError
+from td_transform.layers.parameters import parameters_of
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ def _without_pooling_module(trunk: Trunk, body: list[Region], end: fx.Node) -> l
     if len(paths) != 1 or not path:
         return body
     parts = trunk.trace.skeleton.get_submodule(path).children()
-    if any(next(part.parameters(), None) is not None for part in parts):
+    if any(next(parameters_of(part), None) is not None for part in parts):
         return body
     kept = list(body)
     while kept and all(trunk.trace.path(n) == path for n in kept[-1].nodes if n.op != "get_attr"):

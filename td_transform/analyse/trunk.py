@@ -15,6 +15,7 @@ from td_transform.analyse.infer import call_of, infer, operator_of
 from td_transform.analyse.numbers import write_out_numbers
 from td_transform.errors import StructureError
 from td_transform.layers.axes import MapAxes
+from td_transform.layers.parameters import parameters_of
 from td_transform.operators import (
     Call,
     Inference,
@@ -165,7 +166,7 @@ class Trunk:
             return False
         module = self.trace.module(node)
         if module is not None:
-            return self.role(node) != "opaque" or next(module.parameters(), None) is not None
+            return self.role(node) != "opaque" or next(parameters_of(module), None) is not None
         if self.role(node) == "conv":  # a kernel may be computed from the image
             return self.constants.get(self.call(node).option("weight", 1), True)
         return any(self.constants.get(n, False) for n in node.all_input_nodes)

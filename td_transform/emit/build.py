@@ -24,7 +24,7 @@ from td_transform.layers import (
     is_own,
 )
 from td_transform.layers.dimensions import DIMENSIONS
-from td_transform.layers.dtypes import dtype_of_layers
+from td_transform.layers.parameters import dtype_of_layers
 from td_transform.operators import module_operator
 from td_transform.operators.resizing import preserve_size, set_kernel
 from td_transform.plan import LayerPlan, LevelPlan, OwnPlan, Plan, UnitPlan, UpsamplePlan

@@ -14,7 +14,7 @@ from td_transform.emit.misfits import described, is_cropped
 from td_transform.emit.network import TopDownNetwork
 from td_transform.errors import ConversionError
 from td_transform.layers.dimensions import agreed
-from td_transform.layers.dtypes import dtype_of_layers
+from td_transform.layers.parameters import dtype_of_layers
 from td_transform.plan import LevelPlan, TensorPlan, UnitPlan
 from td_transform.trace import Trace
 

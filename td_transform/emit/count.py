@@ -9,6 +9,7 @@ from typing import TypeVar
 from torch import nn
 
 from td_transform.emit.build import LayerBuilder
+from td_transform.layers.parameters import parameters_of
 from td_transform.plan import (
     LayerPlan,
     LevelPlan,
@@ -108,8 +109,8 @@ def _heirs(parts: Iterable[LayerPlan | TensorPlan]) -> dict[str, str]:
 
 
 def _count(module: nn.Module) -> int:
-    return sum(p.numel() for p in module.parameters())
+    return sum(p.numel() for p in parameters_of(module))
 
 
 def _shapes(module: nn.Module) -> list[tuple[int, ...]]:
-    return [tuple(p.shape) for p in module.parameters()]
+    return [tuple(p.shape) for p in parameters_of(module)]

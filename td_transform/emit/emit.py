@@ -18,6 +18,7 @@ from td_transform.emit.network import TopDownNetwork
 from td_transform.emit.placed import Placed, PlacedTensor
 from td_transform.emit.recompute import choose
 from td_transform.errors import unforeseen
+from td_transform.layers.parameters import parameters_of
 from td_transform.options import Init
 from td_transform.plan import Plan
 
@@ -92,7 +93,7 @@ def emit(
 
 
 def _fill(draft: Draft, device: Literal["meta"] | None) -> None:
-    first = next(draft.model.parameters(), None)
+    first = next(parameters_of(draft.model), None)
     home = first.device if first is not None else torch.device("cpu")
     if device is not None:
         home = torch.device(device)

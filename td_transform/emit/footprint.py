@@ -15,7 +15,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from td_transform.layers.dtypes import dtype_of_layers
+from td_transform.layers.parameters import dtype_of_layers, parameters_of
 from td_transform.operators import module_operator
 from td_transform.plan import Work
 from td_transform.storages import Storages, not_kept, storage_of
@@ -77,7 +77,7 @@ class MetaRun(fx.Interpreter):
         """The logits, connected to every parameter that the graph reads."""
         dtype = dtype_of_layers(self.module)
         images = torch.empty(BATCH, *self._size, device="meta", dtype=dtype)
-        tensors = (*self.module.parameters(), *self.module.buffers(), images)
+        tensors = (*parameters_of(self.module), *self.module.buffers(), images)
         self.footprint.own.update(storage_of(tensor) for tensor in tensors)
         with (
             _kept(self.module),
@@ -122,7 +122,7 @@ class MetaRun(fx.Interpreter):
             or operator.resize is not None
         ):
             return None
-        self.not_run.update(id(p) for p in module.parameters())
+        self.not_run.update(id(p) for p in parameters_of(module))
         return x.contiguous()
 
 
@@ -157,7 +157,7 @@ def _kept(module: nn.Module) -> Iterator[None]:
 @contextmanager
 def _trained(module: nn.Module) -> Iterator[None]:
     """Every parameter trains meanwhile."""
-    frozen = [p for p in module.parameters() if not p.requires_grad and p.is_floating_point()]
+    frozen = [p for p in parameters_of(module) if not p.requires_grad and p.is_floating_point()]
     for parameter in frozen:
         parameter.requires_grad_(True)
     try:

@@ -12,7 +12,7 @@ from torch import Tensor, fx, nn
 
 from td_transform.errors import TopDownError
 from td_transform.layers.dimensions import by
-from td_transform.layers.dtypes import dtype_of_layers
+from td_transform.layers.parameters import dtype_of_layers, parameters_of
 from td_transform.table import format_table
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def measure_fields(
         TopDownError: the images are of another size, or a node's output is no map.
     """
     traced = fields.trace
-    first = next(traced.model.parameters(), torch.empty(0))
+    first = next(parameters_of(traced.model), torch.empty(0))
     if not isinstance(samples, int) or samples < 1:
         raise TopDownError(
             "argument 'samples'", seen=repr(samples), expected="a positive integer",

@@ -9,6 +9,7 @@ from typing import Any
 from torch import fx, nn
 
 from td_transform.layers.dimensions import per_axis
+from td_transform.layers.parameters import parameters_of
 from td_transform.operators.dimensions import FLAT, Dim, Dims, Spatial, Window
 from td_transform.operators.registry import Call
 from td_transform.operators.widths import Conflict, Variable, Width
@@ -76,7 +77,7 @@ def _norm_axis(call: Call) -> int:
     long = [i for i in range(len(shape) - covered, len(shape)) if shape[i] > 1]
     if covered > 1 and len(long) == 1:
         return long[0]
-    sizes = [p.numel() for p in module.parameters()] if module is not None else []
+    sizes = [p.numel() for p in parameters_of(module)] if module is not None else []
     forward = getattr(type(module), "forward", None)
     plain = forward in (nn.LayerNorm.forward, nn.RMSNorm.forward)
     first = len(shape) > 2 and not plain and (not sizes or shape[1] in sizes)

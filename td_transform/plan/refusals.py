@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from td_transform.analyse import Trunk
 from td_transform.errors import TopDownError, UnknownOperatorError, WidthConflictError
+from td_transform.layers.parameters import parameters_of
 from td_transform.operators import Inference, TensorInfo, mutation
 
 _PYTHONS_OWN = (op.getitem, getattr, mutation.assigned, mutation.after)
@@ -96,7 +97,7 @@ def _register(trunk: Trunk, node: fx.Node) -> str:
         path = trunk.trace.path(node)
         around = trunk.trace.skeleton.get_submodule(path)
         name = type(around).__name__
-        if not path or next(around.parameters(), None) is not None:
+        if not path or next(parameters_of(around), None) is not None:
             name, first = "M", "move this code to a module of its own, M, and "
     return (
         f"{first}td_transform.register_operator({name}, Operator(...)) with a rule that "

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import fx
 
 from td_transform.analyse import BottomUp, Trunk
+from td_transform.layers.parameters import parameters_of
 from td_transform.options import Options
 from td_transform.plan.parts import LayerPlan
 
@@ -73,7 +74,7 @@ def _of_maps(trunk: Trunk, node: fx.Node) -> bool:
 def _frozen(trunk: Trunk, layers: Sequence[LayerPlan]) -> str | None:
     skeleton = trunk.trace.skeleton
     sources = dict.fromkeys(layer.source for layer in layers)
-    parameters = {path: list(skeleton.get_submodule(path).parameters()) for path in sources}
+    parameters = {path: list(parameters_of(skeleton.get_submodule(path))) for path in sources}
     frozen = [
         path for path, own in parameters.items() if own and not any(p.requires_grad for p in own)
     ]

@@ -10,6 +10,7 @@ from itertools import groupby
 from torch import nn
 
 from td_transform.errors import TopDownError
+from td_transform.layers.parameters import parameters_of
 from td_transform.trace.differences import compared, difference_between
 from td_transform.trace.recorder import Recorder
 from td_transform.trace.state import Leftover
@@ -94,7 +95,7 @@ def _parted(path: str) -> tuple[str, str]:
 
 
 def _is_small(module: nn.Module) -> bool:
-    return all(next(child.parameters(), None) is None for child in module.children())
+    return all(next(parameters_of(child), None) is None for child in module.children())
 
 
 def _listed(places: Iterable[tuple[str, str]]) -> str:

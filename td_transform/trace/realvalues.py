@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.fx.node import Target
 
+from td_transform.layers.parameters import parameters_of
 from td_transform.trace.writer import GraphWriter
 
 
@@ -28,7 +29,7 @@ class RealValues(fx.Interpreter):
         self._is_recorded = is_recorded
         self._writer = writer
         self._leaves: dict[str, nn.Module] = {}
-        first = next((p for p in model.parameters() if not p.is_meta), None)
+        first = next((p for p in parameters_of(model) if not p.is_meta), None)
         self.device = first.device if first is not None else torch.device("cpu")
 
     def leaf(self, path: Target) -> nn.Module:
@@ -36,7 +37,7 @@ class RealValues(fx.Interpreter):
         path = str(path)
         if path not in self._leaves:
             module = self._model.get_submodule(path)
-            memo = {id(t): self._real(t) for t in (*module.parameters(), *module.buffers())}
+            memo = {id(t): self._real(t) for t in (*parameters_of(module), *module.buffers())}
             leaf = copy.deepcopy(module, memo).eval()
             for part in leaf.modules():
                 if self._is_recorded:

@@ -20,7 +20,7 @@ from torch import fx, nn
 
 from td_transform.errors import TopDownError, TraceError, first_line
 from td_transform.layers.dimensions import by
-from td_transform.layers.dtypes import dtype_of_layers
+from td_transform.layers.parameters import dtype_of_layers
 from td_transform.operators import TensorInfo
 from td_transform.trace.batch import write_batch
 from td_transform.trace.differences import compared, difference_between

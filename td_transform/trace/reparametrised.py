@@ -19,6 +19,7 @@ from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
 from td_transform.errors import TraceError
+from td_transform.layers.parameters import parameters_of
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def _parametrization(place: str, name: str, step: Any) -> Reparametrisation:
                 layer, name, step.n_power_iterations, step.eps, step.dim
             ),
         )
-    if next(step.parameters(), None) is not None or next(step.buffers(), None) is not None:
+    if next(parameters_of(step), None) is not None or next(step.buffers(), None) is not None:
         raise TraceError(
             f"{place}, parameter '{name}'",
             seen=f"a parametrisation ({type(step).__name__}) with tensors of its own",
@@ -108,7 +109,7 @@ def make_plain(module: nn.Module, applied: tuple[Reparametrisation, ...]) -> Non
     torch's own removal works on the module's class, which copies share with the user's model.
     """
     values = {each.tensor: getattr(module, each.tensor) for each in applied}
-    trains = any(p.requires_grad for p in module.parameters())
+    trains = any(p.requires_grad for p in parameters_of(module))
     if parametrize.is_parametrized(module):
         module.__class__ = type(module).__bases__[0]
         del module._modules["parametrizations"]

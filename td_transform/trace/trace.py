@@ -15,6 +15,7 @@ import torch
 from torch import fx, nn
 
 from td_transform.errors import TraceError
+from td_transform.layers.parameters import parameters_of
 from td_transform.operators import TensorInfo, module_operator
 from td_transform.trace.convolutions import is_conventional
 from td_transform.trace.input_size import checked_input_size, guess_input_size
@@ -76,7 +77,7 @@ class Trace:
         for node in () if self.front is None else self.front.graph.nodes:
             module = self.module(node)
             own = [self.tensor(str(node.target))] if node.op == "get_attr" else []
-            for tensor in own if module is None else module.parameters():
+            for tensor in own if module is None else parameters_of(module):
                 if isinstance(tensor, nn.Parameter):
                     found[id(tensor)] = tensor.numel()
         return sum(found.values())

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -93,3 +96,30 @@ def test_a_borrowed_convolution_over_another_axis_than_the_map_s_stays() -> None
         *(Beside(16 if i == 0 else 32, 32, 2 - i, StylePooling(32)) for i in range(2)),
     )
     check_network(convert(net), torch.rand(2, *SIZE), classes=7)
+
+
+class OfLists(nn.Module):
+    """A network as a list of parameters, which its `parameters` hands out (MAML's inner loop)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        shapes = [(8, 3, 3, 3), (8,), (16, 8, 3, 3), (16,), (7, 16), (7,)]
+        self.vars = nn.ParameterList([nn.Parameter(torch.randn(*shape)) for shape in shapes])
+
+    def forward(self, x: Tensor, vars: nn.ParameterList | None = None) -> Tensor:
+        w = self.vars if vars is None else vars
+        for i in (0, 2):
+            x = nn.functional.conv2d(x, w[i], w[i + 1], stride=2, padding=1).relu()
+        return nn.functional.linear(x.mean((2, 3)), w[4], w[5])
+
+    def parameters(self, recurse: bool = True) -> Any:
+        return self.vars
+
+
+@pytest.mark.parametrize(
+    ("arrangement", "coarsest"), [("td", 16), ("uniform", 12), ("reversed", 8)]
+)
+def test_a_model_that_calls_something_else_its_parameters(arrangement: str, coarsest: int) -> None:
+    td = convert(OfLists(), arrangement=arrangement)
+    check_network(td, torch.rand(2, *SIZE), classes=7)
+    assert td.plan.levels[0].width == coarsest
