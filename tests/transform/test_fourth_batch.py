@@ -84,7 +84,8 @@ class StylePooling(nn.Module):
         n, c = x.shape[:2]
         flat = x.reshape(n, c, -1)
         styles = torch.stack((flat.mean(-1), flat.std(-1)), -1)
-        return x * self.conv(styles).sigmoid().reshape(n, c, 1, 1)
+        y: Tensor = x * self.conv(styles).sigmoid().reshape(n, c, 1, 1)
+        return y
 
 
 def test_a_borrowed_convolution_over_another_axis_than_the_map_s_stays() -> None:
@@ -110,7 +111,8 @@ class OfLists(nn.Module):
         w = self.vars if vars is None else vars
         for i in (0, 2):
             x = nn.functional.conv2d(x, w[i], w[i + 1], stride=2, padding=1).relu()
-        return nn.functional.linear(x.mean((2, 3)), w[4], w[5])
+        logits: Tensor = nn.functional.linear(x.mean((2, 3)), w[4], w[5])
+        return logits
 
     def parameters(self, recurse: bool = True) -> Any:
         return self.vars
