@@ -90,7 +90,7 @@ def _gradients_differ(function: Any, args: tuple[Any, ...]) -> bool:
         given, alone = _random(args), _random(args)
         mine = _gradients(function.apply(*given), given)
         its = _gradients(_forward(function, alone), alone)
-    return not all(map(_are_close, mine, its))
+        return not all(map(_are_close, mine, its))
 
 
 def _tried(
