@@ -271,6 +271,7 @@ class SegmentPlanner:
             return NodePlan(node.name, change, literals=literals)
         # the module of another block may have a stride where this node has none
         borrowed = node in spec.modules and self._trunk.slides(node)
+        borrowed = borrowed and not self._trunk.window(node).steps
         if borrowed and isinstance(change, Keep) and not is_cut_back(self._trunk, node):
             change = SizePreserving()
         layer = self._layer(spec, node, sizes, size_preserving=not isinstance(change, Keep))

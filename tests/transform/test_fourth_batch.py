@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -88,15 +89,33 @@ class StylePooling(nn.Module):
         return y
 
 
-def test_a_borrowed_convolution_over_another_axis_than_the_map_s_stays() -> None:
-    net = Net(pooled)
+class Gate(nn.Module):
+    """A block is weighed by what two strided layers make of its map, as large as they take it for."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv, self.pool = nn.Conv2d(width, width, 3, 2, 1), nn.AvgPool2d(64 // width)
+        self.out = nn.Conv2d(width, 1, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight: Tensor = self.out(self.pool(self.conv(x))).sigmoid().flatten(1)
+        return x * weight[:, :, None, None]
+
+
+@pytest.mark.parametrize("beside", [StylePooling, Gate])
+def test_what_a_block_borrows_is_what_it_is_there(beside: Callable[[int], nn.Module]) -> None:
+    """The coarsest level's first block has its sibling's layers: those over another axis than the
+    map's stay, and those that step where the block itself doesn't."""
+    net = Net(pooled, last=16)
     net.body = nn.Sequential(
-        unit(3, 8, 1),
-        *(Beside(8, 8, 1, StylePooling(8)) for _ in range(2)),
-        *(Beside(8 if i == 0 else 16, 16, 2 - i, StylePooling(16)) for i in range(2)),
-        *(Beside(16 if i == 0 else 32, 32, 2 - i, StylePooling(32)) for i in range(2)),
+        unit(3, 4, 1),
+        *(Beside(4, 4, 1, beside(4)) for _ in range(2)),
+        *(Beside(8 if i else 4, 8, 2 - i, beside(8)) for i in range(2)),
+        *(Beside(16 if i else 8, 16, 2 - i, beside(16)) for i in range(2)),
     )
-    check_network(convert(net), torch.rand(2, *SIZE), classes=7)
+    td = convert(net)
+    td(torch.rand(2, *SIZE)).square().mean().backward()
+    assert all(p.grad is not None for p in td.parameters())
 
 
 class OfLists(nn.Module):
