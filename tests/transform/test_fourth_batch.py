@@ -144,3 +144,27 @@ def test_a_model_that_calls_something_else_its_parameters(arrangement: str, coar
     td = convert(OfLists(), arrangement=arrangement)
     check_network(td, torch.rand(2, *SIZE), classes=7)
     assert td.plan.levels[0].width == coarsest
+
+
+class OverAll(nn.Module):
+    """A residual block whose convolution and whose shortcut's pooling are as large as the map."""
+
+    def __init__(self, width: int, side: int) -> None:
+        super().__init__()
+        self.conv, self.side = nn.Conv2d(width, width, side), side
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.conv(x) + nn.functional.avg_pool2d(x, self.side, 1)
+        return y
+
+
+@pytest.mark.parametrize("arrangement", ["td", "uniform", "reversed"])
+def test_a_block_as_large_as_the_map_is_the_head_s(arrangement: str) -> None:
+    net = Net(lambda n, x: n.fc(x.flatten(1)))
+    net.body = nn.Sequential(*net.body, OverAll(32, 8))
+    td = convert(net, arrangement=arrangement)
+    assert [level.strides for level in td.plan.levels] == [(4, 4), (2, 2), (1, 1)]
+    assert any(
+        name.startswith("head") and p.shape[2:] == (8, 8) for name, p in td.named_parameters()
+    )
+    check_network(td, torch.rand(2, *SIZE), classes=7)
