@@ -213,10 +213,9 @@ def _join_instances(trunk: Trunk, segments: Sequence[Segment]) -> list[Segment]:
 
 
 def _single(segments: Sequence[Segment], instances: Sequence[set[str]]) -> list[set[str]]:
-    """Instances without the modules in which the resolution falls twice: those hold stages."""
-    falls = Counter(
-        path for s, inside in zip(segments, instances, strict=True) if s.crosses for path in inside
-    )
+    """Instances without the modules in which the resolution falls twice, by a pooling alone, say:
+    those hold stages."""
+    falls = Counter(path for segment in segments if segment.crosses for path in _paths(segment))
     return [{path for path in inside if falls[path] < 2} for inside in instances]
 
 

@@ -168,3 +168,29 @@ def test_a_block_as_large_as_the_map_is_the_head_s(arrangement: str) -> None:
         name.startswith("head") and p.shape[2:] == (8, 8) for name, p in td.named_parameters()
     )
     check_network(td, torch.rand(2, *SIZE), classes=7)
+
+
+class Flat(nn.Module):
+    """A network without modules of its own but this one: units, poolings, a residual block."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.prep, self.conv1, self.conv2 = unit(3, 8, 1), unit(8, 16, 1), unit(16, 32, 1)
+        self.res1, self.res2 = unit(16, 16, 1), unit(16, 16, 1)
+        self.res3, self.fc = unit(32, 32, 1), nn.Linear(32, 7)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = nn.functional.max_pool2d(self.conv1(self.prep(x)), 2)
+        x = self.conv2(x + self.res2(self.res1(x)))
+        x = nn.functional.max_pool2d(x, 2)
+        logits: Tensor = self.fc((x + self.res3(x)).mean((2, 3)))
+        return logits
+
+
+def test_a_flat_network_is_no_block_inside_of_another_module() -> None:
+    """Wrapped (behind a normalisation, say) it becomes what it becomes by itself."""
+    alone, wrapped = (convert(net, output_stride=2) for net in (Flat(), nn.Sequential(Flat())))
+    shapes = [[tuple(p.shape) for p in td.parameters()] for td in (alone, wrapped)]
+    assert shapes[0] == shapes[1]
+    assert [level.strides for level in wrapped.plan.levels] == [(4, 4), (2, 2)]
+    check_network(wrapped, torch.rand(2, *SIZE), classes=7)
