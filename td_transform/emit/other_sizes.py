@@ -11,6 +11,7 @@ from torch import Tensor, fx
 
 from td_transform.errors import TopDownError
 from td_transform.layers.dimensions import by
+from td_transform.layers.parameters import dtype_of_layers
 from td_transform.plan import Plan
 from td_transform.trace import make_skeleton
 
@@ -43,7 +44,7 @@ def bound_to_size(
 
 def _runs(network: fx.GraphModule, images: Any) -> bool:
     """Does it run on images as large as these, without their values?"""
-    dtype = next((p.dtype for p in network.parameters()), torch.float32)
+    dtype = dtype_of_layers(network)
     try:
         with torch.no_grad(), torch.device("meta"):
             make_skeleton(network).forward(

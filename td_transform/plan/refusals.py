@@ -115,7 +115,7 @@ def _keeps_shape(trunk: Trunk, node: fx.Node) -> bool:
 def _is_along_channels(trunk: Trunk, node: fx.Node) -> bool:
     """Is it a layer like a norm, all of whose tensors are as long as its map has channels?"""
     module = trunk.trace.module(node)
-    if module is None or not _keeps_shape(trunk, node) or next(module.parameters(), None) is None:
+    if module is None or not _keeps_shape(trunk, node) or next(parameters_of(module), None) is None:
         return False
     width = trunk.width(trunk.call(node).tensors[0])
     return all(tensor.numel() in (1, width) for tensor in module.state_dict().values())
