@@ -302,20 +302,22 @@ def test_malformed_input_size(size: tuple[int, ...]) -> None:
         to_topdown(chain(), input_size=size)
 
 
-def test_non_float_model() -> None:
-    class Integer(nn.Module):
+def test_complex_parameters() -> None:
+    class Complex(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.weight = nn.Parameter(torch.ones(3, dtype=torch.int32), requires_grad=False)
+            self.weight = nn.Parameter(torch.ones(3, dtype=torch.complex64))
             self.net = chain()
 
         def forward(self, x: Tensor) -> Tensor:
             return self.net(x)
 
     with pytest.raises(
-        TraceError, match=r"parameter 'weight': dtype torch\.int32; .*model\.float\(\)"
+        TraceError,
+        match=r"parameter 'weight': dtype torch\.complex64; expected parameters of real numbers\. "
+        r"Remedy: keep pairs of numbers, and call torch\.view_as_complex",
     ):
-        to_topdown(Integer(), input_size=SIZE)
+        to_topdown(Complex(), input_size=SIZE)
 
 
 @pytest.mark.parametrize(
