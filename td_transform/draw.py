@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from torch import nn
 
 from td_transform.analyse import BottomUp, Stage, entry_kernel
-from td_transform.emit import TopDownNetwork
+from td_transform.emit import TopDownNetwork, check_topdown
 from td_transform.errors import TopDownError
 from td_transform.layers import name_of
 from td_transform.layers.parameters import parameters_of
@@ -120,11 +120,7 @@ def draw(
             "argument 'path'", seen=repr(str(path)), expected="a name that ends in .svg or .png",
             remedy=f"pass {str(path.with_suffix('.svg'))!r}",
         )  # fmt: skip
-    if not isinstance(td, TopDownNetwork):
-        raise TopDownError(
-            "argument 'td'", seen=f"a {type(td).__name__}", expected="a TopDownNetwork",
-            remedy="pass what to_topdown returned for the model",
-        )  # fmt: skip
+    check_topdown(td)
     import matplotlib
 
     bottom_up = analysed(model, td.plan.options)

@@ -64,6 +64,19 @@ class StructureError(TopDownError):
     """The graph has no stages that could be reversed."""
 
 
+def check_positive(argument: str, value: object) -> None:
+    """Counts and sizes.
+
+    Raises:
+        TopDownError: the value is no positive integer.
+    """
+    if not isinstance(value, int) or value < 1:
+        raise TopDownError(
+            f"argument '{argument}'", seen=repr(value), expected="a positive integer",
+            remedy="leave it out",
+        )  # fmt: skip
+
+
 def first_line(error: Exception) -> str:
     """What torch or a user's own code raised, in one line."""
     return f"{type(error).__name__}: {error}".splitlines()[0]

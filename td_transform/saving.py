@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from td_transform.emit import TopDownNetwork
+from td_transform.emit import TopDownNetwork, check_topdown
 from td_transform.errors import TopDownError
 from td_transform.layers import is_own, name_of
 from td_transform.layers.own import LiftFactory, MergeFactory, PyramidFactory, UpsampleFactory
@@ -50,12 +50,7 @@ def save_topdown(td: TopDownNetwork, path: str | os.PathLike[str]) -> None:
         >>> td.plan.input_size
         (1, 28, 28)
     """
-    if not isinstance(td, TopDownNetwork):
-        raise TopDownError(
-            "argument 'td'", seen=f"a {type(td).__name__}", expected="a TopDownNetwork",
-            remedy="pass what to_topdown returned, not its backbone or a wrapper around it: `.module` "
-            "of a DistributedDataParallel, the network that torch.compile was given",
-        )  # fmt: skip
+    check_topdown(td)
     content = {"format": _FORMAT, "plan": td.plan.to_json(), "state_dict": td.state_dict()}
     with open(path, "wb") as file:
         torch.save(content, file)

@@ -115,11 +115,12 @@ def _without_pooling_module(trunk: Trunk, body: list[Region], end: fx.Node) -> l
 
 
 def _before_covered(trunk: Trunk, body: list[Region]) -> list[Region]:
-    """A convolution whose kernel is the whole map is a fully connected layer: the head begins there."""
+    """A convolution whose kernel is the whole map is a fully connected layer: the head begins there, or
+    with the block that makes a single position of the map by it."""
     for i, piece in enumerate(body):
-        is_whole = piece.kind == "block" and prod(trunk.map_size(piece.nodes[-1])) == 1
-        is_whole = is_whole or piece.kind in ("conv", "depthwise")
-        if is_whole and any(covers(trunk, n) for n in piece.nodes):
+        ends_small = piece.kind == "block" and prod(trunk.map_size(piece.nodes[-1])) == 1
+        may_cover = ends_small or piece.kind in ("conv", "depthwise")
+        if may_cover and any(covers(trunk, n) for n in piece.nodes):
             return body[:i]
     return body
 

@@ -58,8 +58,7 @@ def style_of(trunk: Trunk, segments: Sequence[Segment], *, pre_activation: bool)
             expected="a network that begins with a convolution",
             remedy="convert a convolutional network",
         )
-    is_unit = leading.kind == "unit"
-    unit = leading.nodes if is_unit else () if pre_activation else _behind(trunk, leading.end)
+    unit = _leading_unit(trunk, leading, pre_activation=pre_activation)
     stem_norm = next((n.name for n in unit if is_norm_layer(trunk, n)), None)
     stem_activation = next((n.name for n in unit if trunk.role(n) == "activation"), None)
     nodes = [
@@ -82,10 +81,14 @@ def style_of(trunk: Trunk, segments: Sequence[Segment], *, pre_activation: bool)
     )
 
 
-def _behind(trunk: Trunk, node: fx.Node) -> tuple[fx.Node, ...]:
-    """The norm with its activation that every path passes next: of a convolution that branches (one whose
-    weights are drawn anew for each image, say)."""
-    rest = trunk.tensors[trunk.tensors.index(node) + 1 :]
+def _leading_unit(trunk: Trunk, leading: Segment, *, pre_activation: bool) -> tuple[fx.Node, ...]:
+    """The stem's norm and activation, where it has some: those of a convolution that branches (one whose
+    weights are drawn anew for each image, say) are what every path passes next."""
+    if leading.kind == "unit":
+        return tuple(leading.nodes)
+    if pre_activation:
+        return ()
+    rest = trunk.tensors[trunk.tensors.index(leading.end) + 1 :]
     found = tuple(takewhile(lambda n: trunk.role(n) in ("norm", "activation"), rest))
     return found if found and is_norm_layer(trunk, found[0]) else ()
 

@@ -131,7 +131,8 @@ class LayerBuilder:
         node = self._nodes[plan.conv]
         source = self._trace.module(node)
         if not isinstance(source, nn.modules.conv._ConvNd):
-            bias = node.kwargs.get("bias", [*node.args, None, None][2]) is not None
+            positional = node.args[2] if len(node.args) > 2 else None
+            bias = node.kwargs.get("bias", positional) is not None
             kind: Any = DIMENSIONS[len(plan.kernel)].conv
             source = kind(plan.width_in, plan.width_out, plan.kernel, bias=bias, device="meta")
         conv: Any = _copy(source)

@@ -10,7 +10,7 @@ from torch import Tensor, fx, nn
 
 from td_transform.analyse import BottomUp
 from td_transform.emit.footprint import Footprint, MetaRun
-from td_transform.emit.misfits import described, is_cropped
+from td_transform.emit.misfits import how_inputs_differ, is_cropped
 from td_transform.emit.network import TopDownNetwork
 from td_transform.errors import ConversionError
 from td_transform.layers.dimensions import agreed
@@ -110,7 +110,7 @@ class _Run(MetaRun):
             )
         return ConversionError(
             place,
-            seen=described(node, self.env, source, self._trunk, error),
+            seen=how_inputs_differ(node, self.env, source, self._trunk, error),
             expected="a node that runs at the planned widths and resolution",
             remedy=f"{self._remedy(source)}, or register the module around this code with "
             f"td_transform.register_operator{self._or_td()}",

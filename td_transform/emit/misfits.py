@@ -12,7 +12,7 @@ from td_transform.errors import first_line
 from td_transform.operators import TensorInfo
 
 
-def described(
+def how_inputs_differ(
     node: fx.Node,
     here: Mapping[fx.Node, Any],
     source: fx.Node | None,

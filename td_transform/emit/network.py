@@ -181,3 +181,17 @@ class TopDownBackbone(PlannedModule):
     def widths(self) -> tuple[int, ...]:
         """Channels of each map."""
         return tuple(level.width for level in self.plan.levels)
+
+
+def check_topdown(td: object) -> None:
+    """What was converted, and nothing around it.
+
+    Raises:
+        TopDownError: it is no `TopDownNetwork`.
+    """
+    if not isinstance(td, TopDownNetwork):
+        raise TopDownError(
+            "argument 'td'", seen=f"a {type(td).__name__}", expected="a TopDownNetwork",
+            remedy="pass what to_topdown returned, not its backbone or a wrapper around it: `.module` "
+            "of a DistributedDataParallel, the network that torch.compile was given",
+        )  # fmt: skip

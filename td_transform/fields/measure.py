@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, fx, nn
 
-from td_transform.errors import TopDownError
+from td_transform.errors import TopDownError, check_positive
 from td_transform.layers.dimensions import by
 from td_transform.layers.parameters import dtype_of_layers, parameters_of
 from td_transform.table import format_table
@@ -97,11 +97,7 @@ def measure_fields(
     """
     traced = fields.trace
     first = next(parameters_of(traced.model), torch.empty(0))
-    if not isinstance(samples, int) or samples < 1:
-        raise TopDownError(
-            "argument 'samples'", seen=repr(samples), expected="a positive integer",
-            remedy="leave it out",
-        )  # fmt: skip
+    check_positive("samples", samples)
     if images is None:
         images = torch.rand(samples, *traced.input_size)
     shape = tuple(images.shape) if isinstance(images, Tensor) else ()

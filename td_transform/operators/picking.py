@@ -14,17 +14,8 @@ from td_transform.operators.rules import as_width
 from td_transform.operators.widths import Conflict, Width
 
 # what says where values stand, in a tensor of integers
-_ORDERS = (
-    "argsort",
-    "sort",
-    "topk",
-    "argmax",
-    "argmin",
-    "max",
-    "min",
-    "median",
-    "kthvalue",
-    "mode",
+_ORDERS = frozenset(
+    {"argsort", "sort", "topk", "argmax", "argmin", "max", "min", "median", "kthvalue", "mode"}
 )
 
 

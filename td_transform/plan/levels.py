@@ -326,14 +326,12 @@ class LevelPlanner:
         self, level: UnfinishedLevel, entry: Segment, width: int
     ) -> SegmentPlan | None:
         """The first block in the form of one of any stage that keeps its width, where it comes out so."""
-        for stage in self._bottom_up.stages:
-            for form in stage.segments:
-                if form.kind == "block" and self._trunk.width(form.start) == self._trunk.width(
-                    form.end
-                ):
-                    plan = self._segments.attempt(self._in_form_of(level, entry, form))
-                    if plan is not None and plan.width_out == width:
-                        return plan
+        width_of = self._trunk.width
+        for form in (segment for stage in self._bottom_up.stages for segment in stage.segments):
+            if form.kind == "block" and width_of(form.start) == width_of(form.end):
+                plan = self._segments.attempt(self._in_form_of(level, entry, form))
+                if plan is not None and plan.width_out == width:
+                    return plan
         return None
 
     def _in_form_of(self, level: UnfinishedLevel, entry: Segment, form: Segment) -> CopySpec:

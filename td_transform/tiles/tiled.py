@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from td_transform.analyse import behind_front
-from td_transform.errors import TopDownError
+from td_transform.errors import TopDownError, check_positive
 from td_transform.operators.registry import Gathering
 from td_transform.tiles.parts import Network, Part, Reading, lent, wanted_parts
 from td_transform.tiles.stretches import Stretch, stretches, tiled_nodes
@@ -51,11 +51,8 @@ def tiled(model: nn.Module, *, tile: int | None = None, budget: int = 2**30) -> 
         True
     """
     for name, value in (("tile", tile), ("budget", budget)):
-        if value is not None and (not isinstance(value, int) or value < 1):
-            raise TopDownError(
-                f"argument '{name}'", seen=repr(value), expected="a positive integer",
-                remedy="leave it out",
-            )  # fmt: skip
+        if value is not None:
+            check_positive(name, value)
     return TiledNetwork(model, tile, budget)
 
 

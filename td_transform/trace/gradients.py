@@ -22,6 +22,7 @@ from td_transform.operators.widths import Conflict
 from td_transform.trace.source import is_users
 
 _PLAIN = (type(None), bool, int, float, str)
+_are_close = functools.partial(torch.allclose, rtol=1e-4, atol=1e-6, equal_nan=True)
 
 
 class Listener(Protocol):
@@ -172,9 +173,6 @@ def _commutes_with_order(function: Any, args: tuple[Any, ...]) -> bool:
 
         there, back = shuffled(function.apply(*given)), function.apply(*map(shuffled, given))
         return _are_close(there, back)
-
-
-_are_close = functools.partial(torch.allclose, rtol=1e-4, atol=1e-6, equal_nan=True)
 
 
 @contextmanager
