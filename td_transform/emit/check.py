@@ -10,7 +10,7 @@ from torch import Tensor, fx, nn
 
 from td_transform.analyse import BottomUp
 from td_transform.emit.footprint import Footprint, MetaRun
-from td_transform.emit.misfits import how_inputs_differ, is_cropped
+from td_transform.emit.misfits import check_spread, how_inputs_differ, is_cropped
 from td_transform.emit.network import TopDownNetwork
 from td_transform.errors import ConversionError
 from td_transform.layers.dimensions import agreed
@@ -86,6 +86,7 @@ class _Run(MetaRun):
         learned = any(_requires_grad(self.env[x]) for x in n.all_input_nodes)
         try:
             result = super().run_node(n)
+            check_spread(n, self.env, result)
         except Exception as error:
             raise self._explained(n, error) from error
         if isinstance(result, Tensor):

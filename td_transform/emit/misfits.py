@@ -11,6 +11,8 @@ from td_transform.analyse import Trunk
 from td_transform.errors import first_line
 from td_transform.operators import TensorInfo
 
+_SPREADS = ("std", "var", "std_mean", "var_mean")
+
 
 def how_inputs_differ(
     node: fx.Node,
@@ -39,6 +41,23 @@ def how_inputs_differ(
         f"in the top-down network tensors of shape {_listed(given)}, with which it does not run; in the "
         f"bottom-up model they are {_listed(there)}"
     )
+
+
+def check_spread(node: fx.Node, here: Mapping[fx.Node, Any], result: Any) -> None:
+    """Without values, a deviation over a single position comes out like any other.
+
+    Raises:
+        ValueError: it would be no number.
+    """
+    if getattr(node.target, "__name__", node.target) not in _SPREADS:
+        return
+    asked = [arg for arg in node.args[1:] if isinstance(arg, bool)]
+    unbiased = node.kwargs.get("unbiased", asked[0] if asked else True)
+    correction: Any = node.kwargs.get("correction", 1 if unbiased else 0)
+    values: Tensor = here[node.all_input_nodes[0]]
+    found: Tensor = result[0] if isinstance(result, tuple) else result
+    if values.numel() <= correction * found.numel():
+        raise ValueError(f"a deviation over {values.numel() // found.numel()} value")
 
 
 def is_cropped(source: fx.Node, trunk: Trunk) -> bool:

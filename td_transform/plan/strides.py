@@ -139,7 +139,10 @@ def _restores(trunk: Trunk, node: fx.Node) -> bool:
     """Does what pads make up for what was sliced off before it (a map that is shifted)?"""
     source = _before(trunk, trunk.call(node).input, trunk.keeps_shape)
     size = trunk.map_size(node)
-    return source.target is getitem and trunk.map_size(trunk.call(source).input) == size
+    if source.target is not getitem:
+        return False
+    whole = trunk.call(source).input  # or several results, of which one is picked
+    return trunk.stride(whole) is not None and trunk.map_size(whole) == size
 
 
 def _is_crop(trunk: Trunk, segment: Segment, node: fx.Node) -> bool:

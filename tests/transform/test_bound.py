@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 import torch
@@ -175,3 +176,27 @@ def test_a_stage_at_another_depth_keeps_what_it_has_least_of() -> None:
     assert modules(1) == ["3", "6"], "a plain block and the one with positions"
     assert modules(3) == ["3", "4", "5", "6"]
     assert modules(5) == ["3", "4", "5", "6", "3", "4"]
+
+
+class Deviation(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x * (1 + x.std((2, 3), keepdim=True))
+
+
+@pytest.mark.parametrize(("side", "bound"), [(4, 1), (8, 0)])
+def test_a_deviation_over_a_single_position_is_no_number(side: int, bound: int) -> None:
+    """A shape can't tell: the level came out, and every logit was nan."""
+    widths, layers = (3, 8, 16, 32), list[nn.Module]()
+    for stride, (width_in, width) in enumerate(pairwise(widths), start=1):
+        layers += [
+            nn.Conv2d(width_in, width, 3, min(stride, 2), 1),
+            nn.BatchNorm2d(width),
+            nn.ReLU(),
+        ]
+        layers += [Deviation(), nn.Conv2d(width, width, 3, 1, 1)] if stride == 1 else []
+    head = nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 5)
+    td = to_topdown(
+        nn.Sequential(*layers, *head), input_size=(3, side, side), arrangement="reversed"
+    )
+    assert len(td.plan.bound) == bound
+    assert td(torch.rand(2, 3, side, side)).isfinite().all()

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from td_transform import ConversionError, Plan, to_topdown
 from td_transform.plan import UnitPlan, UpsamplePlan
+from tests.networks import Blur
 from tests.properties import check_network
 from tests.transform.bodies import SIZE, TokenBlock, convert
 from tests.transform.plain import Network, Residual, unit
@@ -106,6 +107,26 @@ class Halo(nn.Module):
 @pytest.mark.parametrize("arrangement", ["td", "reversed"])
 def test_padding_that_windows_are_cut_out_of_stays(arrangement: str) -> None:
     td = convert(Network(Halo), arrangement=arrangement)
+    check_network(td, torch.rand(2, *SIZE), classes=7)
+
+
+class Sorted(nn.Module):
+    """A unit's channels, the smallest first: one of two results."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(width, width, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(x).sort(1)[0]
+
+
+@pytest.mark.parametrize("arrangement", ["td", "uniform", "reversed"])
+def test_padding_behind_one_of_several_results(arrangement: str) -> None:
+    body = nn.Sequential(unit(3, 8), Sorted(8), Blur(8), unit(8, 8), unit(8, 16, 2))
+    head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 7))
+    td = convert(nn.Sequential(*body, *head), arrangement=arrangement)
+    assert [level.strides for level in td.plan.levels] == [(4, 4), (2, 2), (1, 1)]
     check_network(td, torch.rand(2, *SIZE), classes=7)
 
 
