@@ -96,7 +96,7 @@ def applicable(rows: Sequence[Row]) -> Verdict:
     possible = [cell for cell, state in states.items() if state is not False]
     holds = True if _two_of_each(shown) else (None if _two_of_each(possible) else False)
     models, sets = _kinds(shown)
-    ours = f"on par shown for {len(models)} networks and {len(sets)} data sets"
+    ours = f"shown on par: networks {len(models)}, data sets {len(sets)}"
     return Verdict(ours, holds, _listed(pairs))
 
 

@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from td_transform.layers.parameters import dtype_of_layers, parameters_of
-from td_transform.operators import module_operator
+from td_transform.operators import module_operator, run_one_step, step_axis
 from td_transform.plan import Work
 from td_transform.storages import Storages, not_kept, storage_of
 from td_transform.trace import ModuleState
@@ -96,6 +96,8 @@ class MetaRun(fx.Interpreter):
         self._saved.by(n)
         module = self.fetch_attr(str(n.target)) if n.op == "call_module" else None
         result = self._passed(module, n) if module is not None else None
+        if result is None and module is not None:
+            result = self._stepped(module, n)
         if result is None:
             result = super().run_node(n)
         self.footprint.multiply_adds[n] = self._products.multiply_adds - before
@@ -124,6 +126,20 @@ class MetaRun(fx.Interpreter):
             return None
         self.not_run.update(id(p) for p in parameters_of(module))
         return x.contiguous()
+
+    def _stepped(self, module: nn.Module, n: fx.Node) -> Any:
+        """A recurrent layer, run for one step: the others make and keep as much."""
+        args, kwargs = self.fetch_args_kwargs_from_env(n)
+        axis = step_axis(module, next(iter(args), None))
+        if axis is None:
+            return None
+        sizes, before = self.footprint.sizes, self._products.multiply_adds
+        known = {*sizes, *self.footprint.own, storage_of(args[0])}
+        result = run_one_step(module, axis, *args, **kwargs)
+        steps = args[0].shape[axis]
+        self._products.multiply_adds += (steps - 1) * (self._products.multiply_adds - before)
+        sizes.update({key: steps * sizes[key] for key in sizes.keys() - known})
+        return result
 
 
 class _Saved:

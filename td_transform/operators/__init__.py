@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from td_transform.operators import builtin as builtin
 from td_transform.operators.dimensions import Dim, Dims, Spatial, TensorInfo, Window
+from td_transform.operators.recurrent import run_one_step, step_axis
 from td_transform.operators.registry import (
     Call,
     Inference,
@@ -34,4 +35,6 @@ __all__ = [
     "node_operator",
     "operator_rule",
     "register_operator",
+    "run_one_step",
+    "step_axis",
 ]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from torch import Tensor, nn
+
 from td_transform.operators.dimensions import TensorInfo
 from td_transform.operators.registry import Call
 from td_transform.operators.resizing import set_parameter
@@ -19,6 +21,22 @@ def recurrent(call: Call) -> Any:
     """
     call.size(**{"in": as_width(call.dims()[-1])})
     return _numbers(call.values[call.node])
+
+
+def step_axis(module: nn.Module, x: object) -> int | None:
+    """Along which axis torch's recurrent layers step; None for all else, and for packed sequences."""
+    if not isinstance(x, Tensor) or type(module) not in (nn.RNN, nn.GRU, nn.LSTM):
+        return None
+    return 1 if module.batch_first and x.dim() == 3 else 0
+
+
+def run_one_step(forward: Any, axis: int, x: Tensor, *args: Any, **kwargs: Any) -> Any:
+    """Results of the right shapes, every step's alike: torch takes milliseconds for each on the meta
+    device."""
+    output, state = forward(x.narrow(axis, 0, 1), *args, **kwargs)
+    counts = [1] * output.dim()
+    counts[axis] = x.shape[axis]
+    return output.repeat(counts), state
 
 
 def _numbers(value: Any) -> Any:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 
-from td_transform.operators import module_operator
+from td_transform.operators import module_operator, run_one_step, step_axis
 from td_transform.trace.realvalues import RealValues
 from td_transform.trace.source import user_line
 from td_transform.trace.targets import FACTORIES, VALUE_READS
@@ -70,9 +71,11 @@ class Executor:
         """The result of a leaf module; its forward runs unobserved."""
         if self._keeps_shape(path, args, kwargs):
             return torch.empty_like(args[0], device=META, memory_format=torch.contiguous_format)
+        axis = step_axis(self._skeleton.get_submodule(path), next(iter(args), None))
         try:
             with torch._C.DisableTorchFunction(), torch.no_grad():
-                return forward(*_on_meta(args), **_on_meta(kwargs))
+                call = forward if axis is None else partial(run_one_step, forward, axis)
+                return call(*_on_meta(args), **_on_meta(kwargs))
         except _NOT_ON_META as error:
             return self._on_real(
                 lambda *a, **k: self._real.leaf(path)(*a, **k), args, kwargs, error

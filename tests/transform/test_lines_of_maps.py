@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from td_transform import receptive_field, to_topdown
+from td_transform.operators import run_one_step, step_axis
 from td_transform.options import Arrangement
 from tests.transform.plain import unit
 
@@ -153,3 +155,35 @@ def test_a_recurrent_layer_reads_the_last_width(name: str, arrangement: Arrangem
     td(torch.rand(2, *SIZE)).sum().backward()
     assert all(p.grad is not None for p in td.parameters())
     assert model(torch.rand(2, *SIZE)).shape == before.shape
+
+
+def test_a_recurrent_layer_costs_what_its_gates_multiply() -> None:
+    model = Read(*RECURRENT["the last step"])
+    model(torch.rand(2, *SIZE))
+    steps, rows, hidden = SIZE[2] // 4, SIZE[1] // 4, 6
+    read = to_topdown(model, input_size=SIZE).plan
+    gates = 3 * hidden * (read.levels[-1].width * rows + hidden)
+    assert read.cost.head.multiply_adds == steps * gates + hidden * 5
+
+
+@pytest.mark.parametrize("shape", [(5, 7, 4), (7, 4)])
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.RNN(4, 3),
+        nn.GRU(4, 3, 2, batch_first=True),
+        nn.LSTM(4, 3, bidirectional=True),
+        nn.LSTM(4, 6, batch_first=True, proj_size=2),
+    ],
+)
+def test_one_step_tells_the_shapes_of_all(layer: nn.RNNBase, shape: tuple[int, ...]) -> None:
+    x = torch.rand(shape)
+    axis = step_axis(layer, x)
+    assert axis is not None
+    found, expected = run_one_step(layer, axis, x), layer(x)
+    assert _shapes(found) == _shapes(expected)
+    assert step_axis(nn.Linear(4, 3), x) is None
+
+
+def _shapes(tree: Any) -> Any:
+    return tree.shape if isinstance(tree, Tensor) else [_shapes(part) for part in tree]

@@ -128,7 +128,7 @@ def test_applicable_to_two_networks_and_two_data_sets() -> None:
         rows += accuracies("bu", BU, model=model, data=data)
         rows += accuracies("td", BU, model=model, data=data)
     assert label(accuracy.applicable, rows) == "holds"
-    assert accuracy.applicable(rows).ours == "on par shown for 2 networks and 2 data sets"
+    assert accuracy.applicable(rows).ours == "shown on par: networks 2, data sets 2"
 
 
 def test_what_is_made_of_undecided_cells_is_undecided() -> None:
