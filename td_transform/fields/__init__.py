@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from td_transform.fields.compare import Comparison, compare
 from td_transform.fields.measure import MeasuredFields, MeasuredRow
-from td_transform.fields.receptive_field import ReceptiveFields, receptive_field
+from td_transform.fields.network_fields import ReceptiveFields
+from td_transform.fields.receptive_field import receptive_field
 from td_transform.fields.rows import FieldRow
 from td_transform.fields.tile import Box, Tile
 

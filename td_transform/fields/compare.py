@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from td_transform.fields.receptive_field import ReceptiveFields, receptive_field
+from td_transform.fields.network_fields import ReceptiveFields
+from td_transform.fields.receptive_field import receptive_field
 from td_transform.fields.rows import FieldRow
 from td_transform.table import Table
 

@@ -16,7 +16,7 @@ from td_transform.layers.parameters import dtype_of_layers, parameters_of
 from td_transform.table import format_table
 
 if TYPE_CHECKING:
-    from td_transform.fields.receptive_field import ReceptiveFields
+    from td_transform.fields.network_fields import ReceptiveFields
     from td_transform.fields.tile import Box
     from td_transform.trace import Trace
 

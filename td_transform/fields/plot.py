@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from td_transform.fields.receptive_field import ReceptiveFields
+    from td_transform.fields.network_fields import ReceptiveFields
 
 # colour-blind safe (Okabe and Ito); the paper draws bottom-up red and top-down green
 _BOTTOM_UP, _TOP_DOWN, _INK = "#d55e00", "#009e73", "#222222"
