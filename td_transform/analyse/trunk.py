@@ -86,9 +86,14 @@ class Trunk:
     tensors: tuple[fx.Node, ...]
 
     def axes(self, node: fx.Node) -> MapAxes | None:
-        """How a map is laid out: (N, C, H, W), channels last, or flattened; None for what is no map."""
+        """How a map is laid out: (N, C, H, W), channels last, or flattened; None for what is no map.
+
+        Integers, frequencies and masks aren't: no layer could follow them.
+        """
         dims = self.inference.dims.get(node)
         if not isinstance(dims, tuple) or not all(isinstance(d, (Spatial, Width)) for d in dims):
+            return None
+        if not self.trace.values[node].dtype.is_floating_point:
             return None
         places = tuple(i for i, dim in enumerate(dims) if isinstance(dim, Spatial))
         kinds = [dim.axis for dim in dims if isinstance(dim, Spatial)]

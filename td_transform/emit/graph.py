@@ -21,6 +21,7 @@ from td_transform.operators import node_operator
 from td_transform.operators.reshaping import in_any_memory
 from td_transform.plan import (
     Drop,
+    LayerPlan,
     LevelPlan,
     NodePlan,
     OwnPlan,
@@ -154,6 +155,7 @@ class GraphWriter:
         tokens = None if plan.new_tokens else self._tokens
         placed = {self._sources[plan.start]: self._layouts.as_copied(start, plan.axes_in, tokens)}
         constants = self._bottom_up.trunk.constants
+        self._place_read_layers(plan)
         for node in plan.nodes:
             source = self._sources[node.node]
             if source in constants and isinstance(node.change, Drop):
@@ -172,6 +174,17 @@ class GraphWriter:
         if plan.axes_out.ahead:
             self._tokens = end
         return self._layouts.standard(end, plan.axes_out, like)
+
+    def _place_read_layers(self, plan: SegmentPlan) -> None:
+        """A layer whose parameters are read before it is called stands where they are read."""
+        read = [node.tensor.name for node in plan.nodes if node.tensor is not None]
+        for node in plan.nodes:
+            if node.layer is not None and any(n.startswith(f"{node.layer.name}.") for n in read):
+                self._place(node, node.layer, plan.prefix)
+
+    def _place(self, plan: NodePlan, layer: LayerPlan, under: str) -> None:
+        make = lambda: self.tree.layer(layer, size_preserving=plan.size_preserving)  # noqa: E731
+        self.tree.add(layer.name, make, under=under)
 
     def _finer(self, upsample: UpsamplePlan, x: fx.Node, like: fx.Node, source: fx.Node) -> fx.Node:
         """An upsampling of a tensor that is laid out as the bottom-up one is."""
@@ -261,8 +274,8 @@ class GraphWriter:
                 args = replaced(args, path, value)
         layer = plan.layer
         if layer is not None:
-            make = lambda: self.tree.layer(layer, size_preserving=plan.size_preserving)  # noqa: E731
-            return self._call(layer.name, make, *args, under=segment.prefix, **kwargs)
+            self._place(plan, layer, segment.prefix)
+            return self.graph.call_module(layer.name, args, kwargs)
         name, known = self.tree.free(f"{segment.prefix}.{source.name}"), node_operator(source, None)
         if known is not None and known.as_module is not None:
             call = self._bottom_up.trunk.call(source)

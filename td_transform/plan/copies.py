@@ -224,7 +224,7 @@ class SegmentPlanner:
         place = lambda: self._trunk.trace.place(spec.segment.end)  # noqa: E731
         found = _Solved(place, inference, out, values, spec.scale)
         misses = spec.target is not None and found.width(out) != spec.target
-        return None if misses and inference.pins else found
+        return None if misses and (inference.pins or not out.variables) else found
 
     def _own_widths(self, spec: CopySpec) -> dict[Variable, int]:
         """With another block's modules in the place of the segment's: the widths that those have."""

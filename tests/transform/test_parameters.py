@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from tests.properties import check_network
 from tests.transform.bodies import SIZE, Net, convert, pooled
+from tests.transform.plain import Network
 
 
 class Fused(nn.Module):
@@ -78,3 +79,34 @@ def test_a_model_that_calls_something_else_its_parameters(arrangement: str, coar
     td = convert(OfLists(), arrangement=arrangement)
     check_network(td, torch.rand(2, *SIZE), classes=7)
     assert td.plan.levels[0].width == coarsest
+
+
+class Quantised(nn.Module):
+    """Every position's channels become the nearest row of a table, whose weight is read first."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.table = nn.Embedding(10, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows = x.movedim(1, -1)
+        nearest = (rows.unsqueeze(-2) - self.table.weight).square().sum(-1).argmin(-1)
+        return self.table(nearest).movedim(-1, 1)
+
+
+class Regularised(nn.Module):
+    """A convolution that is scaled by the size of its own kernel."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(width, width, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        scale = 1 + self.conv.weight.square().mean()
+        return self.conv(x) / scale
+
+
+@pytest.mark.parametrize("block", [Quantised, Regularised])
+def test_layers_whose_weights_are_read_before_they_are_called(block: type[nn.Module]) -> None:
+    td = convert(Network(block))
+    check_network(td, torch.rand(2, *SIZE), classes=7)
