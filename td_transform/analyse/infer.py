@@ -17,7 +17,7 @@ from td_transform.operators import (
 )
 from td_transform.operators.opaque import OPAQUE, fits, opaque, settled
 from td_transform.operators.remembering import remember
-from td_transform.operators.widths import Variable, Width
+from td_transform.operators.widths import Conflict, Variable, Width
 from td_transform.trace import HANDS_ON, Trace
 
 
@@ -72,8 +72,10 @@ def _dims(trace: Trace, call: Call) -> Dims:
         inference, state = call.inference, call.inference.widths.state()
         try:
             found: Dims = operator.infer(call)
-        except Exception as error:  # a use that the rule doesn't cover, whatever it says
-            reason = str(error) or type(error).__name__
+        except Conflict as error:
+            reason = str(error)
+        except Exception:  # arguments that the rule doesn't expect, whatever Python says of them
+            reason = "a use that its rule doesn't cover"
         else:
             if fits(inference, found, trace.values[call.node]):
                 return found

@@ -17,6 +17,7 @@ from typing import Any
 from torch import fx
 
 from td_transform.operators.dimensions import FLAT, Dim, Dims, Spatial, TensorInfo
+from td_transform.operators.mutation import assigned
 from td_transform.operators.registry import Call, Inference, Operator
 from td_transform.operators.remembering import remembered
 from td_transform.operators.widths import Width
@@ -24,9 +25,11 @@ from td_transform.taps import Reach
 
 
 def opaque(call: Call) -> Any:
-    """The dimensions of whatever an unknown operator returns."""
+    """The dimensions of whatever an unknown operator returns; what is written into keeps its own."""
     for tensor in call.tensors:
         pin(call, tensor)
+    if call.node.target is assigned:
+        return call.dims()
     return _described(call, call.values[call.node])
 
 

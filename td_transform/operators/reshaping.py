@@ -342,7 +342,7 @@ def unfold(call: Call) -> Dims:
     if isinstance(channels, Spatial) or len(along) < len(axes):
         raise Conflict("windows along the channels")
     options = ("kernel_size", 1, None), ("dilation", 2, 1), ("padding", 3, 0), ("stride", 4, 1)
-    given = (call.option(*option) for option in options)
+    given = (call.number(*option) for option in options)
     each = [(x,) * len(axes) if isinstance(x, int) else tuple(x) for x in given]
     kernels, _, _, steps = each
     sizes = tuple(
