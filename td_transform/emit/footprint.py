@@ -110,6 +110,11 @@ class MetaRun(fx.Interpreter):
         found = super().get_attr(target, args, kwargs)
         return found.to("meta") if isinstance(found, Tensor) else found
 
+    def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
+        """Some functions make their tensors where they always do (`torch.normal` of numbers)."""
+        found = super().call_function(target, args, kwargs)
+        return found.to("meta") if isinstance(found, Tensor) and not found.is_meta else found
+
     def _passed(self, module: nn.Module, n: fx.Node) -> Tensor | None:
         """A stranger's layer that is known to keep shapes: perhaps it can't run on meta tensors."""
         if n.kwargs or len(n.args) != 1 or not isinstance(n.args[0], fx.Node):

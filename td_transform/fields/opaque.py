@@ -182,7 +182,8 @@ class _Axis:
         total = torch.zeros((), dtype=torch.float64)
         for out, dims in self.outputs:
             chosen = _spread(out, dims, self.axis).select(0, position)
-            total = total + (chosen * (torch.rand(chosen.shape, dtype=out.dtype) + 0.5)).sum()
+            chosen = torch.view_as_real(chosen) if chosen.is_complex() else chosen
+            total = total + (chosen * (torch.rand(chosen.shape, dtype=chosen.dtype) + 0.5)).sum()
         tensors = [self.maps[node] for node, _, _ in sources]
         found: set[int] = set()
         for (node, _, _), gradient in zip(

@@ -16,6 +16,7 @@ from td_transform.operators import (
     elementwise,
     indexing,
     making,
+    matrices,
     mutation,
     normalising,
     parting,
@@ -27,6 +28,7 @@ from td_transform.operators import (
     reshaping,
     resizing,
     rules,
+    spectra,
     topdown_layers,
     windows,
 )
@@ -78,7 +80,7 @@ _register(
 )
 _register(
     [nn.Softmax, nn.LogSoftmax, nn.Softmax2d, nn.Softmin, F.softmax, F.log_softmax, F.softmin,
-     torch.softmax, torch.log_softmax],
+     torch.softmax, torch.log_softmax, torch.special.softmax, torch.special.log_softmax],
     "activation", rules.keep, reach=reach.along_dimension(1), keeps_shape=True,
 )  # fmt: skip
 _register(
@@ -114,16 +116,14 @@ _register(elementwise.ARITHMETIC, "combine", _combine, reach=reach.pointwise)
 _register(elementwise.OF_SEVERAL_TENSORS, "combine", rules.same, reach=reach.pointwise)
 _register(elementwise.OF_ONE_TENSOR, "inert", rules.keep, reach=reach.first_input)
 _register([torch.where], "combine", products.choice, reach=reach.pointwise)
+_register([torch.broadcast_tensors], "combine", rules.each_the_same)
 _register(
-    [torch.roll, torch.flip, torch.fliplr, torch.flipud], "inert", rules.keep, reach=everything
-)
-_register(
-    [torch.cumsum, torch.cumprod, torch.logcumsumexp, torch.argsort],
-    "inert",
-    rules.keep,
-    reach=everything,
-)
+    [torch.roll, torch.flip, torch.fliplr, torch.flipud, torch.cumsum, torch.cumprod,
+     torch.logcumsumexp, torch.argsort, torch.renorm, torch.tril, torch.triu],
+    "inert", rules.keep, reach=everything,
+)  # fmt: skip
 _register([torch.cummax, torch.cummin], "inert", reductions.in_order, reach=everything)
+_register([torch.gradient], "combine", picking.gradients, reach=everything)
 _register([torch.bucketize], "inert", rules.keep, reach=reach.first_input)
 _register([torch.searchsorted], "inert", picking.compared, reach=everything)
 _register([torch.cat, torch.concat, torch.concatenate], "combine", rules.concat, channels="join")
@@ -156,6 +156,8 @@ _register(
     reach=reach.transposed,
 )  # fmt: skip
 _register([nn.Linear, F.linear], "linear", rules.linear, None, resizing.resize_linear)
+_register([nn.Bilinear, F.bilinear], "linear", products.bilinear, None, resizing.resize_bilinear)
+_register([nn.Embedding, F.embedding], "linear", rules.embedding, None, resizing.resize_embedding)
 
 _register(
     [nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm,
@@ -242,8 +244,9 @@ _register([torch.sum, torch.nansum], "collapse", reductions.reducing(), gathers=
 _register([torch.amax], "collapse", reductions.reducing(), gathers="max")
 _register([torch.amin], "collapse", reductions.reducing(), gathers="min")
 _register(
-    [torch.prod, torch.logsumexp, torch.nanmean, torch.median, torch.nanmedian, torch.mode,
-     torch.any, torch.all, torch.argmax, torch.argmin, torch.aminmax, torch.count_nonzero],
+    [torch.prod, torch.logsumexp, torch.special.logsumexp, torch.nanmean, torch.median,
+     torch.nanmedian, torch.mode, torch.any, torch.all, torch.argmax, torch.argmin, torch.aminmax,
+     torch.count_nonzero],
     "collapse", reductions.reducing(),
 )  # fmt: skip
 _register(
@@ -263,9 +266,30 @@ _register(
     "linear", products.matmul, reach=everything,
 )  # fmt: skip
 _register([torch.addmm, torch.baddbmm], "linear", products.matmul_and_sum, reach=everything)
+_register([torch.tensordot], "linear", matrices.contracted, reach=everything)
+_register([torch.outer, torch.ger], "combine", matrices.table_of_pairs, reach=everything)
+_register([torch.meshgrid], "combine", matrices.grids, reach=everything)
+_register([torch.diagonal], "combine", matrices.diagonal(0, 1), reach=everything)
+_register([torch.linalg.diagonal], "combine", matrices.diagonal(-2, -1), reach=everything)
+_register(
+    [torch.inverse, torch.linalg.inv, torch.linalg.pinv, torch.cholesky, torch.linalg.cholesky,
+     torch.matrix_exp, torch.linalg.matrix_exp, torch.matrix_power, torch.linalg.matrix_power],
+    "combine", matrices.of_squares, reach=everything,
+)  # fmt: skip
+_register(
+    [torch.det, torch.linalg.det, torch.logdet, torch.slogdet, torch.linalg.slogdet],
+    "combine", matrices.numbers_of_squares, reach=everything,
+)  # fmt: skip
+_register(
+    [torch.linalg.eigh, torch.linalg.eigvalsh, torch.linalg.svdvals],
+    "combine", matrices.eigenvalues, reach=everything,
+)  # fmt: skip
+_register([torch.linalg.matrix_norm], "collapse", matrices.matrix_norm, reach=everything)
 _register([torch.cdist], "linear", products.distances, reach=everything)
-_register([F.cosine_similarity], "linear", products.similarity, reach=everything)
-_register([F.pairwise_distance], "linear", products.pairwise, reach=everything)
+_register(
+    [nn.CosineSimilarity, F.cosine_similarity], "linear", products.similarity, reach=everything
+)
+_register([nn.PairwiseDistance, F.pairwise_distance], "linear", products.pairwise, reach=everything)
 _register([torch.einsum], "linear", products.einsum, reach=everything)
 _register([F.scaled_dot_product_attention], "combine", products.attention, reach=everything)
 _register(
@@ -278,7 +302,14 @@ _register(
 _register([torch.unbind], "combine", reductions.unbind, reach=everything)
 _register([torch.gather], "combine", picking.gather, reach=everything)
 _register([torch.take_along_dim], "combine", picking.take_along, reach=everything)
-_register([torch.scatter, torch.scatter_add], "combine", picking.scatter, reach=everything)
+_register(
+    [torch.scatter, torch.scatter_add, torch.scatter_reduce],
+    "combine", picking.scatter, reach=everything,
+)  # fmt: skip
+_register(
+    [torch.index_add, torch.index_copy, torch.index_fill, torch.index_reduce],
+    "combine", picking.put, reach=everything,
+)  # fmt: skip
 _register([torch.index_select], "combine", picking.index_select, reach=everything)
 _register([torch.diff], "combine", picking.differences, reach=everything)
 
@@ -300,17 +331,19 @@ _register(
 _register([*PADDING_LAYERS, F.pad], "pool", rules.pad, reach=reach.padded)
 
 _register(
-    [nn.Flatten, nn.Unflatten, torch.flatten, torch.unflatten, torch.reshape, "view"],
+    [nn.Flatten, nn.Unflatten, torch.flatten, torch.ravel, torch.unflatten, torch.reshape, "view"],
     "inert", reshaping.reshape, reach=reach.rearranged,
 )  # fmt: skip
 _register([nn.Unfold, F.unfold], "inert", reshaping.unfold, reach=everything)
 _register([nn.Fold, F.fold], "inert", reshaping.fold, reach=everything)
+_register(["unfold"], "inert", reshaping.windows_along, reach=everything)
 _register([torch.rot90], "inert", reshaping.rotated, reach=everything)
 _register(["reshape_as", "view_as"], "inert", reshaping.reshape_as, reach=reach.rearranged)
 _register([torch.permute, "torchvision.ops.misc.Permute"], "inert", reshaping.permute)
 _register([torch.transpose, torch.swapaxes, torch.swapdims], "inert", reshaping.transpose)
 _register([torch.t], "inert", reshaping.turned)
 _register([torch.movedim, torch.moveaxis], "inert", reshaping.moved)
+_register([torch.atleast_1d, torch.atleast_2d, torch.atleast_3d], "inert", rules.keep)
 _register([torch.squeeze], "inert", reshaping.squeeze)
 _register([torch.unsqueeze], "inert", reshaping.unsqueeze)
 _register(
@@ -324,15 +357,30 @@ _register(
     making.made,
 )
 _register(["new_zeros", "new_ones", "new_empty", "new_full"], "inert", making.made_like)
+_register([torch.randint, torch.normal], "inert", making.drawn)
+_register([F.one_hot], "combine", making.one_hot, reach=everything)
+_register(
+    [torch.tensor, torch.as_tensor, torch.asarray, torch.scalar_tensor, "new_tensor"],
+    "inert", making.listed,
+)  # fmt: skip
 _register([F.affine_grid], "combine", making.affine_grid, reach=everything)
 _register([F.grid_sample], "resample", making.grid_sample, reach=everything)
 _register([torch.eye], "inert", making.eye)
-_register([torch.arange], "inert", making.counted)
-_register([torch.linspace], "inert", making.divided)
+_register([torch.arange, torch.randperm], "inert", making.counted)
+_register([torch.linspace, torch.logspace], "inert", making.divided)
 _register([torch.stack], "combine", reshaping.stack)
 _register([torch.chunk], "combine", parting.chunk, channels="part")
 _register([torch.tensor_split], "combine", parting.tensor_split, channels="part")
-_register([torch.split], "combine", parting.split, channels="part")
+_register([torch.split, "split_with_sizes"], "combine", parting.split, channels="part")
+_register(
+    [torch.fft.fft, torch.fft.ifft, torch.fft.rfft, torch.fft.irfft, torch.fft.fft2,
+     torch.fft.ifft2, torch.fft.rfft2, torch.fft.irfft2, torch.fft.fftn, torch.fft.ifftn,
+     torch.fft.rfftn, torch.fft.irfftn],
+    "combine", spectra.transformed, reach=everything,
+)  # fmt: skip
+_register([torch.fft.fftshift, torch.fft.ifftshift], "inert", rules.keep, reach=everything)
+_register([torch.view_as_real], "inert", spectra.as_pairs, reach=everything)
+_register([torch.view_as_complex], "inert", spectra.of_pairs, reach=everything)
 
 _register([mutation.assigned], "combine", indexing.assigned, reach=everything)
 _register([mutation.after], "inert", rules.keep, reach=reach.first_input)

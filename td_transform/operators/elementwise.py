@@ -18,7 +18,8 @@ ACTIVATIONS = [
     F.softplus, F.softsign, F.logsigmoid, F.hardtanh, F.hardswish, F.hardsigmoid, F.hardshrink,
     F.softshrink, F.tanhshrink, F.rrelu, F.sigmoid, F.tanh, F.threshold,
     torch.relu, torch.sigmoid, torch.tanh, torch.clamp, torch.clip, torch.clamp_min,
-    torch.clamp_max,
+    torch.clamp_max, torch.celu, torch.selu, torch.rrelu, torch.threshold, F.elu_, F.hardtanh_,
+    F.leaky_relu_,
 ]  # fmt: skip
 DROPOUTS = [
     nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout,
@@ -44,7 +45,11 @@ OF_SEVERAL_TENSORS = [
     op.gt, op.ge, op.lt, op.le, op.eq, op.ne, op.and_, op.or_, torch.gt, torch.ge, torch.lt,
     torch.le, torch.eq, torch.ne, torch.greater, torch.greater_equal, torch.less, torch.less_equal,
     torch.logical_and, torch.logical_or, torch.logical_xor, torch.lerp, torch.atan2, torch.hypot,
-    torch.copysign, torch.xlogy, torch.logaddexp, torch.heaviside, torch.masked_fill,
+    torch.copysign, torch.xlogy, torch.logaddexp, torch.heaviside, torch.masked_fill, op.xor,
+    op.lshift, op.rshift, torch.bitwise_and, torch.bitwise_or, torch.bitwise_xor,
+    torch.bitwise_left_shift, torch.bitwise_right_shift, torch.not_equal, torch.isclose,
+    torch.arctan2, torch.logaddexp2, torch.ldexp, torch.special.xlogy, torch.special.xlog1py,
+    torch.complex, torch.polar,
 ]  # fmt: skip
 OF_ONE_TENSOR = [
     op.invert, op.abs, torch.absolute, torch.negative, torch.positive, torch.sin, torch.cos,
@@ -57,6 +62,13 @@ OF_ONE_TENSOR = [
     torch.zeros_like, torch.ones_like, torch.empty_like, torch.full_like, torch.rand_like,
     torch.randn_like, torch.special.expit, torch.special.erf, "half", "bfloat16", "double", "bool",
     "long", "type", "requires_grad_", "uniform_", "normal_", "zero_", "fill_",
+    torch.arcsin, torch.arccos, torch.arcsinh, torch.arccosh, torch.arctanh, torch.fix, torch.signbit,
+    torch.isposinf, torch.isneginf, torch.bitwise_not, torch.digamma, torch.lgamma, torch.erfinv,
+    torch.poisson, torch.randint_like, torch.special.erfc, torch.special.erfinv, torch.special.exp2,
+    torch.special.expm1, torch.special.log1p, torch.special.logit, torch.special.ndtr,
+    torch.special.entr, torch.special.sinc, "byte", "char", "short", "int", "cfloat", "cdouble",
+    "exponential_", torch.real, torch.imag, torch.angle, torch.conj, torch.conj_physical,
+    torch.resolve_conj,
 ]  # fmt: skip
 INERT = [
     nn.Identity, "contiguous", "to", "float", "type_as", torch.clone, torch.detach,

@@ -23,8 +23,8 @@ def size(call: Call) -> Any:
 
 
 def attribute(call: Call) -> Any:
-    """``getattr(x, name)``: only the shape carries dimensions."""
-    return call.dims() if call.node.args[1] == "shape" else None
+    """``getattr(x, name)``: the shape carries dimensions, and so do parts of complex numbers."""
+    return call.dims() if call.node.args[1] in ("shape", "real", "imag") else None
 
 
 def arithmetic(call: Call) -> Dim | None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import fx
 
 from td_transform.operators.dimensions import Dim, Dims, Spatial
 from td_transform.operators.registry import Call
+from td_transform.operators.rules import same
 from td_transform.operators.widths import Conflict, Width
 
 
@@ -47,6 +49,34 @@ def counted(call: Call) -> Dims:
     if len(args) != 1:
         raise Conflict("a range that doesn't count from 0")
     return _asked(call, args)
+
+
+def drawn(call: Call) -> Dims:
+    """randint, normal: of the sizes that they are given behind their bounds, or as a tensor of those."""
+    given: Any = next(filter(_is_list, call.node.args), None)
+    sizes: Any = call.node.kwargs.get("size", given)
+    if sizes is None:
+        return same(call)
+    return _asked(call, sizes)
+
+
+def _is_list(argument: Any) -> bool:
+    return isinstance(argument, (tuple, list))
+
+
+def listed(call: Call) -> Dims:
+    """torch.tensor, x.new_tensor: values that the code writes out; what is a tensor already stays."""
+    name, place = ("obj", 0) if call.node.target is torch.asarray else ("data", 0)
+    values = call.option(name, 1 if call.node.target == "new_tensor" else place)
+    if isinstance(values, fx.Node) and values in call.tensors:
+        return call.dims(values)
+    return tuple(map(Width.of, call.values[call.node].shape))
+
+
+def one_hot(call: Call) -> Dims:
+    """A channel for each class, as many as the code asks for."""
+    classes = call.option("num_classes", 1, -1)
+    return (*call.dims(), _dim(call, classes, call.values[call.node].shape[-1]))
 
 
 def divided(call: Call) -> Dims:

@@ -12,6 +12,9 @@ from td_transform.operators.registry import Call
 from td_transform.operators.rules import as_width
 from td_transform.operators.widths import Conflict, Variable, Width
 
+# what the sizes of parts are called
+_SIZES = ("split_size", "split_size_or_sections", "split_sizes")
+
 
 def chunk(call: Call) -> tuple[Dims, ...]:
     return _even_parts(call, call.option("chunks", 1))
@@ -42,7 +45,8 @@ def split(call: Call) -> tuple[Dims, ...]:
     """Parts of given sizes: each is a width of its own, and together they are the whole."""
     dims = call.dims()
     axis = int(call.option("dim", 2, 0)) % len(dims)
-    sizes = call.option("split_size", 1, call.node.kwargs.get("split_size_or_sections"))
+    named = next((name for name in _SIZES if name in call.node.kwargs), None)
+    sizes, place = (call.node.args[1], 1) if named is None else (call.node.kwargs[named], named)
     shapes = [info.shape for info in call.values[call.node]]
     tokens = dims[axis]
     if isinstance(tokens, Spatial):
@@ -64,11 +68,11 @@ def split(call: Call) -> tuple[Dims, ...]:
         else:
             parts.append(widths.variable(Variable(call.node.name, f"part {i}"), shape[axis]))
         if isinstance(sizes, (list, tuple)) and isinstance(sizes[i], int):
-            call.literal((1, i), parts[-1])
+            call.literal((place, i), parts[-1])
     if even:
         widths.require_multiple(whole, len(shapes))
     if isinstance(sizes, int):
-        call.literal((1,), parts[0])
+        call.literal((place,), parts[0])
     total = Width()
     for width in parts:
         total = total + width

@@ -53,6 +53,25 @@ def scatter(call: Call) -> Dims:
     return call.dims()
 
 
+def put(call: Call) -> Dims:
+    """index_add, index_copy, index_fill: shaped like what is written into, as what is written is beside
+    the dimension that it is written along."""
+    axis, index, values = _axis(call, 1), call.option("index", 2), _written(call, 3)
+    _check_places(call, axis, index)
+    if values is not None and call.shape(values):
+        _agree_beside(call, axis, call.input, values)
+    return call.dims()
+
+
+def _written(call: Call, position: int) -> fx.Node | None:
+    """The tensor of values, None for a number."""
+    names = ("source", "src", "value", "tensor")
+    named = next((call.node.kwargs[name] for name in names if name in call.node.kwargs), None)
+    values = call.option("", position, named)
+    is_tensor = isinstance(values, fx.Node) and isinstance(call.values[values], TensorInfo)
+    return values if is_tensor else None
+
+
 def index_select(call: Call) -> Dims:
     """Some places along a dimension: of the images in a batch, or places that an order gave."""
     axis, index = _axis(call, 1), call.option("index", 2)
@@ -72,6 +91,17 @@ def differences(call: Call) -> Dims:
         width = sum((as_width(call.dims(end)[axis]) for end in ends), as_width(dims[axis]))
         dims[axis] = width - Width.of(int(call.option("n", 1, 1)))
     return tuple(dims)
+
+
+def gradients(call: Call) -> tuple[Dims, ...]:
+    """torch.gradient: along each dimension as large as it was.
+
+    Raises:
+        Conflict: it is given places.
+    """
+    if len(call.tensors) > 1:
+        raise Conflict("differences of values at given places")
+    return (call.dims(),) * len(call.values[call.node])
 
 
 def compared(call: Call) -> Any:

@@ -13,7 +13,7 @@ from torch import fx
 from td_transform.operators.dimensions import Dim, Dims, Spatial, TensorInfo
 from td_transform.operators.registry import Call
 from td_transform.operators.rules import as_width, same
-from td_transform.operators.widths import Conflict, Width
+from td_transform.operators.widths import Conflict, Variable, Width
 
 # a dimension and its size in the bottom-up model
 Sized = tuple[Dim, int]
@@ -38,7 +38,7 @@ def matmul_and_sum(call: Call) -> Dims:
         raise Conflict("tensors by name")
     added, left, right = call.node.args[:3]
     product = list(zip(_product(call, left, right), call.values[call.node].shape, strict=True))
-    return _broadcast(call, [_sized(call, added), product])
+    return _broadcast(call, [sized_dims(call, added), product])
 
 
 def _factors(call: Call) -> list[fx.Node]:
@@ -49,22 +49,22 @@ def _factors(call: Call) -> list[fx.Node]:
 def _product(call: Call, left: Any, right: Any) -> Dims:
     if min(len(call.dims(left)), len(call.dims(right))) < 2:
         raise Conflict("a product with a vector")
-    first, second = _sized(call, left), _sized(call, right)
-    _agreed(call, [first[-1], second[-2]])
+    first, second = sized_dims(call, left), sized_dims(call, right)
+    agreed(call, [first[-1], second[-2]])
     lead = _broadcast(call, [first[:-2], second[:-2]])
-    return _whole_maps(call, (*lead, first[-2][0], second[-1][0]))
+    return whole_maps(call, (*lead, first[-2][0], second[-1][0]))
 
 
 def attention(call: Call) -> Dims:
     """Queries (..., n, e), keys (..., m, e) and values (..., m, d)."""
     named = enumerate(("query", "key", "value"))
-    query, key, value = (_sized(call, call.option(name, i)) for i, name in named)
-    _agreed(call, [query[-1], key[-1]])
-    _agreed(call, [key[-2], value[-2]])
+    query, key, value = (sized_dims(call, call.option(name, i)) for i, name in named)
+    agreed(call, [query[-1], key[-1]])
+    agreed(call, [key[-2], value[-2]])
     lead = [query[:-2], key[:-2], value[:-2]]
     mask = call.option("attn_mask", 3)
     if isinstance(mask, fx.Node):
-        own = _sized(call, mask)
+        own = sized_dims(call, mask)
         lead.append(own[:-2])
         _broadcast(call, [own[-2:], [query[-2], key[-2]]])
     return (*_broadcast(call, lead), query[-2][0], value[-1][0])
@@ -103,10 +103,29 @@ def einsum(call: Call) -> Dims:
     inputs, _, output = equation.replace(" ", "").partition("->")
     found: dict[str, list[Sized]] = {}
     for letters, operand in zip(inputs.split(","), operands, strict=True):
-        for letter, sized in zip(letters, _sized(call, operand), strict=True):
+        for letter, sized in zip(letters, sized_dims(call, operand), strict=True):
             found.setdefault(letter, []).append(sized)
-    dims = {letter: _agreed(call, group) for letter, group in found.items()}
-    return _whole_maps(call, tuple(dims[letter] for letter in output))
+    dims = {letter: agreed(call, group) for letter, group in found.items()}
+    return whole_maps(call, tuple(dims[letter] for letter in output))
+
+
+def bilinear(call: Call) -> Dims:
+    """The numbers of one vector times those of another, summed with weights (out, one, other)."""
+    left, right = call.node.args[:2]
+    one, other = call.dims(left), call.dims(right)
+    for pair in zip(sized_dims(call, left)[:-1], sized_dims(call, right)[:-1], strict=True):
+        agreed(call, list(pair))
+    if call.module is None:
+        weight = call.dims(call.option("weight", 2))
+        for dim, last in zip(weight[1:], (one[-1], other[-1]), strict=True):
+            call.inference.widths.equate(as_width(dim), as_width(last))
+        if isinstance(bias := call.option("bias", 3), fx.Node):
+            call.inference.widths.equate(as_width(call.dims(bias)[0]), as_width(weight[0]))
+        return (*one[:-1], weight[0])
+    features = int(call.option("out_features", 0))
+    out = call.inference.widths.variable(Variable(call.name, "out"), features)
+    call.size(one=as_width(one[-1]), other=as_width(other[-1]), out=out)
+    return (*one[:-1], out)
 
 
 def similarity(call: Call) -> Dims:
@@ -124,10 +143,10 @@ def pairwise(call: Call) -> Dims:
 
 def distances(call: Call) -> Dims:
     """(..., n, k) from (..., m, k): every one of the first to every one of the second."""
-    first, second = (_sized(call, tensor) for tensor in _factors(call))
-    _agreed(call, [first[-1], second[-1]])
+    first, second = (sized_dims(call, tensor) for tensor in _factors(call))
+    agreed(call, [first[-1], second[-1]])
     lead = _broadcast(call, [first[:-2], second[:-2]])
-    return _whole_maps(call, (*lead, first[-2][0], second[-2][0]))
+    return whole_maps(call, (*lead, first[-2][0], second[-2][0]))
 
 
 def choice(call: Call) -> Dims:
@@ -141,11 +160,11 @@ def choice(call: Call) -> Dims:
     return same(call)
 
 
-def _sized(call: Call, tensor: Any) -> list[Sized]:
+def sized_dims(call: Call, tensor: Any) -> list[Sized]:
     return list(zip(call.dims(tensor), call.shape(tensor), strict=True))
 
 
-def _agreed(call: Call, group: list[Sized]) -> Dim:
+def agreed(call: Call, group: list[Sized]) -> Dim:
     """One dimension for all: positions where one has some, else widths that have to agree."""
     place = next((dim for dim, _ in group if isinstance(dim, Spatial)), None)
     if place is not None:
@@ -166,7 +185,7 @@ def _broadcast(call: Call, leads: list[list[Sized]]) -> Dims:
         for dim, size in present:
             if size == 1:
                 _fix(call, dim, size)
-        dims.append(_agreed(call, [sized for sized in present if sized[1] != 1] or present[:1]))
+        dims.append(agreed(call, [sized for sized in present if sized[1] != 1] or present[:1]))
     return tuple(dims)
 
 
@@ -176,7 +195,7 @@ def _fix(call: Call, dim: Dim, size: int) -> None:
         call.inference.widths.equate(dim, Width.of(size))
 
 
-def _whole_maps(call: Call, dims: Dims) -> Dims:
+def whole_maps(call: Call, dims: Dims) -> Dims:
     """A product that leaves some axes of a map has a matrix for the others."""
     axes = set(range(call.axes))
     read = [{d.axis for d in call.dims(t) if isinstance(d, Spatial)} for t in call.tensors]

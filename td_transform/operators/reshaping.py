@@ -353,6 +353,23 @@ def unfold(call: Call) -> Dims:
     return batch, channels * math.prod(kernels), Spatial(FLAT, Fraction(1), stepped, sizes)
 
 
+def windows_along(call: Call) -> Dims:
+    """x.unfold: windows along one axis, whose values stand along a new last dimension.
+
+    Raises:
+        Conflict: they stand along something else, or follow a size that the code computes.
+    """
+    dims, axis = list(call.dims()), int(call.option("dimension", 1))
+    size, step = call.option("size", 2), call.option("step", 3)
+    dim = dims[axis]
+    if not isinstance(dim, Spatial) or dim.axis == FLAT:
+        raise Conflict("windows that aren't along an axis of the map")
+    if not isinstance(size, int) or not isinstance(step, int):
+        raise Conflict("windows of computed sizes")
+    dims[axis] = dim.stepped(step)
+    return (*dims, Width.of(size))
+
+
 def fold(call: Call) -> Dims:
     """What `unfold` takes apart, put together to a map that is known by its sizes.
 

@@ -75,6 +75,19 @@ def resize_linear(module: Any, sizes: Sizes) -> None:
         set_parameter(module, "bias", (sizes["out"],))
 
 
+def resize_bilinear(module: Any, sizes: Sizes) -> None:
+    shape = sizes["out"], sizes["one"], sizes["other"]
+    module.out_features, module.in1_features, module.in2_features = shape
+    set_parameter(module, "weight", shape)
+    if module.bias is not None:
+        set_parameter(module, "bias", shape[:1])
+
+
+def resize_embedding(module: Any, sizes: Sizes) -> None:
+    module.embedding_dim = sizes["out"]
+    set_parameter(module, "weight", (module.num_embeddings, sizes["out"]))
+
+
 def resize_vectors(module: Any, sizes: Sizes) -> None:
     """Every parameter and buffer along the channels, and the attributes that count them."""
     new = sizes["channels"]

@@ -50,6 +50,11 @@ def _agree(call: Call, present: list[tuple[Dim, int]]) -> Dim:
     return chosen
 
 
+def each_the_same(call: Call) -> tuple[Dims, ...]:
+    """broadcast_tensors."""
+    return (same(call),) * len(call.values[call.node])
+
+
 def keep(call: Call) -> Any:
     """The output is shaped like the first input."""
     return call.dims()
@@ -175,6 +180,19 @@ def linear(call: Call) -> Dims:
     )
     call.size(**{"in": as_width(last), "out": out})
     return (*lead, out)
+
+
+def embedding(call: Call) -> Dims:
+    """A table's row for each number."""
+    if call.module is None:
+        weight = call.option("weight", 1)
+        rows, width = call.dims(weight)
+        call.inference.widths.equate(as_width(rows), Width.of(call.shape(weight)[0]))
+        return (*call.dims(), width)
+    features = int(call.option("embedding_dim", 0))
+    out = call.inference.widths.variable(Variable(call.name, "out"), features)
+    call.size(out=out)
+    return (*call.dims(), out)
 
 
 def slide(call: Call) -> tuple[Dim, ...]:

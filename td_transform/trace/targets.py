@@ -37,6 +37,12 @@ _STACKED: dict[Any, int] = {
     torch.column_stack: 1,
     torch.dstack: 2,
 }
+# what they part
+_PARTED: dict[str, Callable[[torch.Tensor], int]] = {
+    "vsplit": lambda tensor: 0,
+    "hsplit": lambda tensor: min(1, tensor.dim() - 1),
+    "dsplit": lambda tensor: 2,
+}
 # torch takes numpy's words, too
 _WORDS = {"axis": "dim", "keepdims": "keepdim"}
 
@@ -89,6 +95,8 @@ def public(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Targ
             return _sliced(tensor, dim, slice(start, start + length))
         if name == "select" and len(args) == 3:
             return _sliced(*args)
+    if name in _PARTED and (method or getattr(torch, name, None) is function) and len(args) == 2:
+        return Target("call_method", "tensor_split", (*args, _PARTED[name](args[0])), {})
     if function in _STACKED and all(x.dim() > _STACKED[function] for x in args[0]):
         return Target("call_function", torch.cat, (args[0], _STACKED[function]), {})
     if not method:

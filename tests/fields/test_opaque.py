@@ -53,7 +53,39 @@ def test_local(name: str) -> None:
     assert compare(fields, maps, 6, torch.Generator().manual_seed(0), tolerance=1e-9) > 10
 
 
-@pytest.mark.parametrize("block", [MultiheadAttention, WindowAttention, Unfold])
+# operators of several results or of complex numbers, and some that read a whole map along one axis
+OTHERS: dict[str, Callable[[], nn.Module]] = {
+    "gradient": lambda: Apply(lambda x: torch.gradient(x, dim=2)[0]),
+    "gradient of channels": lambda: Apply(lambda x: torch.gradient(x, dim=1)[0]),
+    "windows": lambda: Apply(lambda x: x.unfold(2, 3, 3).mean(-1)),
+    "windows that overlap": lambda: Apply(lambda x: x.unfold(3, 3, 1).mean(-1)),
+    "frequencies along a line": lambda: Apply(lambda x: torch.fft.fft(x, dim=2).real),
+    "a scale by channel": lambda: Apply(torch.renorm, p=2, dim=1, maxnorm=1.0),
+    "tensors as large": lambda: Apply(
+        lambda x: torch.broadcast_tensors(x, x.mean(1, keepdim=True))[1]
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_as_the_gradient_has_it(name: str) -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        nn.Conv2d(3, 4, 3, padding=1),
+        nn.MaxPool2d(2),
+        OTHERS[name](),
+        nn.Conv2d(4, 4, 3, padding=1),
+    )
+    fields = receptive_field(net, SIZE)
+    assert compare(fields, ["_3"], 6, torch.Generator().manual_seed(0), tolerance=1e-9) > 4
+
+
+def filtered(width: int) -> nn.Module:
+    """By frequencies, of which one half is no map."""
+    return Apply(lambda x: torch.fft.irfft2(torch.fft.rfft2(x) * 0.5 + 1.0, s=x.shape[2:]))
+
+
+@pytest.mark.parametrize("block", [MultiheadAttention, WindowAttention, Unfold, filtered])
 def test_what_mixes_positions_sees_them(block: Callable[[int], nn.Module]) -> None:
     """Where positions go into other dimensions, what they read is a bound: it holds the support."""
     torch.manual_seed(0)
