@@ -75,11 +75,11 @@ class Stochastic(nn.Module):
         return x * 2 if self.training else -x
 
 
-class Halves(nn.Module):
-    """Columns in pairs, each replaced by its mean, by an operator without a rule."""
+class Diagonals(nn.Module):
+    """Rows as the diagonals of matrices, by an operator without a rule."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return x.unfold(3, 1, 1).mean(-1)
+        return x.diag_embed().sum(-1)
 
 
 class TwoInputs(nn.Module):
@@ -256,8 +256,8 @@ UNKNOWN = {
     ),
     "a module": (Stochastic, r"the operator Stochastic, which .*register_operator\(Stochastic, like"),
     "another shape": (
-        Halves, r"the operator torch\.Tensor\.unfold|'unfold', .*"
-        r"register_operator\('unfold', Operator\(\.\.\.\)\)",
+        Diagonals, r"the operator 'diag_embed', .*"
+        r"register_operator\('diag_embed', Operator\(\.\.\.\)\)",
     ),
 }  # fmt: skip
 
