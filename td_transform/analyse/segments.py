@@ -145,7 +145,8 @@ def _step_by_step(trunk: Trunk, nodes: Sequence[fx.Node]) -> StructureError | No
         seen=f"'{paths[0]}' to '{paths[-1]}' run {calls[paths[0]]} times, one step after the other",
         expected="one pass over the image, from stage to stage",
         remedy="convert the model of one step, whose layers keep their own state (snntorch: "
-        "init_hidden=True), and call the top-down network in a loop",
+        "init_hidden=True), call the top-down network in a loop, and reset its layers one by one "
+        "before the next images (snntorch: reset_mem(), since utils.reset knows none of them)",
     )
 
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from td_transform import (
     ConversionError,
+    StructureError,
     TraceError,
     UnknownOperatorError,
     register_operator,
@@ -129,3 +130,49 @@ def test_statistics_over_images_are_over_all_of_them() -> None:
     with pytest.raises(TraceError, match=r"runs with 2 images as it does with 4.*one group"):
         to_topdown(Deviation(of_any_batch=False), input_size=SIZE)
     trained(to_topdown(Deviation(of_any_batch=True), input_size=SIZE))
+
+
+class Leaky(nn.Module):
+    """A voltage that every call adds to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reset()
+
+    def reset(self) -> None:
+        self.voltage = torch.zeros(())
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.voltage = 0.9 * self.voltage + x
+        return torch.sigmoid(self.voltage)
+
+
+class Steps(nn.Module):
+    """The layers of one step, as often as there are steps."""
+
+    def __init__(self, step: nn.Module) -> None:
+        super().__init__()
+        self.step = step
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = sum(self.step(x) for _ in range(3))  # type: ignore[assignment]
+        return logits
+
+
+def test_the_network_of_one_step_is_called_in_a_loop() -> None:
+    body = [nn.Conv2d(3, 8, 3, padding=1), Leaky(), nn.Conv2d(8, 16, 3, 2, 1), Leaky()]
+    step = nn.Sequential(*body, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 7))
+    with pytest.raises(
+        StructureError, match=r"run 3 times.*one step.*in a loop, and reset its layers"
+    ):
+        to_topdown(Steps(step), input_size=SIZE)
+    td, images, found = to_topdown(step, input_size=SIZE).eval(), torch.rand(2, *SIZE), []
+    for _ in range(2):
+        for layer in (m for m in td.modules() if isinstance(m, Leaky)):
+            layer.reset()
+        found.append([td(images) for _ in range(3)])
+        sum(found[-1]).sum().backward()  # type: ignore[union-attr]
+    first, again = found
+    assert not torch.equal(first[0], first[1])
+    for before, after in zip(first, again, strict=True):
+        torch.testing.assert_close(before, after)
