@@ -11,7 +11,7 @@ from torch import fx
 from td_transform.analyse.boundaries import named_stages
 from td_transform.analyse.front import behind_front
 from td_transform.analyse.layout import Layout, lay_out
-from td_transform.analyse.segments import of_other_images, uncuttable
+from td_transform.analyse.segments import of_kept_kernels, of_other_images, uncuttable
 from td_transform.analyse.stages import Stage, at_falling_resolution, find_stages
 from td_transform.analyse.stem import split_stem
 from td_transform.analyse.style import UnitStyle, style_of
@@ -107,7 +107,7 @@ def _no_stages(trunk: Trunk, layout: Layout, stages: Sequence[Stage]) -> Structu
         f"one stage at stride {agreed(stages[0].strides)}" if stages else "no convolutional stage"
     )
     calls = [n for n in trunk.trace.graph.nodes if n.op.startswith("call")]
-    if (error := of_other_images(trunk, calls)) is not None:
+    if (error := of_other_images(trunk, calls) or of_kept_kernels(trunk)) is not None:
         return error
     strides = {n: s for n in calls if trunk.is_learned(n) and (s := trunk.stride(n))}
     learned = list(strides.values())

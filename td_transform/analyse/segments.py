@@ -164,6 +164,30 @@ def of_other_images(trunk: Trunk, nodes: Sequence[fx.Node]) -> StructureError | 
     return None
 
 
+def of_kept_kernels(trunk: Trunk) -> StructureError | None:
+    """The error where a convolution's kernel is a buffer of a layer whose parameters nothing reads: it
+    was made of them for eval mode (e2cnn)."""
+    reads = [n for n in trunk.trace.graph.nodes if n.op == "get_attr"]
+    read = {str(n.target) for n in reads}
+    for kernel in reads:
+        path, _, name = str(kernel.target).rpartition(".")
+        layer = trunk.trace.skeleton.get_submodule(path)
+        own = [f"{path}.{parameter}" for parameter, _ in layer.named_parameters()]
+        slides = any(
+            trunk.slides(n) and trunk.call(n).option("weight", 1) is kernel for n in kernel.users
+        )
+        if slides and name in dict(layer.named_buffers()) and own and read.isdisjoint(own):
+            return StructureError(
+                trunk.trace.place(next(iter(kernel.users))),
+                seen=f"the buffer '{kernel.target}' as a kernel, while nothing reads the parameters of "
+                "this layer: it keeps what it made of them for eval mode",
+                expected="convolutions whose kernels are parameters, or made of them in every forward",
+                remedy="make the kernel in eval mode as well, or convert the network of plain "
+                "convolutions that the layer has for this (e2cnn: model.eval().export())",
+            )
+    return None
+
+
 def beside_pooling(trunk: Trunk, pool: Segment) -> Segment | None:
     """What stands beside a pooling and keeps the map's shape (dropout)."""
     kept: list[fx.Node] = []

@@ -9,7 +9,7 @@ from itertools import takewhile
 
 from torch import fx
 
-from td_transform.analyse.segments import entry_conv
+from td_transform.analyse.segments import entry_conv, of_kept_kernels
 from td_transform.analyse.trunk import Segment, Trunk
 from td_transform.errors import StructureError
 
@@ -52,12 +52,7 @@ def style_of(trunk: Trunk, segments: Sequence[Segment], *, pre_activation: bool)
     leading = next(s for s in segments if s.kind != "pool")
     conv = entry_conv(trunk, leading)
     if conv is None:
-        raise StructureError(
-            trunk.trace.place(leading.start),
-            seen="a first learned layer that is no convolution",
-            expected="a network that begins with a convolution",
-            remedy="convert a convolutional network",
-        )
+        raise of_kept_kernels(trunk) or _begins_otherwise(trunk, leading)
     unit = _leading_unit(trunk, leading, pre_activation=pre_activation)
     stem_norm = next((n.name for n in unit if is_norm_layer(trunk, n)), None)
     stem_activation = next((n.name for n in unit if trunk.role(n) == "activation"), None)
@@ -78,6 +73,26 @@ def style_of(trunk: Trunk, segments: Sequence[Segment], *, pre_activation: bool)
         _comes_later(stem_norm, stem_activation, [n.name for n in unit]),
         tuple(n.name for n in maps if is_norm_layer(trunk, n) and _is_last(trunk, n)),
         any(_has_identity_from_start(trunk, segment) for segment in segments),
+    )
+
+
+def _begins_otherwise(trunk: Trunk, leading: Segment) -> StructureError:
+    """The error for a first layer that is no convolution, or can't be told to be one."""
+    first = next((n for n in leading.nodes if trunk.is_learned(n)), leading.start)
+    module = trunk.trace.module(first) if trunk.is_opaque(first) else None
+    if module is None:
+        return StructureError(
+            trunk.trace.place(leading.start),
+            seen="a first learned layer that is no convolution",
+            expected="a network that begins with a convolution",
+            remedy="convert a convolutional network",
+        )
+    return StructureError(
+        trunk.trace.place(first),
+        seen=f"a first learned layer of an unknown kind ({type(module).__name__}), carried along whole",
+        expected="a network that begins with a convolution",
+        remedy="where it is one, let its forward call torch.nn.functional.conv2d with a kernel made of "
+        "its parameters, in training and eval mode alike",
     )
 
 

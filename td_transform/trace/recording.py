@@ -19,7 +19,7 @@ import torch
 from torch import fx, nn
 
 from td_transform.errors import TopDownError, TraceError, first_line
-from td_transform.layers.dimensions import by
+from td_transform.layers.dimensions import DIMENSIONS, by
 from td_transform.layers.parameters import dtype_of_layers
 from td_transform.operators import TensorInfo
 from td_transform.trace.batch import write_batch
@@ -258,16 +258,24 @@ def _explained(
     check_axes(recorder.writer.graph, recorder.writer.values, skeleton)
     given = next(iter(recorder.failed_on), None)
     axes = axes_of(module)
-    if axes is not None and isinstance(given, TensorInfo) and len(given.shape) != axes + 2:
-        raise malformed_size(shape[1:], axes)
     place = f"module '{path or name}' ({name}, {failed_line(error.__traceback__)})"
+    if axes is not None and isinstance(given, TensorInfo) and len(given.shape) != axes + 2:
+        if len(shape) != axes + 2:
+            raise malformed_size(shape[1:], axes)
+        return TraceError(
+            place,
+            seen=f"a tensor {given.shape}, made of an image of size {tuple(shape[1:])}",
+            expected=f"one of {axes + 2} dimensions (N, C, {DIMENSIONS[axes].sides})",
+            remedy="pass as input_size what the model itself reads, without the batch: the sides alone, "
+            "where it puts the channels in front of them",
+        )
     wanted = getattr(module, "in_channels", None)
     if isinstance(given, TensorInfo) and wanted is not None and given.shape[1:2] != (wanted,):
         return TraceError(
             place,
             seen=f"an input with {given.shape[1]} channels",
             expected=f"{wanted} channels, as its convolution has",
-            remedy="pass input_size=(C, H, W) with the model's own channels, not "
+            remedy=f"pass input_size={_written(shape)} with the model's own channels, not "
             f"{tuple(shape[1:])}",
         )
     return TraceError(
@@ -275,7 +283,13 @@ def _explained(
         seen=first_line(error),
         expected=f"a model that runs on an image of size {tuple(shape[1:])}",
         remedy=f"call model.eval()(torch.zeros{shape}) yourself: where that fails too, pass the "
-        "input_size=(C, H, W) that the model is made for, or a module around it that takes an image; "
-        "where it works, convert again, since layers that a forward makes are there now, or pass the "
-        "path of a module around that line in leaf_modules, which carries it along whole",
+        f"input_size={_written(shape)} that the model is made for, or a module around it that takes an "
+        "image; where it works, convert again, since layers that a forward makes are there now, or pass "
+        "the path of a module around that line in leaf_modules, which carries it along whole",
     )
+
+
+def _written(shape: tuple[int, ...]) -> str:
+    """An input size of as many axes in letters."""
+    known = DIMENSIONS.get(len(shape) - 2, DIMENSIONS[2])
+    return f"(C, {known.sides})"

@@ -236,6 +236,46 @@ def test_sizes_that_have_to_be_given(axes: int, size: tuple[int, ...] | None, te
         plan_topdown(residual(Space(axes)), input_size=size)
 
 
+class Unsqueezed(nn.Module):
+    """Puts the channels in front itself."""
+
+    def __init__(self, axes: int) -> None:
+        super().__init__()
+        self.body = residual(Space(axes))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        out: torch.Tensor = self.body(x.unsqueeze(1).expand(-1, 2, *(-1,) * (x.dim() - 1)))
+        return out
+
+
+@pytest.mark.parametrize(
+    ("axes", "text"),
+    [
+        (
+            1,
+            r"a tensor \(2, 2, 2, 32\), made of an image of size \(2, 32\); .*\(N, C, L\)\. .*the sides",
+        ),
+        (
+            3,
+            r"a tensor \(2, 2, 2, 8, 8, 8\), .*one of 5 dimensions \(N, C, D, H, W\)\. .*the sides",
+        ),
+    ],
+)
+def test_a_size_with_channels_of_a_model_that_puts_them_in_front(axes: int, text: str) -> None:
+    sides = (32,) if axes == 1 else (8, 8, 8)
+    with pytest.raises(TraceError, match=text):
+        plan_topdown(Unsqueezed(axes), input_size=(2, *sides))
+    assert plan_topdown(Unsqueezed(axes), input_size=sides).levels
+
+
+@pytest.mark.parametrize("axes", [1, 3])
+def test_a_size_is_written_with_the_models_own_axes(axes: int) -> None:
+    space = Space(axes)
+    wanted = r"input_size=\(C, L\)" if axes == 1 else r"input_size=\(C, D, H, W\)"
+    with pytest.raises(TraceError, match=wanted):
+        plan_topdown(residual(space), input_size=(5, *space.size(16)[1:]))
+
+
 def test_a_box_on_a_line_is_no_picture() -> None:
     fields = receptive_field(residual(Space(1)), (2, 32))
     assert fields.box("3", (0,)) == (0, 7)

@@ -132,6 +132,53 @@ def test_statistics_over_images_are_over_all_of_them() -> None:
     trained(to_topdown(Deviation(of_any_batch=True), input_size=SIZE))
 
 
+class Steerable(nn.Module):
+    """A convolution whose kernel is made of a few weights, and kept for eval mode (e2cnn)."""
+
+    def __init__(self, width_in: int, width: int, stride: int = 1) -> None:
+        super().__init__()
+        self.shape, self.stride = (width, width_in, 3, 3), stride
+        self.weights = nn.Parameter(torch.rand(width * width_in * 2))
+        self.register_buffer("basis", torch.rand(2, 9))
+        self.register_buffer("kernel", torch.zeros(self.shape))
+
+    def expanded(self) -> Tensor:
+        return (self.weights.view(-1, 2) @ self.basis).view(self.shape)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(x, self.kernel, None, self.stride, 1)
+
+
+class InTraining(Steerable):
+    def forward(self, x: Tensor) -> Tensor:
+        kernel = self.expanded() if self.training else self.kernel
+        return F.conv2d(x, kernel, None, self.stride, 1)
+
+
+class Always(Steerable):
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(x, self.expanded(), None, self.stride, 1)
+
+
+@pytest.mark.parametrize(
+    ("layer", "text"),
+    [
+        (Steerable, r"buffer '0\.kernel' as a kernel, while nothing reads.*in eval mode as well"),
+        (InTraining, r"an unknown kind \(InTraining\).*in training and eval mode alike"),
+    ],
+)
+def test_kernels_are_made_in_every_forward(layer: type[Steerable], text: str) -> None:
+    def network(kind: type[Steerable]) -> nn.Module:
+        body = [kind(3, 8), nn.ReLU(), kind(8, 16, 2), nn.ReLU(), kind(16, 32, 2), nn.ReLU()]
+        return nn.Sequential(*body, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 7))
+
+    with pytest.raises(StructureError, match=text):
+        to_topdown(network(layer), input_size=SIZE)
+    td = to_topdown(network(Always), input_size=SIZE)
+    assert [level.width for level in td.plan.levels] == [32, 16, 8]
+    trained(td)
+
+
 class Leaky(nn.Module):
     """A voltage that every call adds to."""
 
