@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import takewhile
+from typing import Any
 
+import torch
 from torch import fx
 
 from td_transform.analyse.segments import entry_conv, of_kept_kernels
@@ -125,8 +127,22 @@ def _is_last(trunk: Trunk, node: fx.Node) -> bool:
 
 
 def is_norm_layer(trunk: Trunk, node: fx.Node) -> bool:
-    """A normalisation module over the channels of a map."""
-    return node.op == "call_module" and trunk.role(node) == "norm"
+    """A normalisation module over the channels of a map, that new units can have as well."""
+    if node.op != "call_module" or trunk.role(node) != "norm":
+        return False
+    return _takes_maps(trunk.trace.module(node), trunk.count)
+
+
+def _takes_maps(norm: Any, axes: int) -> bool:
+    """Has it no objection to the dimensions of a map? One over groups or tokens may have (BatchNorm3d of a
+    picture's, say)."""
+    check = getattr(norm, "_check_input_dim", None)
+    try:
+        if check is not None:
+            check(torch.empty((1,) * (2 + axes), device="meta"))
+    except ValueError:
+        return False
+    return True
 
 
 def _activates(trunk: Trunk, nodes: Sequence[fx.Node], norm: str | None) -> bool:

@@ -10,6 +10,7 @@ from torch import fx
 
 from td_transform.analyse import BottomUp, Trunk
 from td_transform.layers.parameters import parameters_of
+from td_transform.operators import Spatial
 from td_transform.options import Options
 from td_transform.plan.parts import LayerPlan
 
@@ -31,8 +32,18 @@ def unlike(bottom_up: BottomUp, options: Options, layers: Sequence[LayerPlan]) -
 
 
 def _without_norm(trunk: Trunk) -> str | None:
-    """A norm that is written out in a forward is no layer that could be modelled on."""
-    norm = next((n for n in trunk.trace.graph.nodes if _is_norm(trunk, n)), None)
+    """A norm that is written out in a forward is no layer that could be modelled on, nor is one of what
+    a map is cut into."""
+    nodes = trunk.trace.graph.nodes
+    layers = (n for n in nodes if n.op == "call_module" and trunk.role(n) == "norm")
+    layer = next((n for n in layers if _has_axes(trunk, n)), None)
+    if layer is not None:
+        return (
+            f"{trunk.trace.place(layer)}: {type(trunk.trace.module(layer)).__name__} takes no maps as they "
+            "are, so that lifts, merges and adapters have no norm; a layer that does "
+            "(torch.nn.BatchNorm2d, say) gives them one"
+        )
+    norm = next((n for n in nodes if _is_norm(trunk, n)), None)
     if norm is None:
         return None
     path = trunk.trace.path(norm)
@@ -53,6 +64,10 @@ def _without_norm(trunk: Trunk) -> str | None:
         f"{trunk.trace.place(norm)}: the norm is written out in a forward, so that lifts, merges and "
         f"adapters have none; {remedy}"
     )
+
+
+def _has_axes(trunk: Trunk, node: fx.Node) -> bool:
+    return any(isinstance(dim, Spatial) for dim in trunk.inference.dims[node])
 
 
 def _is_norm(trunk: Trunk, node: fx.Node) -> bool:

@@ -43,6 +43,45 @@ def normed(width_in: int, width: int, stride: int) -> nn.Module:
     return nn.Sequential(nn.Conv2d(width_in, width, 3, stride, 1), Written(width), nn.ReLU())
 
 
+class ByFours(nn.Module):
+    """One norm for four channels each (e2cnn)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm3d(width // 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, c, h, w = x.shape
+        y: Tensor = self.norm(x.view(n, c // 4, 4, h, w))
+        return y.view(n, c, h, w)
+
+
+def by_fours(width_in: int, width: int, stride: int) -> nn.Module:
+    return nn.Sequential(nn.Conv2d(width_in, width, 3, stride, 1), ByFours(width), nn.ReLU())
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("arrangement", ["td", "uniform", "reversed"])
+def test_new_units_have_no_norm_that_takes_no_map(arrangement: Any) -> None:
+    """They didn't run: torch's text was the error's."""
+    td = to_topdown(Net(pooled, by_fours), input_size=SIZE, arrangement=arrangement)
+    (warning,) = td.plan.warnings
+    assert (
+        "BatchNorm3d takes no maps as they are, so that lifts, merges and adapters have" in warning
+    )
+    assert [type(m) for m in td.get_submodule("levels.1.merge.unit").children()] == [
+        nn.Conv2d,
+        nn.ReLU,
+    ]
+    trained(td)
+
+
+def test_a_norm_in_the_head_is_none_that_units_lack() -> None:
+    model = Net(pooled, lambda width_in, width, stride: nn.Conv2d(width_in, width, 3, stride, 1))
+    model.fc = nn.Sequential(nn.BatchNorm1d(32), nn.Linear(32, 7))  # type: ignore[assignment]
+    assert to_topdown(model, input_size=SIZE).plan.warnings == ()
+
+
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(
     ("make", "remedy"),
