@@ -90,9 +90,7 @@ def _draw(values: Tensor, like: Tensor | None, is_data: bool) -> None:
     identity is one at any size); the rest is drawn."""
     is_data = is_data or not (values.is_floating_point() or values.is_complex())
     if is_data and like is not None and not like.is_meta and like.numel():
-        ones = like[0].nonzero().tolist() if like.dim() > 2 else []
-        if len(ones) == 1 and torch.equal(like, _identity(like.shape, ones[0][1:], like)):
-            like = _identity(values.shape, ones[0][1:], like)
+        like = _identity_like(like, values.shape)
         for axis, size in enumerate(values.shape):
             if like.shape[axis] != size:
                 rows = torch.arange(size, device=like.device) % like.shape[axis]
@@ -102,11 +100,25 @@ def _draw(values: Tensor, like: Tensor | None, is_data: bool) -> None:
         redraw(values, like)
 
 
-def _identity(shape: torch.Size, place: Sequence[int], like: Tensor) -> Tensor:
-    """A kernel that hands every channel on: a one for each, at that place of its window."""
+def _identity_like(like: Tensor, shape: torch.Size) -> Tensor:
+    """A kernel that hands every channel on, at another size; what is no such kernel, as it is."""
+    ones = like[0].nonzero().tolist() if like.dim() > 2 else []
+    if len(ones) != 1 or len(shape) != like.dim():
+        return like
+    place = ones[0][1:]
+    windows = zip(place, like.shape[2:], shape[2:], strict=True)
+    moved = [at + (new - old) // 2 for at, old, new in windows]  # where the centre is now
+    for rows in (like.shape[0], min(like.shape[:2])):  # each takes a channel, or the first of them
+        if torch.equal(like, _identity(like.shape, place, like, rows)):
+            return _identity(shape, moved, like, shape[0] if rows == like.shape[0] else min(shape[:2]))
+    return like
+
+
+def _identity(shape: torch.Size, place: Sequence[int], like: Tensor, rows: int) -> Tensor:
+    """A one for each of the first rows, at that place of its window."""
     made = torch.zeros(shape, dtype=like.dtype, device=like.device)
-    rows = torch.arange(shape[0], device=like.device)
-    ones: tuple[Any, ...] = (rows, rows % shape[1], *place)
+    channels = torch.arange(rows, device=like.device)
+    ones: tuple[Any, ...] = (channels, channels % shape[1], *place)
     made[ones] = 1
     return made
 

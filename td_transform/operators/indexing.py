@@ -197,9 +197,12 @@ def _slice(
     start = _bound(call, dim, item.start, size, axis, (*path, "start"), Width())
     stop = _bound(call, dim, item.stop, size, axis, (*path, "stop"), dim)
     span = stop - start
+    taken = range(*_numbers(call, item).indices(size))
+    if len(taken) and span.terms:
+        # there has to be something left at every width
+        call.inference.widths.define(Variable(call.node.name, f"of dimension {axis}"), span)
     if step != 1:
         # a last step that is cut short counts as a whole one
-        taken = range(*_numbers(call, item).indices(size))
         span = span + Width.of(len(taken) * step - (taken.stop - taken.start))
         call.inference.widths.require_multiple(span, step)
     return span * Fraction(1, step)

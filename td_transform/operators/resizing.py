@@ -35,15 +35,19 @@ def resize_conv(module: Any, sizes: Sizes) -> None:
     transposed = getattr(module, "transposed", False)
     first, second = (new_in, new_out) if transposed else (new_out, new_in)
     weight = (first, second // module.groups, *module.kernel_size)
-    for name, tensor in [
-        *module._parameters.items(), *module._buffers.items(), *vars(module).items(),
-    ]:  # fmt: skip
-        if isinstance(tensor, torch.Tensor) and name not in ("weight", "bias"):
+    for name, tensor in _tensors(module):
+        if name not in ("weight", "bias"):
             set_parameter(module, name, _resized_beside(module, tensor.shape, weight, new_out))
     module.in_channels, module.out_channels = new_in, new_out
     set_parameter(module, "weight", weight)
     if module.bias is not None:
         set_parameter(module, "bias", (new_out,))
+
+
+def _tensors(module: nn.Module) -> list[tuple[str, torch.Tensor]]:
+    """A layer's parameters, buffers and plain attributes."""
+    named = [*module._parameters.items(), *module._buffers.items(), *vars(module).items()]
+    return [(name, tensor) for name, tensor in named if isinstance(tensor, torch.Tensor)]
 
 
 def _resized_beside(
@@ -135,9 +139,13 @@ def set_parameter(module: nn.Module, name: str, shape: tuple[int, ...]) -> None:
 
 
 def set_kernel(module: Any, kernel: tuple[int, ...]) -> None:
-    """Another kernel size for a convolution; its padding is set by `preserve_size`."""
+    """Another kernel size for a convolution, and for what is as large as its weight (an identity, a
+    mask); its padding is set by `preserve_size`."""
     module.kernel_size = kernel
-    set_parameter(module, "weight", (*module.weight.shape[:2], *kernel))
+    old = module.weight.shape
+    for name, tensor in _tensors(module):
+        if tensor.shape == old:
+            set_parameter(module, name, (*old[:2], *kernel))
 
 
 def preserve_size(module: Any) -> Any:

@@ -39,20 +39,28 @@ def assign(
     # a number comes out as it did, whatever the widths
     step = math.lcm(*(of for width, of in widths.multiples if widths.resolve(width).terms))
     flow = Fraction(width_in, bottom_up[INFLOW]) if scale else ratio
-    split = _parts_of_inflow(widths)
+    outflow = widths.resolve(out)
+    leaves = ratio if target is None else Fraction(target, widths.value(out, bottom_up) or 1)
+    split_in = _parts_of(frozenset({INFLOW}), widths)
+    split_out = _parts_of(outflow.variables, widths) - split_in
     # in proportion; then so that divisions come out even; else the bottom-up widths inside; else
-    # the parts of what flows in in proportion to that
-    for factor, multiple, of_parts in dict.fromkeys(
-        ((ratio, 1, ratio), (ratio, step, ratio), (Fraction(1), 1, Fraction(1)), (ratio, 1, flow))
-    ):
+    # the parts of what flows in, or of what flows out, in proportion to that
+    for factor, multiple, of_inflow, of_outflow in dict.fromkeys((
+        (ratio, 1, ratio, ratio), (ratio, step, ratio, ratio), (Fraction(1),  1, Fraction(1), Fraction(1)),
+        (ratio, 1, flow, ratio), (ratio, 1, flow, leaves),
+    )):  # fmt: skip
         values = {
-            n: _scaled(bottom_up[n], of_parts if n in split else factor, multiple)
+            n: _scaled(
+                bottom_up[n],
+                of_inflow if n in split_in else of_outflow if n in split_out else factor,
+                multiple,
+            )
             for n in widths.free()
         }
         values.update(overrides)
         values[INFLOW] = width_in
         if target is not None:
-            _reach(widths.resolve(out), values, target)
+            _reach(outflow, values, target)
         # what flows in may be pinned
         flows = widths.value(Width.variable(INFLOW), values) == width_in
         if flows and widths.admits(values) and _all_whole(widths, values):
@@ -60,13 +68,13 @@ def assign(
     return None
 
 
-def _parts_of_inflow(widths: Widths) -> set[Variable]:
-    """What flows in less the others is a part, too, where a split takes it apart."""
+def _parts_of(wholes: frozenset[Variable], widths: Widths) -> set[Variable]:
+    """What is taken from them, where a split takes them apart: the rest is the whole less that."""
+    rests = [dict(widths.resolve(Width.variable(name)).terms) for name in widths.known()]
     found: set[Variable] = set()
-    for name in widths.known():
-        terms = dict(widths.resolve(Width.variable(name)).terms)
-        if terms.pop(INFLOW, 0) > 0:
-            found.update(part for part, c in terms.items() if c < 0)
+    for rest in rests:
+        if any(rest.get(whole, 0) > 0 for whole in wholes):
+            found.update(part for part, c in rest.items() if c < 0)
     return found
 
 

@@ -72,3 +72,36 @@ def test_a_part_behind_an_ellipsis_is_written_at_every_width(arrangement: Any) -
     td = to_topdown(blocks(Parted), input_size=SIZE, arrangement=arrangement)
     assert td.plan.opaque == ()
     check_network(td, torch.rand(2, *SIZE), classes=7)
+
+
+class Planar(nn.Module):
+    """ACSConv: the rows of a kernel in three parts, each for a view of its own."""
+
+    def __init__(self, width_in: int, width: int, kernel: int = 3, stride: int = 1) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(width, width_in, kernel, kernel))
+        self.first, self.second = width // 4, width // 2
+        self.stride, self.padding = stride, (kernel - stride) // 2
+
+    def forward(self, x: Tensor) -> Tensor:
+        both = self.first + self.second
+        rows = self.weight[0 : self.first], self.weight[self.first : both], self.weight[both:]
+        return torch.cat([F.conv2d(x, r, None, self.stride, self.padding) for r in rows], 1)
+
+
+class Added(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.branch = nn.Sequential(Planar(width, 2 * width), nn.ReLU(), Planar(2 * width, width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = x + self.branch(x)
+        return y
+
+
+@pytest.mark.parametrize("arrangement", ["td", "uniform", "reversed"])
+def test_three_parts_of_a_kernel_are_cut_in_proportion(arrangement: Any) -> None:
+    body = [Added(8), Planar(8, 16, 2, 2), Added(16), Planar(16, 32, 2, 2), Added(32)]
+    head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 7)]
+    td = to_topdown(nn.Sequential(unit(3, 8), *body, *head), input_size=SIZE, arrangement=arrangement)
+    check_network(td, torch.rand(2, *SIZE), classes=7)
