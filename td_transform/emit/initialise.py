@@ -110,7 +110,9 @@ def _identity_like(like: Tensor, shape: torch.Size) -> Tensor:
     moved = [at + (new - old) // 2 for at, old, new in windows]  # where the centre is now
     for rows in (like.shape[0], min(like.shape[:2])):  # each takes a channel, or the first of them
         if torch.equal(like, _identity(like.shape, place, like, rows)):
-            return _identity(shape, moved, like, shape[0] if rows == like.shape[0] else min(shape[:2]))
+            return _identity(
+                shape, moved, like, shape[0] if rows == like.shape[0] else min(shape[:2])
+            )
     return like
 
 

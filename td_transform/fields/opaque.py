@@ -117,7 +117,8 @@ def _positive(value: Tensor) -> Tensor:
 
 def _ready(module: nn.Module) -> nn.Module:
     """A copy with positive parameters; buffers (tables of indices) keep their values."""
-    twin = copy.deepcopy(module).eval()
+    twin = copy.deepcopy(module)
+    twin.eval()
     for part in twin.modules():
         for name, parameter in part._parameters.items():
             if parameter is not None:

@@ -107,7 +107,8 @@ def optimize_for_inference(
             "argument 'backend'", seen=repr(backend),
             expected=" or ".join(map(repr, get_args(Backend))), remedy="pass backend='auto'",
         )  # fmt: skip
-    frozen = copy.deepcopy(model).eval().requires_grad_(False)
+    frozen = copy.deepcopy(model).requires_grad_(False)
+    frozen.eval()
     try:
         with torch.no_grad():
             expected = frozen(example)

@@ -147,7 +147,8 @@ def check_shape(
     training = module.training
     try:
         with torch.no_grad(), torch.device("meta"):
-            found = module.eval()(*(torch.empty(shape, dtype=dtype) for shape in inputs))
+            module.eval()
+            found = module(*(torch.empty(shape, dtype=dtype) for shape in inputs))
     except Exception as error:
         shapes = " and ".join(str(tuple(shape)) for shape in inputs)
         seen = f"{first_line(error)}, on {shapes}"

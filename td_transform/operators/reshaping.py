@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -93,7 +94,7 @@ def reshape(call: Call) -> Dims:
     """view, reshape, flatten: dimensions that are split or joined, the channels among them."""
     before, after = call.shape(), call.values[call.node].shape
     result: list[Dim] = []
-    for ins, outs in _factor_groups(before, after):
+    for ins, outs in _with_rests(call, _factor_groups(before, after)):
         dims = [call.dims()[i] for i in ins]
         if len(ins) == len(outs) == 1:
             result.append(dims[0])
@@ -262,11 +263,38 @@ def _literals(call: Call, dims: list[Dim]) -> None:
             call.literal(path, dim)
 
 
-def _factor_groups(
-    before: tuple[int, ...], after: tuple[int, ...]
-) -> list[tuple[list[int], list[int]]]:
+Groups = list[tuple[list[int], list[int]]]
+
+
+def _with_rests(call: Call, groups: Groups) -> Groups:
+    """Channels in as many groups as there are channels: at another width more than one is in each, so
+    that a dimension of size one which is left open, or is such a rest, is one of the factors."""
+    before, after = call.shape(), call.values[call.node].shape
+    asked = _asked(call, len(after))
+    for (ins, outs), (ins_behind, outs_behind) in pairwise(groups):
+        rest = next(iter(outs_behind), None)
+        if len(ins) > len(outs) == 1 and asked and rest is not None and after[rest] == 1:
+            is_given = isinstance(asked[outs[0]], int) or _is_width(asked[outs[0]])
+            if asked[rest] == -1 and not is_given:
+                outs.append(outs_behind.pop(0))
+        rest = next(iter(ins_behind), None)
+        if (
+            len(outs) > len(ins) == 1
+            and rest is not None
+            and before[rest] == 1
+            and _is_width(call.dims()[rest])
+        ):
+            ins.append(ins_behind.pop(0))
+    return groups
+
+
+def _is_width(dim: Any) -> bool:
+    return isinstance(dim, Width) and bool(dim.terms)
+
+
+def _factor_groups(before: tuple[int, ...], after: tuple[int, ...]) -> Groups:
     """The finest groups of neighbouring dimensions with equal products."""
-    groups: list[tuple[list[int], list[int]]] = []
+    groups: Groups = []
     i = o = 0
     while i < len(before) or o < len(after):
         ins, outs = [i] if i < len(before) else [], [o] if o < len(after) else []
@@ -314,7 +342,9 @@ def _movable(call: Call, sizes: list[int], outs: list[int]) -> int:
         Conflict: none is, as where the code computes them from other sizes than channels.
     """
     asked = _asked(call, len(call.values[call.node].shape))
-    places = [k for k, size in enumerate(sizes) if size != 1] or [len(sizes) - 1]
+    places = [
+        k for k, o in enumerate(outs) if sizes[k] != 1 or (asked and asked[o] == -1 and k)
+    ] or [len(sizes) - 1]
     if len(places) == 1:
         return places[0]
     for group in (

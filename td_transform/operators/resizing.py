@@ -93,27 +93,33 @@ def resize_embedding(module: Any, sizes: Sizes) -> None:
 
 
 def resize_vectors(module: Any, sizes: Sizes) -> None:
-    """Every parameter and buffer along the channels, and the attributes that count them."""
-    new = sizes["channels"]
+    """Every parameter and buffer along the channels, which may hold them several times, and the
+    attributes that count them."""
+    new, old = sizes["channels"], 0
     for attribute in ("num_features", "num_channels", "num_parameters"):
         if hasattr(module, attribute):
+            old = getattr(module, attribute)
             setattr(module, attribute, new)
     if hasattr(module, "normalized_shape"):
-        old = module.normalized_shape
-        module.normalized_shape = tuple(new if s > 1 or len(old) == 1 else 1 for s in old)
+        shape = module.normalized_shape
+        module.normalized_shape = tuple(new if s > 1 or len(shape) == 1 else 1 for s in shape)
     for attribute in ("num_groups", "groups"):
         if hasattr(module, attribute):
             setattr(module, attribute, nearest_divisor(getattr(module, attribute), new))
+
+    def resized(shape: torch.Size) -> tuple[int, ...]:
+        return tuple(
+            1 if s == 1 else new * (s // old if old > 1 and s % old == 0 else 1) for s in shape
+        )
+
     widths = {1}
     for name, tensor in [*module._parameters.items(), *module._buffers.items()]:
         if tensor is not None and tensor.dim():
             widths.update(tensor.shape)
-            shape = tuple(new if size != 1 else 1 for size in tensor.shape)
-            set_parameter(module, name, shape)
+            set_parameter(module, name, resized(tensor.shape))
     for name, tensor in list(vars(module).items()):  # running statistics that are no buffers
         if isinstance(tensor, torch.Tensor) and tensor.dim() and widths.issuperset(tensor.shape):
-            shape = tuple(new if size != 1 else 1 for size in tensor.shape)
-            set_parameter(module, name, shape)
+            set_parameter(module, name, resized(tensor.shape))
 
 
 def resize_attention(module: Any, sizes: Sizes) -> None:

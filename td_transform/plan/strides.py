@@ -98,11 +98,26 @@ def _leads_to_window(trunk: Trunk, node: fx.Node) -> bool:
     its windows out of a padded map needs the padding."""
     for user in node.users:
         if trunk.role(user) in ("conv", "pool") and not trunk.is_opaque(user):
-            return True
+            return not (_is_pointwise(trunk, user) and _is_cut_up(trunk, user))
         passes = trunk.keeps_shape(user) or _filled_padding(trunk, user) is not None
         if passes and _leads_to_window(trunk, user):
             return True
     return False
+
+
+def _is_pointwise(trunk: Trunk, node: fx.Node) -> bool:
+    window = trunk.window(node)
+    return window.is_pointwise and not window.steps and trunk.is_learned(node)
+
+
+def _is_cut_up(trunk: Trunk, node: fx.Node) -> bool:
+    """Is a map laid out otherwise next, as attention does with its windows?"""
+    return any(
+        _is_cut_up(trunk, user)
+        if trunk.keeps_shape(user)
+        else trunk.role(user) not in ("conv", "pool") and trunk.axes(user) is None
+        for user in node.users
+    )
 
 
 def _filled_padding(trunk: Trunk, node: fx.Node) -> fx.Node | None:

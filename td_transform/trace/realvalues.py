@@ -38,7 +38,8 @@ class RealValues(fx.Interpreter):
         if path not in self._leaves:
             module = self._model.get_submodule(path)
             memo = {id(t): self._real(t) for t in (*parameters_of(module), *module.buffers())}
-            leaf = copy.deepcopy(module, memo).eval()
+            leaf = copy.deepcopy(module, memo)
+            leaf.eval()
             for part in leaf.modules():
                 if self._is_recorded:
                     vars(part).pop("forward")  # the recorder's, which is on the skeleton now

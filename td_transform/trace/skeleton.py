@@ -118,7 +118,8 @@ def make_skeleton(model: nn.Module) -> nn.Module:
             if "_hooks" in name and isinstance(value, dict):
                 memo[id(value)] = type(value)()
     try:
-        skeleton = copy.deepcopy(model, memo).eval()
+        skeleton = copy.deepcopy(model, memo)
+        skeleton.eval()  # one of the model's own may return nothing
     except Exception as error:
         raise TraceError(
             f"model {type(model).__name__}",
