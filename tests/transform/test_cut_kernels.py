@@ -92,7 +92,7 @@ class Planar(nn.Module):
 class Added(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.branch = nn.Sequential(Planar(width, 2 * width), nn.ReLU(), Planar(2 * width, width))
+        self.branch = Planar(width, width)
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = x + self.branch(x)
@@ -101,7 +101,10 @@ class Added(nn.Module):
 
 @pytest.mark.parametrize("arrangement", ["td", "uniform", "reversed"])
 def test_three_parts_of_a_kernel_are_cut_in_proportion(arrangement: Any) -> None:
-    body = [Added(8), Planar(8, 16, 2, 2), Added(16), Planar(16, 32, 2, 2), Added(32)]
+    first, second, third = ([Added(width), Added(width)] for width in (8, 16, 32))
+    body = [*first, Planar(8, 16, 2, 2), *second, Planar(16, 32, 2, 2), *third]
     head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 7)]
-    td = to_topdown(nn.Sequential(unit(3, 8), *body, *head), input_size=SIZE, arrangement=arrangement)
+    td = to_topdown(
+        nn.Sequential(unit(3, 8), *body, *head), input_size=SIZE, arrangement=arrangement
+    )
     check_network(td, torch.rand(2, *SIZE), classes=7)

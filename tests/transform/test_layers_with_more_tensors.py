@@ -30,7 +30,9 @@ def plain(*widths: int) -> nn.Sequential:
     body: list[nn.Module] = []
     for width_in, width in zip((3, *widths), widths, strict=False):
         body += [Dirac(width_in, width), nn.ReLU(), nn.MaxPool2d(2)]
-    return nn.Sequential(*body[:-1], nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(widths[-1], 7))
+    return nn.Sequential(
+        *body[:-1], nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(widths[-1], 7)
+    )
 
 
 @pytest.mark.parametrize("arrangement", ["td", "uniform", "reversed"])
@@ -90,7 +92,10 @@ class Grouped(nn.Module):
 
 @pytest.mark.parametrize("arrangement", ["td", "uniform", "reversed"])
 def test_groups_of_one_channel_become_wider(arrangement: Any) -> None:
-    td = to_topdown(blocks(Grouped), input_size=SIZE, arrangement=arrangement)
+    body = blocks(Grouped)
+    assert isinstance(body, nn.Sequential)
+    model = nn.Sequential(body[0], blocks(Grouped)[1], *body[1:])  # type: ignore[index]
+    td = to_topdown(model, input_size=SIZE, arrangement=arrangement)
     assert td.plan.opaque == ()
     check_network(td, torch.rand(2, *SIZE), classes=7)
 
