@@ -109,22 +109,30 @@ class _Run(MetaRun):
                 "place of a mask that stays the same keep the places (mask.nonzero()[:, 0])",
                 node=source.name if source is not None else None,
             )
+        if source is None:  # a layer of a class of the model's, at a width that it didn't have
+            return ConversionError(
+                place,
+                seen=how_inputs_differ(node, self.env, source, self._trunk, error),
+                expected="layers that can be had at other widths than the model's",
+                remedy="register the class of the model's layers that this one is made after, with "
+                "td_transform.register_operator and a `resize` that sets all sizes its forward reads",
+            )
         return ConversionError(
             place,
             seen=how_inputs_differ(node, self.env, source, self._trunk, error),
             expected="a node that runs at the planned widths and resolution",
             remedy=f"{self._remedy(source)}, or register the module around this code with "
             f"td_transform.register_operator{self._or_td()}",
-            node=source.name if source is not None else None,
-            level=self._level if source is not None and self._level < len(self._ends) else None,
+            node=source.name,
+            level=self._level if self._level < len(self._ends) else None,
         )
 
     def _or_td(self) -> str:
         is_uniform = self._arrangement == "uniform"
         return ", or use arrangement='td' where only 'uniform' changes widths" if is_uniform else ""
 
-    def _remedy(self, source: fx.Node | None) -> str:
-        if self._is_finest and source is not None and is_cropped(source, self._trunk):
+    def _remedy(self, source: fx.Node) -> str:
+        if self._is_finest and is_cropped(source, self._trunk):
             return (
                 "pad the convolutions and poolings before this code, so that its map has the image's "
                 "size divided by the stride, and build the model for maps of that size"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,7 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from td_transform import to_topdown
+from td_transform import ConversionError, register_operator, to_topdown
+from td_transform.operators import module_operator, registry
+from td_transform.operators.resizing import resize_conv
 from tests.properties import check_network
 from tests.transform.bodies import SIZE, blocks, trained
 
@@ -147,3 +150,37 @@ class Silent(nn.Sequential):
 def test_a_train_that_returns_nothing_is_called_all_the_same() -> None:
     td = to_topdown(Silent(*plain(8, 16)), input_size=SIZE)
     check_network(td, torch.rand(2, *SIZE), classes=7)
+
+
+class Listed(nn.Conv2d):
+    """Slimmable networks: the widths that a forward cuts its kernel to stand in a list."""
+
+    def __init__(self, width_in: int, width: int) -> None:
+        super().__init__(width_in, width, 3, padding=1)
+        self.widths = [width // 2, width]
+
+    def forward(self, x: Tensor) -> Tensor:
+        gain = torch.ones(self.widths[-1], 1, 1, device=x.device)
+        return F.conv2d(x, self.weight, self.bias, self.stride, self.padding) * gain
+
+
+def test_a_new_layer_that_does_not_run_names_the_rule_that_helps(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = nn.Sequential(
+        Listed(3, 8), nn.ReLU(), nn.MaxPool2d(2), Listed(8, 16), nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 7),
+    )  # fmt: skip
+    with pytest.raises(ConversionError, match=r"Remedy: register the class .* and a `resize`"):
+        to_topdown(model, input_size=SIZE)
+
+    conv = module_operator(model[0])
+    assert conv is not None
+
+    def resize(module: Any, sizes: Any) -> None:
+        resize_conv(module, sizes)
+        module.widths = [sizes["out"] // 2, sizes["out"]]
+
+    monkeypatch.setattr(registry, "_operators", dict(registry._operators))
+    register_operator(Listed, replace(conv, resize=resize))
+    check_network(to_topdown(model, input_size=SIZE), torch.rand(2, *SIZE), classes=7)
