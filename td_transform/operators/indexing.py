@@ -198,9 +198,10 @@ def _slice(
     stop = _bound(call, dim, item.stop, size, axis, (*path, "stop"), dim)
     span = stop - start
     taken = range(*_numbers(call, item).indices(size))
-    if len(taken) and span.terms:
-        # there has to be something left at every width
-        call.inference.widths.define(Variable(call.node.name, f"of dimension {axis}"), span)
+    widths = call.inference.widths
+    if len(taken) and span.terms and widths.value(span, widths.bottom_up) == len(taken):
+        # there has to be something left at every width; what was rounded down is told by itself
+        widths.define(Variable(call.node.name, f"of dimension {axis}"), span)
     if step != 1:
         # a last step that is cut short counts as a whole one
         span = span + Width.of(len(taken) * step - (taken.stop - taken.start))
