@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from itertools import takewhile
 from math import prod
 
 from torch import fx
@@ -112,7 +113,7 @@ def covers(trunk: Trunk, node: fx.Node) -> bool:
 
 def uncuttable(trunk: Trunk, start: fx.Node, nodes: Sequence[fx.Node]) -> StructureError:
     """The error for a region that spans several strides, with the tensors that cross."""
-    error = of_other_images(trunk, nodes) or _step_by_step(trunk, nodes)
+    error = of_other_images(trunk, nodes) or _again_and_again(trunk, nodes)
     if error is not None:
         return error
     by_stride: dict[object, fx.Node] = {}
@@ -132,21 +133,55 @@ def uncuttable(trunk: Trunk, start: fx.Node, nodes: Sequence[fx.Node]) -> Struct
     )
 
 
-def _step_by_step(trunk: Trunk, nodes: Sequence[fx.Node]) -> StructureError | None:
-    """The error where layers of several strides run again and again (a loop over time)."""
+def _again_and_again(trunk: Trunk, nodes: Sequence[fx.Node]) -> StructureError | None:
+    """The error where layers of several strides run more than once: a loop over time, or copies of the
+    image that each go through all of them."""
     layers = [n for n in nodes if n.op == "call_module" and trunk.slides(n) and trunk.is_learned(n)]
     calls = Counter(str(n.target) for n in layers)
     again = [n for n in layers if calls[str(n.target)] > 1]
     if len({trunk.stride(n) for n in again}) < 2:
         return None
     paths = list(dict.fromkeys(str(n.target) for n in again))
+    loops = _read_earlier_calls(trunk, nodes, again)
     return StructureError(
         trunk.trace.place(again[0]),
-        seen=f"'{paths[0]}' to '{paths[-1]}' run {calls[paths[0]]} times, one step after the other",
+        seen=f"'{paths[0]}' to '{paths[-1]}' run {calls[paths[0]]} times, "
+        + ("one step after the other" if loops else "each time on the image anew"),
         expected="one pass over the image, from stage to stage",
-        remedy="convert the model of one step, whose layers keep their own state (snntorch: "
-        "init_hidden=True), call the top-down network in a loop, and reset its layers one by one "
-        "before the next images (snntorch: reset_mem(), since utils.reset knows none of them)",
+        remedy=_STEPS if loops else _runs(paths),
+    )
+
+
+_STEPS = (
+    "convert the model of one step, whose layers keep their own state (snntorch: init_hidden=True), call "
+    "the top-down network in a loop, and reset its layers one by one before the next images (snntorch: "
+    "reset_mem(), since utils.reset knows none of them)"
+)
+
+
+def _read_earlier_calls(trunk: Trunk, nodes: Sequence[fx.Node], again: Sequence[fx.Node]) -> bool:
+    """Does a later call of one of these layers read what an earlier pass over them made, perhaps in the
+    state that an unknown module keeps?"""
+    first = {str(n.target): n for n in reversed(again)}
+    made, kept = set(first.values()), set()
+    for node in nodes:
+        if not made.intersection(node.all_input_nodes) and str(node.target) not in kept:
+            continue
+        if node in again and node not in made:
+            return True
+        made.add(node)
+        if node.op == "call_module" and trunk.is_opaque(node):
+            kept.add(str(node.target))
+    return False
+
+
+def _runs(paths: Sequence[str]) -> str:
+    """The remedy for layers that run on the image again, by the module that holds all of them."""
+    holders = [path.split(".")[:-1] for path in paths]
+    shared = [name for name, *_ in takewhile(lambda names: len({*names}) == 1, zip(*holders))]  # noqa: B905
+    part = f"model.{'.'.join(shared)}" if shared else "a model that runs them once"
+    return (
+        f"convert {part}, and combine the top-down network's logits as the model combined its own"
     )
 
 

@@ -17,6 +17,7 @@ from td_transform import (
 )
 from td_transform.operators import registry
 from tests.transform.bodies import SIZE, Net, blocks, pooled, trained
+from tests.transform.plain import Network
 
 
 class Masked(nn.Module):
@@ -192,6 +193,29 @@ class Leaky(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         self.voltage = 0.9 * self.voltage + x
         return torch.sigmoid(self.voltage)
+
+
+class Mirrored(nn.Module):
+    """The mean over an image and its mirror image."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = (self.net(x) + self.net(x.flip(-1))) / 2
+        return logits
+
+
+def test_the_network_that_runs_on_copies_of_the_image_is_converted() -> None:
+    model = Mirrored(Network())
+    with pytest.raises(
+        StructureError, match=r"run 2 times, each time on.*: convert model\.net, and"
+    ):
+        to_topdown(model, input_size=SIZE)
+    mirrored = Mirrored(to_topdown(model.net, input_size=SIZE))
+    mirrored(torch.rand(2, *SIZE)).square().sum().backward()
+    assert all(p.grad is not None for p in mirrored.parameters())
 
 
 class Steps(nn.Module):
