@@ -55,7 +55,7 @@ addEventListener("message", event => {{
 
 
 class Net(nn.Module):
-    """Two stages; no rule knows `renorm`."""
+    """Two stages; no rule knows `diag_embed`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -66,7 +66,7 @@ class Net(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.fine(x)
-        x = x + self.mix(torch.renorm(x, 2, 3, 9.0))
+        x = x + self.mix(x.diag_embed().sum(-1))
         return self.head(self.coarse(x).mean((2, 3)))
 
 
@@ -131,7 +131,7 @@ def test_what_the_user_said_and_what_no_rule_knew_is_there(page: Path) -> None:
     text = page.read_text()
     assert "<h1>a &lt;b&gt; net, upside down</h1>" in text
     assert "to_topdown(model, input_size=(3, 24, 32), merge=&#39;concat&#39;)" in text
-    assert re.search(r"<h3>Opaque operators</h3>.*?<li>[^<]*renorm", text, re.DOTALL)
+    assert re.search(r"<h3>Opaque operators</h3>.*?<li>[^<]*diag_embed", text, re.DOTALL)
 
 
 def test_what_was_replaced_and_what_keeps_its_resolution_is_there(tmp_path: Path) -> None:
