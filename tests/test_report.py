@@ -11,7 +11,6 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-import torch
 from torch import Tensor, nn
 
 from td_transform import TopDownError, TopDownNetwork, receptive_field, to_topdown
