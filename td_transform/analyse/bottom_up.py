@@ -11,7 +11,7 @@ from torch import fx
 from td_transform.analyse.boundaries import named_stages
 from td_transform.analyse.front import behind_front
 from td_transform.analyse.layout import Layout, lay_out
-from td_transform.analyse.segments import of_kept_kernels, of_other_images, uncuttable
+from td_transform.analyse.refusals import of_kept_kernels, of_other_images, uncuttable
 from td_transform.analyse.stages import Stage, at_falling_resolution, find_stages
 from td_transform.analyse.stem import split_stem
 from td_transform.analyse.style import UnitStyle, style_of

@@ -9,8 +9,9 @@ from torch import fx
 
 from td_transform.analyse.blocks import join_blocks
 from td_transform.analyse.infer import operator_of
+from td_transform.analyse.refusals import uncuttable
 from td_transform.analyse.regions import Region, cut_points, regions
-from td_transform.analyse.segments import covers, group_regions, uncuttable
+from td_transform.analyse.segments import covers, group_regions
 from td_transform.analyse.solve import carries_width
 from td_transform.analyse.trunk import Segment, Trunk
 from td_transform.errors import StructureError

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import fx
 
-from td_transform.analyse.segments import entry_conv, of_kept_kernels
+from td_transform.analyse.refusals import of_kept_kernels
+from td_transform.analyse.segments import entry_conv
 from td_transform.analyse.trunk import Segment, Trunk
 from td_transform.errors import StructureError
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from td_transform.operators import builtin as builtin
+from td_transform.operators import builtin_functions as builtin_functions
 from td_transform.operators.dimensions import Dim, Dims, Spatial, TensorInfo, Window
 from td_transform.operators.recurrent import run_one_step, step_axis
 from td_transform.operators.registry import (

@@ -207,7 +207,7 @@ def _slice(
     if step != 1:
         # a last step that is cut short counts as a whole one
         span = span + Width.of(len(taken) * step - (taken.stop - taken.start))
-        call.inference.widths.require_multiple(span, step)
+        widths.require_multiple(span, step)
     return span * Fraction(1, step)
 
 

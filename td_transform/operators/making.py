@@ -66,8 +66,8 @@ def _is_list(argument: Any) -> bool:
 
 def listed(call: Call) -> Dims:
     """torch.tensor, x.new_tensor: values that the code writes out; what is a tensor already stays."""
-    name, place = ("obj", 0) if call.node.target is torch.asarray else ("data", 0)
-    values = call.option(name, 1 if call.node.target == "new_tensor" else place)
+    name = "obj" if call.node.target is torch.asarray else "data"
+    values = call.option(name, 1 if call.node.target == "new_tensor" else 0)
     if isinstance(values, fx.Node) and values in call.tensors:
         return call.dims(values)
     return tuple(map(Width.of, call.values[call.node].shape))

@@ -97,15 +97,6 @@ def contracted(call: Call) -> Dims:
     )
 
 
-def matrix_norm(call: Call) -> Dims:
-    """A number for each matrix."""
-    dims = call.dims()
-    gone = {axis % len(dims) for axis in call.option("dim", 2, (-2, -1))}
-    if call.option("keepdim", 3, False):
-        return tuple(Width.of(1) if i in gone else d for i, d in enumerate(dims))
-    return tuple(d for i, d in enumerate(dims) if i not in gone)
-
-
 def _check_square(call: Call, first: int, second: int) -> None:
     """Rows and columns are the same dimension.
 

@@ -13,16 +13,19 @@ from td_transform.operators.rules import same
 from td_transform.operators.widths import Width
 
 
-def reducing(dim: int = 1, keepdim: int = 2) -> Callable[[Call], Any]:
+def reducing(
+    dim: int = 1, keepdim: int = 2, over: tuple[int, ...] | None = None
+) -> Callable[[Call], Any]:
     """Mean, sum, variance ... over some dimensions, or all; of several results each is as large.
 
     Args:
         dim: where a function's arguments have the dimensions.
         keepdim: and whether they are kept.
+        over: the dimensions where none are given, None for all.
     """
 
     def infer(call: Call) -> Any:
-        dims, axes = call.dims(), call.option("dim", dim)
+        dims, axes = call.dims(), call.option("dim", dim, over)
         if isinstance(axes, int) and not isinstance(axes, bool):
             axes = [axes]
         given = axes if isinstance(axes, (tuple, list)) else range(len(dims))
